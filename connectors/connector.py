@@ -1,0 +1,111 @@
+"""What a connector is: settings, a way to open an API, and resources. Found by scanning this package.
+
+A connector is one folder (or file) with a module constant `CONNECTOR`; nothing else is edited to add one.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+import connectors
+from connectors.records import Account, Record, Yield
+
+WindowKind = Literal["created", "changed", "ids", "whole"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What part of a resource to read. Bounds are inclusive: overlaps are harmless, gaps are not.
+
+    created: both bounds fixed (membership does not move). changed: `start` only (a fixed upper bound would lose a row
+    that changes during the walk). ids: the source's own ids. whole: everything there is.
+    """
+
+    kind: WindowKind
+    start: datetime | None = None
+    end: datetime | None = None
+    ids: tuple[str, ...] = ()
+
+
+class Api(Protocol):
+    """What the sync needs of an opened API; resources use the connector's own class."""
+
+    def server_now(self) -> datetime:
+        """The source's clock (UTC), from the headers of its last answer."""
+
+    def read_seq(self) -> int:
+        """Ordinal of the last response read in this thread (see `open`'s `ordinals`)."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of thing a source can list.
+
+    read: generator of records for a window. It yields a page's records before it asks for the next page, so that
+    `api.read_seq()` is the ordinal of the response they came in.
+    windows: kinds it can read. `created` is used for the first read (cut into windows of `first_window`), `changed` for
+    later ones; a resource with `changed` alone is first read from the beginning in one walk; `whole` is read whole
+    every time.
+    is_core: the account's watermark waits for it (deals, stage events, calls, tasks).
+    after: names of resources whose rows this one refers to; they are read first.
+    fills: canonical tables whose completeness it decides, for `coverage`.
+    """
+
+    name: str
+    read: Callable[[Any, Account, Window], Iterator[Yield]]
+    windows: tuple[WindowKind, ...]
+    fills: tuple[type[Record], ...]
+    first_window: timedelta = timedelta(days=30)
+    is_core: bool = False
+    after: tuple[str, ...] = ()
+
+
+class Settings(BaseModel):
+    """Keys of a config entry that every connector understands; a connector adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    connector: str
+    timezone: str | None = None
+    calendar: Any = None
+    currency: str | None = None
+    feeds: str | None = None
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A source system.
+
+    open: settings, environment (where secrets are), `ordinals` (each call gives the next read ordinal; the API calls it
+    once per response, from any thread), `state_dir` (a private folder for rotating tokens) → an API.
+    account: reads who we are; the sync stores it and refuses an `id` that suddenly names another `external_id`.
+    """
+
+    settings: type[Settings]
+    open: Callable[..., Api]
+    account: Callable[[Any, Any], Account]
+    resources: tuple[Resource, ...]
+
+    def open_api(
+        self, settings: Settings, *, env: Mapping[str, str], ordinals: Callable[[], int], state_dir: str
+    ) -> Api:
+        return self.open(settings, env=env, ordinals=ordinals, state_dir=state_dir)
+
+
+@cache
+def find_connectors() -> dict[str, Connector]:
+    """Every connector of this package by the name of its folder or file, as used in `config.yaml`."""
+    modules = (
+        importlib.import_module(f"connectors.{module.name}") for module in pkgutil.iter_modules(connectors.__path__)
+    )
+    found = {module.__name__.rpartition(".")[2]: getattr(module, "CONNECTOR", None) for module in modules}
+    return {name: connector for name, connector in found.items() if connector is not None}

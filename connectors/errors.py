@@ -1,0 +1,25 @@
+"""What can go wrong with a source, grouped by the reaction to it.
+
+ConnectorError
+ ├─ RetriableError     the client repeats the request by itself; when it gives up, the resource is tried next run
+ ├─ CredentialsError   stop this account and tell a person: token, rights, payment, block
+ └─ PayloadError       stop this resource: the source said something that cannot be understood
+
+A message says what happened, where and what to do. It never holds a token, a URL or personal data.
+"""
+
+
+class ConnectorError(Exception):
+    """Something about the source; never raised itself."""
+
+
+class RetriableError(ConnectorError):
+    """Network, 5xx or rate limit: worth repeating later. Watermarks stay where they were."""
+
+
+class CredentialsError(ConnectorError):
+    """A person has to act: wrong or revoked token, missing rights, unpaid or blocked account."""
+
+
+class PayloadError(ConnectorError):
+    """An answer that does not fit what the reference says, or a request the source calls wrong."""

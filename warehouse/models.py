@@ -1,0 +1,723 @@
+"""The canonical schema as SQLAlchemy tables: one per record, plus `raw_record`, `sync_state` and `sync_run`.
+
+Every key starts with `account_id`. Columns marked `personal` (`info={"pii": True}`) leave the warehouse only in `_pii`
+files. Columns marked `loaded` are computed by the loader: HMAC keys of phones and e-mails, so that the rest of the
+house can join by them without seeing a number. No ENUM, LIST, STRUCT, TIME or unsigned types: other engines read these
+files. Migrations are written by hand; `tests/warehouse` compares them with this module.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, Double, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy.types import TIMESTAMP
+
+metadata = MetaData()
+
+Instant = TIMESTAMP(timezone=True)
+
+
+def key(name: str, kind: Any = Text, *, loaded: bool = False) -> Column[Any]:
+    return Column(name, kind, primary_key=True, nullable=False, autoincrement=False, info={"loaded": loaded})
+
+
+def column(name: str, kind: Any = Text, *, null: bool = False, loaded: bool = False) -> Column[Any]:
+    return Column(name, kind, nullable=null, info={"loaded": loaded})
+
+
+def personal(name: str, kind: Any = Text, *, null: bool = False) -> Column[Any]:
+    return Column(name, kind, nullable=null, info={"pii": True})
+
+
+def canonical(name: str, *columns: Column[Any], owner: str | None = None) -> Table:
+    """A table of records: `account_id`, the columns, and what the loader keeps about every row.
+
+    read_seq: ordinal of the response the row was read in; a smaller one never overwrites it. load_seq: ordinal of the
+    load that last changed the row. owner: for sets replaced whole, the column that names their owner.
+    """
+    return Table(
+        name,
+        metadata,
+        key("account_id"),
+        *columns,
+        Column("source_updated_at", Instant),
+        Column("synced_at", Instant, nullable=False),
+        Column("raw_hash", Text, nullable=False),
+        Column("read_seq", BigInteger, nullable=False),
+        Column("load_seq", BigInteger, nullable=False),
+        info={"owner": owner},
+    )
+
+
+account = canonical(
+    "account",
+    column("connector"),
+    column("name"),
+    column("base_url"),
+    column("external_id"),
+    column("tz"),
+    column("base_currency"),
+    column("default_region"),
+    column("calendar_id", null=True),
+    column("created_at", Instant, null=True),
+)
+
+department = canonical(
+    "department",
+    key("department_id"),
+    column("name"),
+    column("parent_id", null=True),
+    column("head_user_id", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+user = canonical(
+    "user",
+    key("user_id"),
+    column("name"),
+    personal("email", null=True),
+    column("is_active", Boolean),
+    column("is_robot", Boolean),
+    column("deleted_at", Instant, null=True),
+)
+
+user_department = canonical(
+    "user_department",
+    key("user_id"),
+    key("department_id"),
+    key("valid_from", Instant),
+    column("valid_to", Instant, null=True),
+    column("is_main", Boolean),
+)
+
+user_alias = canonical(
+    "user_alias",
+    key("system"),
+    key("external_id"),
+    column("user_id", null=True),
+    personal("name", null=True),
+    column("extension", null=True),
+    personal("email", null=True),
+)
+
+user_absence = canonical(
+    "user_absence",
+    key("user_id"),
+    key("first_day", Date),
+    column("end_day", Date),
+    column("kind"),
+)
+
+calendar_hours = canonical(
+    "calendar_hours",
+    key("calendar_id"),
+    key("isoweekday", BigInteger),
+    key("opens_s", BigInteger),
+    column("closes_s", BigInteger),
+)
+
+calendar_exception = canonical(
+    "calendar_exception",
+    key("calendar_id"),
+    key("day", Date),
+    key("position", BigInteger),
+    column("opens_s", BigInteger, null=True),
+    column("closes_s", BigInteger, null=True),
+)
+
+pipeline = canonical(
+    "pipeline",
+    key("pipeline_id"),
+    column("name"),
+    column("entity_kind"),
+    column("sort", BigInteger),
+    column("is_archived", Boolean),
+    column("deleted_at", Instant, null=True),
+)
+
+stage = canonical(
+    "stage",
+    key("pipeline_id"),
+    key("stage_id"),
+    column("name"),
+    column("sort", BigInteger),
+    column("kind"),
+    column("color", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+loss_reason = canonical(
+    "loss_reason",
+    key("loss_reason_id"),
+    column("name"),
+    column("sort", BigInteger, null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+source = canonical(
+    "source",
+    key("source_id"),
+    column("name"),
+    column("deleted_at", Instant, null=True),
+)
+
+product = canonical(
+    "product",
+    key("product_id"),
+    column("name"),
+    column("sku", null=True),
+    column("category", null=True),
+    column("unit", null=True),
+    column("cost_minor", BigInteger, null=True),
+    column("currency", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+fx_rate = canonical(
+    "fx_rate",
+    key("day", Date),
+    key("currency"),
+    column("rate_to_base", Double),
+)
+
+field_def = canonical(
+    "field_def",
+    key("field_id"),
+    column("entity_kind"),
+    column("name"),
+    column("code", null=True),
+    column("type"),
+    column("is_api_only", Boolean),
+    column("removed_at", Instant, null=True),
+)
+
+field_enum = canonical(
+    "field_enum",
+    key("field_id"),
+    key("enum_id"),
+    column("name"),
+    column("sort", BigInteger, null=True),
+    owner="field_id",
+)
+
+field_required = canonical(
+    "field_required",
+    key("field_id"),
+    key("pipeline_id"),
+    key("stage_id"),
+    owner="field_id",
+)
+
+task_type = canonical(
+    "task_type",
+    key("task_type_id"),
+    column("name"),
+    column("code", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+company = canonical(
+    "company",
+    key("company_id"),
+    personal("name", null=True),
+    column("responsible_user_id", null=True),
+    column("created_at", Instant),
+    column("created_by", null=True),
+    column("is_my_company", Boolean),
+    column("deleted_at", Instant, null=True),
+)
+
+contact = canonical(
+    "contact",
+    key("contact_id"),
+    personal("name", null=True),
+    column("company_id", null=True),
+    column("responsible_user_id", null=True),
+    column("created_at", Instant),
+    column("created_by", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+client_phone = canonical(
+    "client_phone",
+    key("entity_id"),
+    key("phone_key", loaded=True),
+    column("entity_kind"),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    personal("phone_e164", null=True),
+    personal("phone_raw"),
+    column("phone_digits", BigInteger, loaded=True),
+    owner="entity_id",
+)
+
+client_email = canonical(
+    "client_email",
+    key("entity_id"),
+    key("email_key", loaded=True),
+    column("entity_kind"),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    personal("email_norm"),
+    owner="entity_id",
+)
+
+merge_link = canonical(
+    "merge_link",
+    key("kind"),
+    key("from_id"),
+    column("into_id"),
+    column("merged_at", Instant),
+)
+
+deal = canonical(
+    "deal",
+    key("deal_id"),
+    column("entity_kind"),
+    personal("name", null=True),
+    column("pipeline_id"),
+    column("stage_id"),
+    column("responsible_user_id", null=True),
+    column("created_by", null=True),
+    column("amount_minor", BigInteger, null=True),
+    column("currency"),
+    column("company_id", null=True),
+    column("main_contact_id", null=True),
+    column("parent_lead_id", null=True),
+    column("source_id", null=True),
+    column("utm_source", null=True),
+    column("utm_medium", null=True),
+    column("utm_campaign", null=True),
+    column("utm_content", null=True),
+    column("utm_term", null=True),
+    column("loss_reason_id", null=True),
+    personal("loss_comment", null=True),
+    column("created_at", Instant),
+    column("closed_at", Instant, null=True),
+    column("expected_close_on", Date, null=True),
+    column("is_repeat", Boolean, null=True),
+    column("restored_at", Instant, null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+deal_contact = canonical(
+    "deal_contact",
+    key("deal_id"),
+    key("contact_id"),
+    column("is_main", Boolean),
+    column("position", BigInteger),
+    owner="deal_id",
+)
+
+deal_stage_transition = canonical(
+    "deal_stage_transition",
+    key("change_id"),
+    column("deal_id"),
+    column("changed_at", Instant),
+    column("from_pipeline_id", null=True),
+    column("from_stage_id", null=True),
+    column("to_pipeline_id"),
+    column("to_stage_id"),
+    column("by_user_id", null=True),
+    column("origin"),
+)
+
+deal_owner_change = canonical(
+    "deal_owner_change",
+    key("change_id"),
+    column("deal_id"),
+    column("changed_at", Instant),
+    column("from_user_id", null=True),
+    column("to_user_id", null=True),
+    column("by_user_id", null=True),
+    column("origin"),
+)
+
+deal_amount_change = canonical(
+    "deal_amount_change",
+    key("change_id"),
+    column("deal_id"),
+    column("changed_at", Instant),
+    column("from_minor", BigInteger, null=True),
+    column("to_minor", BigInteger, null=True),
+    column("currency"),
+    column("by_user_id", null=True),
+    column("origin"),
+)
+
+deal_item = canonical(
+    "deal_item",
+    key("deal_item_id"),
+    column("deal_id"),
+    column("product_id", null=True),
+    personal("name", null=True),
+    column("qty", Double),
+    column("price_minor", BigInteger, null=True),
+    column("discount_minor", BigInteger, null=True),
+    column("sum_minor", BigInteger, null=True),
+    column("currency"),
+    column("price_is_current", Boolean),
+    owner="deal_id",
+)
+
+process_item = canonical(
+    "process_item",
+    key("item_id"),
+    column("process_id"),
+    column("process_name"),
+    personal("name", null=True),
+    column("pipeline_id", null=True),
+    column("stage_id", null=True),
+    column("responsible_user_id", null=True),
+    column("amount_minor", BigInteger, null=True),
+    column("currency", null=True),
+    column("parent_deal_id", null=True),
+    column("company_id", null=True),
+    column("main_contact_id", null=True),
+    column("created_at", Instant),
+    column("closed_at", Instant, null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+process_item_transition = canonical(
+    "process_item_transition",
+    key("change_id"),
+    column("item_id"),
+    column("changed_at", Instant),
+    column("from_pipeline_id", null=True),
+    column("from_stage_id", null=True),
+    column("to_pipeline_id"),
+    column("to_stage_id"),
+    column("by_user_id", null=True),
+    column("origin"),
+)
+
+call = canonical(
+    "call",
+    key("call_id"),
+    column("external_uniq", null=True),
+    column("external_call_id", null=True),
+    column("call_group_id", null=True),
+    column("direction"),
+    column("subtype"),
+    column("is_internal", Boolean),
+    column("started_at", Instant),
+    column("wait_s", BigInteger, null=True),
+    column("talk_s", BigInteger, null=True),
+    column("vote", BigInteger, null=True),
+    column("status"),
+    column("user_id", null=True),
+    personal("phone_e164", null=True),
+    personal("phone_raw", null=True),
+    column("phone_key", null=True, loaded=True),
+    column("phone_digits", BigInteger, loaded=True),
+    column("line", null=True),
+    column("entity_kind", null=True),
+    column("entity_id", null=True),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("deal_id", null=True),
+    personal("recording_url", null=True),
+    column("cost_minor", BigInteger, null=True),
+    column("provider", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+message = canonical(
+    "message",
+    key("message_id"),
+    column("chat_id", null=True),
+    column("channel"),
+    column("direction"),
+    column("author"),
+    column("sent_at", Instant),
+    column("user_id", null=True),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("deal_id", null=True),
+    personal("text", null=True),
+    column("has_file", Boolean),
+    column("deleted_at", Instant, null=True),
+)
+
+chat = canonical(
+    "chat",
+    key("chat_id"),
+    column("channel"),
+    column("opened_at", Instant),
+    column("closed_at", Instant, null=True),
+    column("operator_user_id", null=True),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("deal_id", null=True),
+    column("source_id", null=True),
+    column("status", null=True),
+    column("missed_at", Instant, null=True),
+    column("rating", BigInteger, null=True),
+    personal("first_line", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+task = canonical(
+    "task",
+    key("task_id"),
+    column("kind"),
+    column("task_type_id", null=True),
+    column("entity_kind", null=True),
+    column("entity_id", null=True),
+    column("responsible_user_id", null=True),
+    column("created_by", null=True),
+    personal("text", null=True),
+    column("created_at", Instant),
+    column("due_at", Instant, null=True),
+    column("due_is_allday", Boolean),
+    column("completed_at", Instant, null=True),
+    column("completed_is_estimate", Boolean),
+    column("is_completed", Boolean),
+    personal("result", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+task_link = canonical(
+    "task_link",
+    key("task_id"),
+    key("entity_id"),
+    column("entity_kind"),
+    owner="task_id",
+)
+
+activity = canonical(
+    "activity",
+    key("activity_id"),
+    column("kind"),
+    column("done_at", Instant),
+    column("user_id", null=True),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("deal_id", null=True),
+    personal("text", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+request = canonical(
+    "request",
+    key("request_id"),
+    column("category"),
+    column("source_id", null=True),
+    column("received_at", Instant),
+    column("processed_at", Instant, null=True),
+    column("status", null=True),
+    column("deal_id", null=True),
+    column("contact_id", null=True),
+    column("user_id", null=True),
+    personal("phone_e164", null=True),
+    column("phone_key", null=True, loaded=True),
+    column("deleted_at", Instant, null=True),
+)
+
+customer = canonical(
+    "customer",
+    key("customer_id"),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("status_id", null=True),
+    column("responsible_user_id", null=True),
+    column("next_on", Date, null=True),
+    column("next_minor", BigInteger, null=True),
+    column("created_at", Instant),
+    column("deleted_at", Instant, null=True),
+)
+
+sales_doc = canonical(
+    "sales_doc",
+    key("doc_id"),
+    column("kind"),
+    column("number", null=True),
+    column("doc_at", Instant),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("deal_id", null=True),
+    column("user_id", null=True),
+    column("amount_minor", BigInteger),
+    column("currency"),
+    column("status", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+field_value = canonical(
+    "field_value",
+    key("entity_id"),
+    key("field_id"),
+    key("position", BigInteger),
+    column("entity_kind"),
+    personal("value_text", null=True),
+    column("value_num", Double, null=True),
+    column("value_ts", Instant, null=True),
+    column("value_date", Date, null=True),
+    column("enum_id", null=True),
+    column("enum_code", null=True),
+    column("set_at", Instant, null=True),
+    column("set_by", null=True),
+    owner="entity_id",
+)
+
+entity_tag = canonical(
+    "entity_tag",
+    key("entity_id"),
+    key("tag"),
+    column("entity_kind"),
+    column("tag_id", null=True),
+    owner="entity_id",
+)
+
+invoice = canonical(
+    "invoice",
+    key("invoice_id"),
+    column("deal_id", null=True),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("number", null=True),
+    column("issued_on", Date),
+    column("due_on", Date, null=True),
+    column("amount_minor", BigInteger),
+    column("currency"),
+    column("status"),
+    column("business_line", null=True),
+    column("deleted_at", Instant, null=True),
+)
+
+payment = canonical(
+    "payment",
+    key("payment_id"),
+    column("invoice_id", null=True),
+    column("deal_id", null=True),
+    column("contact_id", null=True),
+    column("company_id", null=True),
+    column("paid_at", Instant),
+    column("amount_minor", BigInteger),
+    column("currency"),
+    column("direction"),
+    column("category", null=True),
+    column("business_line", null=True),
+    column("is_planned", Boolean),
+    column("deleted_at", Instant, null=True),
+)
+
+ad_cost = canonical(
+    "ad_cost",
+    key("provider"),
+    key("day", Date),
+    key("campaign_id"),
+    column("campaign_name"),
+    column("source_id", null=True),
+    column("cost_minor", BigInteger),
+    column("currency"),
+    column("clicks", BigInteger, null=True),
+    column("impressions", BigInteger, null=True),
+    column("vat_included", Boolean, null=True),
+)
+
+target = canonical(
+    "target",
+    key("scope_kind"),
+    key("scope_id"),
+    key("metric"),
+    key("grain"),
+    key("period", Date),
+    column("value_num", Double, null=True),
+    column("value_minor", BigInteger, null=True),
+    column("currency", null=True),
+)
+
+transcript = canonical(
+    "transcript",
+    key("subject_id"),
+    key("seq", BigInteger),
+    column("subject_kind"),
+    column("speaker"),
+    column("start_s", Double, null=True),
+    column("end_s", Double, null=True),
+    personal("text"),
+)
+
+checklist_item = canonical(
+    "checklist_item",
+    key("checklist_id"),
+    key("item_id"),
+    column("name"),
+    column("weight", Double),
+    column("is_critical", Boolean),
+)
+
+checklist_mark = canonical(
+    "checklist_mark",
+    key("subject_id"),
+    key("item_id"),
+    key("rater"),
+    key("rater_id"),
+    column("value", Double, null=True),
+    column("marked_at", Instant),
+)
+
+coverage = canonical(
+    "coverage",
+    key("resource"),
+    column("complete_from", Instant, null=True),
+    column("watermark", Instant, null=True),
+)
+
+metric_series = canonical(
+    "metric_series",
+    key("metric_id"),
+    key("group_key"),
+    key("day", Date),
+    column("value", Double, null=True),
+    column("num", BigInteger, null=True),
+    column("den", BigInteger, null=True),
+)
+
+report_snapshot = canonical(
+    "report_snapshot",
+    key("report_id"),
+    column("metric_id"),
+    column("sent_at", Instant),
+    column("body"),
+)
+
+raw_record = Table(
+    "raw_record",
+    metadata,
+    key("account_id"),
+    key("entity"),
+    key("native_id"),
+    key("raw_hash"),
+    Column("body", LargeBinary, nullable=False),  # zlib
+    Column("first_read_seq", BigInteger, nullable=False),
+    Column("last_read_seq", BigInteger, nullable=False),
+)
+
+# A window of a walk that is not finished yet: done ones are skipped when a killed run resumes.
+sync_state = Table(
+    "sync_state",
+    metadata,
+    key("account_id"),
+    key("resource"),
+    key("window"),
+    Column("run_id", BigInteger, nullable=False),
+    Column("done_at", Instant, nullable=False),
+)
+
+# One row per resource and run: what was read, what became of it.
+sync_run = Table(
+    "sync_run",
+    metadata,
+    key("run_id", BigInteger),
+    key("account_id"),
+    key("resource"),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("status", Text, nullable=False),  # running, done, failed
+    Column("n_read", BigInteger, nullable=False, server_default=text("0")),
+    Column("n_written", BigInteger, nullable=False, server_default=text("0")),
+    Column("n_unknown", BigInteger, nullable=False, server_default=text("0")),  # enum values kept as `unknown`
+    Column("error", Text),
+)
