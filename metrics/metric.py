@@ -124,6 +124,8 @@ class Metric:
     reduce: Callable[[Frames, Any, Period], dict[str, nw.LazyFrame[Any]]]
     finish: Callable[[dict[str, pl.DataFrame], Any, Period], MetricResult]
     needs_pii: bool = False
+    default_period_d: int = 30
+    """Complete local days before as_of that are looked at when nobody says otherwise."""
 
 
 @cache
