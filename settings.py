@@ -1,1 +1,229 @@
-"""."""
+"""What people set in the product: `<data_dir>/app.sqlite`, append-only, with author and time.
+
+Nothing is ever changed or removed: the last row of a (scope, key) is its value, an older one is history, a null value
+takes a setting back. `version` names the state, for cache keys and manifests. A scope is who or what the value is about:
+`["app"]`, `["viewer", "anna"]`, `["metric", "A3"]`, `["stage", "main", "pipeline:1", "status:2"]`.
+
+The caller turns `user_set()` into frames for `open_frames`.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Scope = tuple[str, ...]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS setting (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT,             -- JSON; null: taken back
+    valid_from TEXT NOT NULL,
+    author TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS setting_by_key ON setting (scope, key, seq);
+CREATE TABLE IF NOT EXISTS audit (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    done_at TEXT NOT NULL,
+    author TEXT NOT NULL,
+    action TEXT NOT NULL,
+    detail TEXT NOT NULL    -- JSON
+);
+"""
+APPEND_ONLY = "".join(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_keeps_{verb.lower()} BEFORE {verb} ON {table} "
+    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;"
+    for table in ("setting", "audit")
+    for verb in ("UPDATE", "DELETE")
+)
+
+
+@dataclass(frozen=True)
+class UserColumns:
+    """Columns of a published table that people fill: its key after `account_id`, and the columns with their types."""
+
+    keys: tuple[str, ...]
+    columns: Mapping[str, type]
+
+
+USER_SET: dict[str, UserColumns] = {
+    "stage": UserColumns(
+        ("pipeline_id", "stage_id"),
+        {
+            "is_kev": bool,
+            "sla_s": int,
+            "sla_clock": str,
+            "funnel_style": str,
+            "is_technical": bool,
+            "is_filter": bool,
+        },
+    ),
+    "pipeline": UserColumns(("pipeline_id",), {"purpose": str}),
+    "user": UserColumns(("user_id",), {"role": str, "hired_on": str, "left_on": str, "tz": str, "calendar_id": str}),
+    "source": UserColumns(("source_id",), {"channel": str, "is_paid": bool}),
+    "loss_reason": UserColumns(("loss_reason_id",), {"category": str}),
+    "product": UserColumns(("product_id",), {"business_line": str}),
+    "client": UserColumns(("client_id",), {"is_spam": bool, "is_stop_listed": bool}),
+    "task_type": UserColumns(("task_type_id",), {"kind": str}),
+}
+"""Dates (`hired_on`, `left_on`) are ISO text here, as JSON has no dates."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing somebody set. `value` is what JSON can hold; None: taken back."""
+
+    seq: int
+    scope: Scope
+    key: str
+    value: Any
+    valid_from: datetime
+    author: str
+
+
+class SettingsStore:
+    """The file. Every call opens it anew: page threads and the command line may come at once, and writes are rare."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def put(self, scope: Scope, key: str, value: Any, *, author: str, now: datetime | None = None) -> int:
+        """Add a value, and a line of the audit log with it; return the new version.
+
+        Raises:
+            ValueError: the scope names a published table that has no such user-set column, or the type is wrong.
+        """
+        _check_column(scope, key, value)
+        valid_from = _stamp(now)
+        with self._open() as db:
+            seq = db.execute(
+                "INSERT INTO setting (scope, key, value, valid_from, author) VALUES (?, ?, ?, ?, ?)",
+                (_text(list(scope)), key, None if value is None else _text(value), valid_from, author),
+            ).lastrowid
+            _audit(db, valid_from, author, "set", {"scope": scope, "key": key, "value": value})
+        return int(seq or 0)
+
+    def get(self, scope: Scope, key: str, default: Any = None, *, at: datetime | None = None) -> Any:
+        """The value of a setting now, or as it stood at an instant."""
+        until = _stamp(at) if at else "9999"
+        with self._open() as db:
+            row = db.execute(
+                "SELECT value FROM setting WHERE scope = ? AND key = ? AND valid_from <= ? ORDER BY seq DESC LIMIT 1",
+                (_text(list(scope)), key, until),
+            ).fetchone()
+        return default if row is None or row[0] is None else json.loads(row[0])
+
+    def of_scope(self, scope: Scope) -> dict[str, Any]:
+        """All keys of one scope that have a value."""
+        return {setting.key: setting.value for setting in self.current() if setting.scope == scope}
+
+    def current(self, kind: str | None = None) -> list[Setting]:
+        """The settings in force, of all scopes or of those that begin with `kind`."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT s.seq, s.scope, s.key, s.value, s.valid_from, s.author FROM setting s "
+                "JOIN (SELECT max(seq) AS seq FROM setting GROUP BY scope, key) USING (seq) "
+                "WHERE s.value IS NOT NULL ORDER BY s.scope, s.key"
+            ).fetchall()
+        found = (_setting(row) for row in rows)
+        return [setting for setting in found if kind is None or setting.scope[0] == kind]
+
+    def history(self, scope: Scope, key: str) -> list[Setting]:
+        """All values a setting had, the oldest first."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT seq, scope, key, value, valid_from, author FROM setting WHERE scope = ? AND key = ? ORDER BY seq",
+                (_text(list(scope)), key),
+            ).fetchall()
+        return [_setting(row) for row in rows]
+
+    def version(self) -> int:
+        """Grows with every value set; 0 when nothing was."""
+        with self._open() as db:
+            return int(db.execute("SELECT coalesce(max(seq), 0) FROM setting").fetchone()[0])
+
+    def log(self, action: str, *, author: str, now: datetime | None = None, **detail: Any) -> None:
+        """Note in the audit log that somebody did something: an export, a query."""
+        with self._open() as db:
+            _audit(db, _stamp(now), author, action, detail)
+
+    def audit(self, limit: int = 1000) -> list[dict[str, Any]]:
+        """The newest lines of the audit log, the newest first: done_at, author, action, detail."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT done_at, author, action, detail FROM audit ORDER BY seq DESC LIMIT ?", (limit,)
+            ).fetchall()
+        return [
+            {
+                "done_at": datetime.fromisoformat(row[0]),
+                "author": row[1],
+                "action": row[2],
+                "detail": json.loads(row[3]),
+            }
+            for row in rows
+        ]
+
+    def user_set(self) -> dict[str, list[dict[str, Any]]]:
+        """What people set on rows of published tables: table → rows with `account_id`, the keys and all columns.
+
+        Columns nobody set on a row are None; tables without any row are absent.
+        """
+        rows: dict[str, dict[Scope, dict[str, Any]]] = {}
+        for setting in self.current():
+            table, *ids = setting.scope
+            if table not in USER_SET:
+                continue
+            names = ("account_id", *USER_SET[table].keys)
+            empty = dict(zip(names, ids, strict=True)) | dict.fromkeys(USER_SET[table].columns)
+            rows.setdefault(table, {}).setdefault(setting.scope, empty)[setting.key] = setting.value
+        return {table: list(by_scope.values()) for table, by_scope in rows.items()}
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        is_new = not self.path.exists()
+        if is_new:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.touch(mode=0o600)
+        with closing(sqlite3.connect(self.path, timeout=30)) as db, db:
+            if is_new or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit'").fetchone():
+                db.executescript(SCHEMA + APPEND_ONLY)
+            yield db
+
+
+def _check_column(scope: Scope, key: str, value: Any) -> None:
+    if not scope or scope[0] not in USER_SET:
+        return
+    known = USER_SET[scope[0]]
+    if len(scope) != 2 + len(known.keys):
+        raise ValueError(f"a setting of {scope[0]} needs account_id, {', '.join(known.keys)}")
+    if key not in known.columns:
+        raise ValueError(f"{scope[0]} has no column {key} that people set; it has {', '.join(known.columns)}")
+    if value is not None and type(value) is not known.columns[key]:  # True is an int, but not a number of seconds
+        raise ValueError(f"{scope[0]}.{key} must be {known.columns[key].__name__}")
+
+
+def _audit(db: sqlite3.Connection, done_at: str, author: str, action: str, detail: Mapping[str, Any]) -> None:
+    db.execute(
+        "INSERT INTO audit (done_at, author, action, detail) VALUES (?, ?, ?, ?)",
+        (done_at, author, action, _text(detail)),
+    )
+
+
+def _setting(row: tuple[Any, ...]) -> Setting:
+    seq, scope, key, value, valid_from, author = row
+    parsed = None if value is None else json.loads(value)
+    return Setting(seq, tuple(json.loads(scope)), key, parsed, datetime.fromisoformat(valid_from), author)
+
+
+def _stamp(now: datetime | None) -> str:
+    return (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
