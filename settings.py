@@ -1,7 +1,7 @@
 """What people set in the product: `<data_dir>/app.sqlite`, append-only, with author and time.
 
 Nothing is ever changed or removed: the last row of a (scope, key) is its value, an older one is history, a null value
-takes a setting back. `version` names the state, for cache keys and manifests. A scope is who or what the value is about:
+takes a setting back. `version` names the state, for cache keys and manifests. A scope is what the value is about:
 `["app"]`, `["viewer", "anna"]`, `["metric", "A3"]`, `["stage", "main", "pipeline:1", "status:2"]`.
 
 The caller turns `user_set()` into frames for `open_frames`.
@@ -101,7 +101,7 @@ class SettingsStore:
         """
         _check_column(scope, key, value)
         valid_from = _stamp(now)
-        with self._open() as db:
+        with self._write() as db:
             seq = db.execute(
                 "INSERT INTO setting (scope, key, value, valid_from, author) VALUES (?, ?, ?, ?, ?)",
                 (_text(list(scope)), key, None if value is None else _text(value), valid_from, author),
@@ -112,7 +112,7 @@ class SettingsStore:
     def get(self, scope: Scope, key: str, default: Any = None, *, at: datetime | None = None) -> Any:
         """The value of a setting now, or as it stood at an instant."""
         until = _stamp(at) if at else "9999"
-        with self._open() as db:
+        with self._read() as db:
             row = db.execute(
                 "SELECT value FROM setting WHERE scope = ? AND key = ? AND valid_from <= ? ORDER BY seq DESC LIMIT 1",
                 (_text(list(scope)), key, until),
@@ -125,7 +125,7 @@ class SettingsStore:
 
     def current(self, kind: str | None = None) -> list[Setting]:
         """The settings in force, of all scopes or of those that begin with `kind`."""
-        with self._open() as db:
+        with self._read() as db:
             rows = db.execute(
                 "SELECT s.seq, s.scope, s.key, s.value, s.valid_from, s.author FROM setting s "
                 "JOIN (SELECT max(seq) AS seq FROM setting GROUP BY scope, key) USING (seq) "
@@ -136,26 +136,27 @@ class SettingsStore:
 
     def history(self, scope: Scope, key: str) -> list[Setting]:
         """All values a setting had, the oldest first."""
-        with self._open() as db:
+        with self._read() as db:
             rows = db.execute(
-                "SELECT seq, scope, key, value, valid_from, author FROM setting WHERE scope = ? AND key = ? ORDER BY seq",
+                "SELECT seq, scope, key, value, valid_from, author FROM setting "
+                "WHERE scope = ? AND key = ? ORDER BY seq",
                 (_text(list(scope)), key),
             ).fetchall()
         return [_setting(row) for row in rows]
 
     def version(self) -> int:
         """Grows with every value set; 0 when nothing was."""
-        with self._open() as db:
+        with self._read() as db:
             return int(db.execute("SELECT coalesce(max(seq), 0) FROM setting").fetchone()[0])
 
     def log(self, action: str, *, author: str, now: datetime | None = None, **detail: Any) -> None:
         """Note in the audit log that somebody did something: an export, a query."""
-        with self._open() as db:
+        with self._write() as db:
             _audit(db, _stamp(now), author, action, detail)
 
     def audit(self, limit: int = 1000) -> list[dict[str, Any]]:
         """The newest lines of the audit log, the newest first: done_at, author, action, detail."""
-        with self._open() as db:
+        with self._read() as db:
             rows = db.execute(
                 "SELECT done_at, author, action, detail FROM audit ORDER BY seq DESC LIMIT ?", (limit,)
             ).fetchall()
@@ -185,15 +186,25 @@ class SettingsStore:
         return {table: list(by_scope.values()) for table, by_scope in rows.items()}
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        is_new = not self.path.exists()
-        if is_new:
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """For reading; where nothing was ever set there is no file, and reading makes none."""
+        with closing(sqlite3.connect(self.path if self.path.exists() else ":memory:", timeout=30)) as db, db:
+            _prepare(db)
+            yield db
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
         with closing(sqlite3.connect(self.path, timeout=30)) as db, db:
-            if is_new or not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit'").fetchone():
-                db.executescript(SCHEMA + APPEND_ONLY)
+            _prepare(db)
             yield db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit'").fetchone():
+        db.executescript(SCHEMA + APPEND_ONLY)
 
 
 def _check_column(scope: Scope, key: str, value: Any) -> None:

@@ -1,0 +1,64 @@
+# Everything below needs only python3 (3.11 or newer, with venv and pip) and make. No root, no uv, nothing outside
+# this folder but the package cache.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_ALL := $(VENV)/.ready-all
+
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint bench locale clean
+
+help:
+	@echo "make demo      install, start the demo CRM, sync it, open the dashboard (Ctrl-C stops it)"
+	@echo "make test      install and pass the tests"
+	@echo "make test-all  also the slow ones, those on Spark and those on outside data"
+	@echo "make lint      ruff, mypy, import-linter"
+	@echo "make bench     how fast, how much memory; compared with plain loops"
+	@echo "make locale    compile the translations of app/locale (needs msgfmt of gettext)"
+	@echo "make clean     remove what was made here, but not your data"
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+
+$(READY): $(BIN)/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --frozen --quiet --inexact
+	@touch $@
+
+$(READY_ALL): $(READY)
+	$(BIN)/uv sync --frozen --quiet --inexact --group spark
+	@touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(BIN)/voronka demo
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -m "not slow and not spark and not validation"
+
+test-all: lint $(READY_ALL)
+	$(BIN)/pytest
+
+bench: $(READY)
+	$(BIN)/python bench/straight_line.py
+
+locale:
+	for file in app/locale/*/LC_MESSAGES/*.po; do msgfmt --check "$$file" -o "$${file%.po}.mo"; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-data
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
