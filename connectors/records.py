@@ -1,16 +1,17 @@
 """Canonical records: the vocabulary connectors speak and the warehouse stores.
 
-One frozen model per warehouse table, in the order of the catalogue (`metrics.md`, section 2 and 2.0). A record holds what
-the source says, in our words: ids as `<kind>:<native>`, instants in UTC, money in minor units. What is computed from
-it at load (HMAC keys, read and load ordinals) belongs to `warehouse/models.py`.
+One frozen model per warehouse table, in the order of the catalogue (`metrics.md`, section 2 and 2.0). A record holds
+what the source says, in our words: ids as `<kind>:<native>`, instants in UTC, money in minor units. What is computed
+from it at load (HMAC keys, read and load ordinals) belongs to `warehouse/models.py`.
 
 Besides records a resource yields `OwnedSet` (all rows that belong to one owner, replaced whole), `Tombstone` (touches
-`deleted_at` only) and `Reread` (ids to fetch again).
+`deleted_at` only), `Patch` (one instant of a row that another resource knows), `Stub` (a row only where there is none),
+`Listing` (all ids there are now), `Reread` (ids to fetch again) and `Notice` (something a person should know).
 """
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Literal
@@ -56,6 +57,13 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     owner: ClassVar[str | None] = None
     """For rows that belong to an owner: the column that names it."""
+    patched: ClassVar[Mapping[str, str | None]] = {}
+    """Instants that only another resource knows (see `Patch`), each with the flag that calls it an estimate, or None.
+
+    A row read later without the instant (no flag: null; with one: the flag is up) leaves an exact one on hand as it is.
+    """
+    keeps_history: ClassVar[bool] = False
+    """Rows valid from an instant on: an `OwnedSet` of them is a snapshot, to be compared with the rows still open."""
 
     account_id: str
     source_updated_at: Instant | None = None
@@ -115,14 +123,63 @@ class Tombstone:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """`column` (one of `kind.patched`) of row `id` is `at`: known from an event, while the row itself does not say it.
+
+    The latest instant wins, in whatever order events are read; the column's estimate flag, if it has one, goes down.
+    No row with that id: nothing happens.
+    """
+
+    kind: type[Record]
+    account_id: str
+    id: str
+    column: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Stub:
+    """A row made from a mere mention (a user who has left, a removed loss reason): stored where there is no row yet."""
+
+    record: Record
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every key of `kind` the source listed at `at`: rows on hand that are not among them were removed then.
+
+    keys: values of the key columns after `account_id`, one tuple a row. Only for lists that are read whole
+    (dimensions). A removed row gets `deleted_at` (or `removed_at`) unless it has one, and loses `is_active` where the
+    table has it; it is never dropped, history refers to it.
+    """
+
+    kind: type[Record]
+    account_id: str
+    keys: frozenset[tuple[str, ...]]
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Reread:
-    """Ids (the source's own) of `resource` to be read again after this walk."""
+    """Ids (the source's own) of `resource` to be read again, by an `ids` window, once the run's other windows are done."""
 
     resource: str
     ids: tuple[str, ...]
 
 
-Yield = Record | RawRecord | OwnedSet | Tombstone | Reread
+@dataclass(frozen=True)
+class Notice:
+    """Something a person should know that stopped nothing; `n` times. Never holds personal data.
+
+    is_unknown: a value we have no word for was kept as `unknown`, or a whole object only raw (counted in the run log).
+    """
+
+    text: str
+    n: int = 1
+    is_unknown: bool = False
+
+
+Yield = Record | RawRecord | OwnedSet | Tombstone | Patch | Stub | Listing | Reread | Notice
 """What a resource may yield."""
 
 
@@ -163,6 +220,8 @@ class User(Record):
 
 class UserDepartment(Record):
     """A user's membership of a department from an instant on; built from snapshots."""
+
+    keeps_history = True
 
     user_id: str
     department_id: str
@@ -385,6 +444,8 @@ class MergeLink(Record):
 class Deal(Record):
     """A deal, or a lead where the source keeps leads apart. Money in minor units."""
 
+    patched = {"restored_at": None}
+
     deal_id: str
     entity_kind: DealKind
     name: str | None = None
@@ -593,9 +654,9 @@ class Chat(Record):
 
 
 class Task(Record):
-    """Something to be done by a deadline. completed_is_estimate: the instant is the last change, not
-    the event.
-    """
+    """Something to be done by a deadline. completed_is_estimate: the instant is the last change, not the event."""
+
+    patched = {"completed_at": "completed_is_estimate"}
 
     task_id: str
     kind: Literal["call", "meeting", "follow_up", "email", "proposal", "todo", "other", "unknown"]
