@@ -2,8 +2,10 @@
 
 ConnectorError
  ├─ RetriableError     the client repeats the request by itself; when it gives up, the resource is tried next run
+ │   └─ SlowError      the source was too slow for what was asked (504): ask for less at once
  ├─ CredentialsError   stop this account and tell a person: token, rights, payment, block
  └─ PayloadError       stop this resource: the source said something that cannot be understood
+     └─ ForbiddenError the token may not read this list; the others go on
 
 A message says what happened, where and what to do. It never holds a token, a URL or personal data.
 """
@@ -17,9 +19,17 @@ class RetriableError(ConnectorError):
     """Network, 5xx or rate limit: worth repeating later. Watermarks stay where they were."""
 
 
+class SlowError(RetriableError):
+    """The source gave up on a request (504); a smaller page may do."""
+
+
 class CredentialsError(ConnectorError):
     """A person has to act: wrong or revoked token, missing rights, unpaid or blocked account."""
 
 
 class PayloadError(ConnectorError):
     """An answer that does not fit what the reference says, or a request the source calls wrong."""
+
+
+class ForbiddenError(PayloadError):
+    """The token has no right to this one list."""

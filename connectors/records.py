@@ -161,7 +161,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Reread:
-    """Ids (the source's own) of `resource` to be read again, by an `ids` window, once the run's other windows are done."""
+    """The source's own ids of `resource`, to be read by an `ids` window once the run's other windows are done."""
 
     resource: str
     ids: tuple[str, ...]

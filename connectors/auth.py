@@ -1,0 +1,235 @@
+"""How a request proves who it is: a long-lived token, or OAuth with a refresh token that every use replaces.
+
+The rotating pair is stored in a file only its owner can read, outside the warehouse, and saved before its first use: a
+refresh token can be used once, and losing the new one means asking a person again. A file lock keeps refreshes of one
+account apart, across threads and processes; who waited for it finds the pair another one has fetched.
+"""
+
+import base64
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from connectors.errors import CredentialsError, RetriableError
+from connectors.http import SourceAuth
+
+REFRESH_BEFORE_S = 60.0
+
+
+class Bearer(SourceAuth):
+    """A long-lived token. A refusal is final."""
+
+    def __init__(self, token: str, *, token_env: str, advice: str) -> None:
+        """advice: where a person creates the token, to end a message with."""
+        self._header = f"Bearer {token}"
+        self._token_env = token_env
+        self._advice = advice
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._header
+        yield request
+
+    def refusal(self, where: str) -> CredentialsError:
+        return CredentialsError(
+            f"{where} did not accept the token in {self._token_env}: "
+            f"it is wrong, revoked or has expired. {self._advice}"
+        )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """An OAuth pair. expires_at: unix seconds after which the access token is worth nothing."""
+
+    access_token: str
+    refresh_token: str
+    expires_at: float
+    host: str
+
+    def __repr__(self) -> str:
+        return f"Tokens(host={self.host!r})"
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any], *, host: str, now: float) -> "Tokens":
+        """The body of a token end point's answer; KeyError where it is not one."""
+        access_token = str(answer["access_token"])
+        expires_at = now + float(answer["expires_in"]) if answer.get("expires_in") else expiry(access_token)
+        return cls(access_token, str(answer["refresh_token"]), expires_at or now + 3600, host)
+
+
+def expiry(token: str) -> float | None:
+    """`exp` of a JWT in unix seconds, its signature unchecked; None where it cannot be read."""
+    try:
+        payload = token.split(".")[1]
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+class TokenStore:
+    """One account's tokens in a file of its own, readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Tokens | None:
+        try:
+            return Tokens(**orjson.loads(self.path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            raise CredentialsError(f"{self.path.name} cannot be read: authorise this account again.") from None
+
+    def write(self, tokens: Tokens) -> None:
+        """Replace the file in one step; when this returns the pair has reached the disk."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(orjson.dumps(asdict(tokens)))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the account's lock; other threads and processes wait."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)  # which also unlocks
+
+
+@dataclass(frozen=True)
+class OAuthClient:
+    """What an integration is registered as, and where its token end point is."""
+
+    client_id: str
+    client_secret: str
+    redirect_uri: str
+    token_url: str
+    account: str
+    """The account's id in config.yaml, for messages."""
+
+    def __repr__(self) -> str:
+        return f"OAuthClient(account={self.account!r})"
+
+    def request(self, **grant: str) -> httpx.Request:
+        body = {
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            **grant,
+            "redirect_uri": self.redirect_uri,
+        }
+        return httpx.Request("POST", self.token_url, json=body, headers={"Accept": "application/json"})
+
+
+class RotatingToken(SourceAuth):
+    """OAuth: refreshes shortly before the access token ends, and once after a 401."""
+
+    def __init__(self, client: OAuthClient, store: TokenStore, *, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._tokens: Tokens | None = None
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        tokens = self._tokens or self._stored()
+        if self._clock() > tokens.expires_at - REFRESH_BEFORE_S:
+            tokens = yield from self._renewed(tokens)
+        request.headers["Authorization"] = f"Bearer {tokens.access_token}"
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            tokens = yield from self._renewed(tokens)
+            request.headers["Authorization"] = f"Bearer {tokens.access_token}"
+            yield request
+
+    def refusal(self, where: str) -> CredentialsError:
+        return again(self._client.account, f"{where} does not accept our authorisation any more")
+
+    def _stored(self) -> Tokens:
+        tokens = self._store.read()
+        if tokens is None:
+            raise again(self._client.account, "this account has not been authorised yet")
+        self._tokens = tokens
+        return tokens
+
+    def _renewed(self, refused: Tokens) -> Generator[httpx.Request, httpx.Response, Tokens]:
+        """The pair after `refused`: another thread's or process's if there is one, else from the token end point."""
+        with self._store.locked():
+            stored = self._stored()
+            if stored.access_token != refused.access_token:
+                return stored
+            answer = yield self._client.request(grant_type="refresh_token", refresh_token=stored.refresh_token)
+            answer.read()
+            tokens = tokens_from(answer, self._client, now=self._clock())
+            self._store.write(tokens)
+        self._tokens = tokens
+        return tokens
+
+
+def exchange(
+    client: OAuthClient, store: TokenStore, code: str, *, transport: httpx.BaseTransport | None = None
+) -> None:
+    """Turn the code of a consent into tokens, and store them before anything uses them."""
+    with httpx.Client(transport=transport, timeout=httpx.Timeout(60.0, connect=10.0)) as http, store.locked():
+        try:
+            answer = http.send(client.request(grant_type="authorization_code", code=code))
+        except httpx.TransportError:
+            raise RetriableError(
+                f"{httpx.URL(client.token_url).host}: cannot connect to exchange the code; try again."
+            ) from None
+        store.write(tokens_from(answer, client, now=time.time()))
+
+
+def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> Tokens:
+    """The pair a token end point gave, or the error that says who has to do what."""
+    host = httpx.URL(client.token_url).host
+    try:
+        body = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        body = None
+    if answer.status_code == httpx.codes.OK and isinstance(body, dict):
+        try:
+            return Tokens.from_answer(body, host=host, now=now)
+        except (KeyError, TypeError, ValueError):
+            raise again(client.account, f"{host} answered without tokens") from None
+    if answer.status_code == httpx.codes.FORBIDDEN and not isinstance(body, dict):
+        raise CredentialsError(
+            f"{host}: requests are blocked (a 403 page instead of tokens). "
+            "Do not run it again before support has lifted the block."
+        )
+    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        raise RetriableError(f"{host}: the token end point answered {answer.status_code}; the next run tries again.")
+    hint = str(body.get("hint") or "") if isinstance(body, dict) else ""
+    if hint:
+        raise again(client.account, f"{host} says the stored authorisation was used up or revoked")
+    raise again(
+        client.account,
+        f"{host} refused our integration; check its id, secret and redirect address ({client.redirect_uri})",
+    )
+
+
+def again(account: str, why: str) -> CredentialsError:
+    """The one state every lost authorisation ends in."""
+    return CredentialsError(f"{account}: {why}. Authorise it again: voronka login {account}")

@@ -1,0 +1,121 @@
+"""Generators of pages."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from connectors.errors import PayloadError, SlowError
+
+Json = dict[str, Any]
+
+SMALLEST_PAGE = 25
+SERVER_CAPS = frozenset({50, 100, 200})
+"""Sizes that look like a short last page but are a server's silent cap."""
+
+
+def by_page_number(
+    get: Callable[[Mapping[str, Any]], Any],
+    params: Mapping[str, Any],
+    *,
+    collection: str,
+    limit: int,
+    max_pages: int,
+    key: str = "id",
+    to_the_end: bool = False,
+    seen: set[Any] | None = None,
+    on_odd: Callable[[str], None] = lambda _: None,
+) -> Iterator[list[Json]]:
+    """Items of a HAL list that were not on an earlier page, page 1, 2, 3 … with our own counter and parameters.
+
+        {"_links": {"next": {"href": …}}, "_embedded": {"<collection>": [{"id": 1, …}, …]}}
+
+    `_links.next` can be missing, lead to an empty page or name another host, so it only decides whether one more page
+    is asked for. Ends on an empty answer or on a short page without `next`; `to_the_end` trusts the empty answer only.
+    An empty answer where `next` had promised a page may be a hiccup: the list is walked once more. A list that is too
+    slow (504) is walked again with half the page.
+
+    get: asks for a page, None where there is nothing. seen: keys already yielded, to share between walks.
+    on_odd: told, in words, of answers that were not what the documentation says.
+
+    Raises:
+        PayloadError: more than `max_pages` pages, or an answer that is not an object.
+    """
+    seen = set() if seen is None else seen
+    may_walk_again = True
+    is_promised = False
+    number = 1
+    while number <= max_pages:
+        try:
+            answer = get({**params, "limit": limit, "page": number})
+        except SlowError:
+            if limit // 2 < SMALLEST_PAGE:
+                raise
+            limit, number, is_promised = limit // 2, 1, False
+            continue
+        items = [] if answer is None else items_of(answer, collection, on_odd)
+        if not items:
+            if not (is_promised and may_walk_again):
+                return
+            may_walk_again = False
+            number, is_promised = 1, False
+            continue
+        if fresh := [item for item in items if _is_new(item, key, seen)]:
+            yield fresh
+        is_promised = bool(as_object(as_object(answer.get("_links")).get("next")))
+        is_short = len(items) < limit and len(items) not in SERVER_CAPS
+        if is_short and not is_promised and not to_the_end:
+            return
+        number += 1
+    raise PayloadError(f"{collection}: more than {max_pages} pages of {limit}; nothing of this window was concluded.")
+
+
+def until_settled(walk: Callable[[], Iterator[list[Json]]], *, max_walks: int = 4) -> Iterator[list[Json]]:
+    """Repeat a walk that remembers what it has seen until one finds nothing new.
+
+    For lists that can be neither filtered nor ordered: what changes during a walk shifts its pages.
+    """
+    for _ in range(max_walks):
+        found = False
+        for page in walk():
+            found = True
+            yield page
+        if not found:
+            return
+
+
+def items_of(answer: Any, collection: str, on_odd: Callable[[str], None] = lambda _: None) -> list[Json]:
+    """The objects of a page; PHP writes an empty object as `[]` and a list with holes as an object."""
+    if not isinstance(answer, dict):
+        raise PayloadError(f"{collection}: the answer is not an object.")
+    embedded = answer.get("_embedded")
+    if not isinstance(embedded, dict) or embedded.get(collection) is None:
+        on_odd(f"{collection}: a list came without its items and was taken as empty")
+        return []
+    items = as_list(embedded[collection])
+    objects = [item for item in items if isinstance(item, dict)]
+    if len(objects) < len(items):
+        on_odd(f"{collection}: items that are not objects were left out")
+    return objects
+
+
+def as_list(value: Any) -> list[Any]:
+    """`value` as a list: a list itself, the values of `{"0": …, "2": …}`, nothing for null."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return list(value.values())
+    return []
+
+
+def as_object(value: Any) -> Json:
+    """`value` as an object: `[]`, null and anything else are an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _is_new(item: Json, key: str, seen: set[Any]) -> bool:
+    identity = item.get(key)
+    if identity is None:
+        return True
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
