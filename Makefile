@@ -11,7 +11,7 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint bench locale clean
+.PHONY: help install demo test test-all lint bench clean
 
 help:
 	@echo "make demo      install, start the demo CRM, sync it, open the dashboard (Ctrl-C stops it)"
@@ -19,7 +19,6 @@ help:
 	@echo "make test-all  also the slow ones, those on Spark and those on outside data"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make bench     how fast, how much memory; compared with plain loops"
-	@echo "make locale    compile the translations of app/locale (needs msgfmt of gettext)"
 	@echo "make clean     remove what was made here, but not your data"
 
 $(BIN)/uv:
@@ -55,9 +54,6 @@ test-all: lint $(READY_ALL)
 
 bench: $(READY)
 	$(BIN)/python bench/straight_line.py
-
-locale:
-	for file in app/locale/*/LC_MESSAGES/*.po; do msgfmt --check "$$file" -o "$${file%.po}.mo"; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo-data

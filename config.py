@@ -18,6 +18,8 @@ import yaml
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from metrics.marts import MartParams
+
 DEFAULT_PATH = "config.yaml"
 PATH_VARIABLE = "VORONKA_CONFIG"
 
@@ -66,10 +68,41 @@ def _zone(name: str) -> str:
 
 def _cron(text: str) -> str:
     try:
-        CronTrigger.from_crontab(text)
+        cron_trigger(text, "UTC")
     except ValueError:
         raise ValueError('it must be five fields of cron, such as "0 3 * * *"') from None
     return text
+
+
+def cron_trigger(text: str, timezone: str) -> CronTrigger:
+    """The instants a cron string names, in a time zone.
+
+    Days of the week count as in cron, from Sunday = 0; APScheduler's own reading counts from Monday.
+
+    Raises:
+        ValueError: not five fields of cron.
+    """
+    fields = text.split()
+    if len(fields) != 5:
+        raise ValueError("five fields are needed")
+    minute, hour, day, month, weekday = fields
+    return CronTrigger(
+        minute=minute, hour=hour, day=day, month=month, day_of_week=_cron_weekdays(weekday), timezone=timezone
+    )
+
+
+def _cron_weekdays(text: str) -> str:
+    """`1-5` → `mon,tue,wed,thu,fri`; names, `*` and their steps stay."""
+    if not any(character.isdigit() for character in text.partition("/")[0]):
+        return text
+    days: list[str] = []
+    for item in text.split(","):
+        span, _, step = item.partition("/")
+        first, _, last = span.partition("-")
+        if not (first.isdigit() and (last or first).isdigit() and (step or "1").isdigit()) or int(last or first) > 7:
+            raise ValueError("days of the week are 0 to 7")
+        days += [WEEKDAYS[(number - 1) % 7] for number in range(int(first), int(last or first) + 1, int(step or 1))]
+    return ",".join(days)
 
 
 def _hours(text: str) -> str:
@@ -161,17 +194,6 @@ class SyncConfig(Section):
     windows_in_parallel: int = Field(default=4, ge=1, le=16)
 
 
-class MartConfig(Section):
-    """Parameters of the derived tables (metrics.md, section 1). A change acts with the next publish."""
-
-    client_grain: Literal["company_else_contact", "contact", "company"] = "company_else_contact"
-    merge_mode: Literal["retro", "as_was"] = "retro"
-    leg_gap_s: int = Field(default=5, ge=0)
-    min_visit_s: int = Field(default=60, ge=0)
-    min_talk_s: int = Field(default=10, ge=0)
-    zero_amount_is_null: bool = True
-
-
 class RetentionConfig(Section):
     """How long old things are kept, days. Generations: the newest three, one a day, one a month."""
 
@@ -198,7 +220,7 @@ class Config(Section):
     accounts: tuple[Any, ...] = ()
     schedule: ScheduleConfig = ScheduleConfig()
     sync: SyncConfig = SyncConfig()
-    marts: MartConfig = MartConfig()
+    marts: MartParams = MartParams()
     retention: RetentionConfig = RetentionConfig()
     viewers: tuple[ViewerConfig, ...] = ()
 

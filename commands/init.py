@@ -1,0 +1,78 @@
+"""`voronka init`: a first config.yaml out of a few answers. Never a secret, only the name of its variable."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import yaml
+
+from config import ConfigError
+
+EXISTS = "{file} is there already. Move it away, or write elsewhere with --config."
+BAD_URL = "The address of the account must look like https://example.amocrm.ru, without a path and without a token."
+BAD_VARIABLE = (
+    "The name of the environment variable must be capital letters, digits and _, such as AMOCRM_TOKEN. "
+    "The token itself never goes into the file."
+)
+BAD_ZONE = "The time zone must be a name such as Europe/Moscow."
+
+TEMPLATE = """\
+# Every key and what it means: the README, and config.example.yaml. No secrets here.
+{settings}"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was asked."""
+
+    base_url: str
+    token_env: str
+    timezone: str
+    hours: str
+    country: str
+    data_dir: str
+
+
+def check_base_url(text: str) -> str:
+    """The scheme and host of an account; a path is cut where it only opens a page of the CRM."""
+    parts = urlsplit(text if "//" in text else f"https://{text}")
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.query:
+        raise ConfigError(BAD_URL)
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?", parts.netloc):
+        raise ConfigError(BAD_URL)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def check_token_env(text: str) -> str:
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", text):
+        raise ConfigError(BAD_VARIABLE)
+    return text
+
+
+def check_timezone(text: str) -> str:
+    if text not in available_timezones():
+        raise ConfigError(BAD_ZONE)
+    return text
+
+
+def write(file: Path, answers: Answers) -> None:
+    """Write the file, for its owner alone; one that exists is left as it is."""
+    settings = {
+        "data_dir": answers.data_dir,
+        "timezone": answers.timezone,
+        "calendar": {"country": answers.country or None, "hours": {"mon-fri": answers.hours}},
+        "accounts": [
+            {"id": "main", "connector": "amocrm", "base_url": answers.base_url, "token_env": answers.token_env}
+        ],
+        "schedule": {"sync": "0 3 * * *"},
+    }
+    text = TEMPLATE.format(settings=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError:
+        raise ConfigError(EXISTS, file=file) from None

@@ -1,0 +1,204 @@
+"""`voronka metric`: a metric's answer on the command line, the same that the page shows."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from app.labels import labelled
+from app.rights import departments, scoped, viewer_of
+from commands.text import language
+from config import Config, ConfigError
+from metrics.evaluate import evaluate
+from metrics.frames import EngineName, FrameSet, instant_of, open_frames
+from metrics.metric import Metric, MetricResult, Params, Period, find_metrics
+from settings import SettingsStore
+
+UNKNOWN_METRIC = "There is no metric {got}. Known: {known}."
+UNKNOWN_ACCOUNT = "There is no account {got} in the publication. Known: {known}."
+UNKNOWN_PARAMETER = "The metric {metric} has no parameter `{got}`. Known: {known}."
+UNKNOWN_PARAMETER_NEAR = "The metric {metric} has no parameter `{got}`. Did you mean `{near}`?"
+BAD_ASSIGNMENT = "`--set {got}` must look like name=value."
+BAD_VALUE = "The parameter `{name}` of {metric} cannot be {got}: {reason}."
+BAD_INSTANT = "`--as-of {got}` must be a day or an instant, such as 2026-11-21 or 2026-11-21T00:00:00+03:00."
+LATE_INSTANT = "`--as-of {got}` is later than the publication knows: {known}. Sync first, or ask for an earlier one."
+EMPTY_PERIOD = "The period is empty: --from {first} is not before --to {end} (the end is exclusive)."
+UNKNOWN_TABLE = "The metric {metric} has no table {got}. It has {known}."
+NO_SPARK = "The spark engine is not installed here. Install the extra: uv sync --extra spark (or voronka[spark])."
+NO_LOGIN = "Nobody is called {got} in `viewers` of the configuration."
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. period_from inclusive, period_to exclusive, both local days; as_of as people write it."""
+
+    metric_id: str
+    period_from: date | None = None
+    period_to: date | None = None
+    as_of: str | None = None
+    assignments: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    engine: EngineName = "polars"
+    viewer: str | None = None
+
+
+def answer(question: Question, config: Config) -> MetricResult:
+    """Run the metric on the publication.
+
+    Raises:
+        ConfigError: something in the question is wrong. NoPublication: nothing was published yet.
+    """
+    metric = metric_named(question.metric_id)
+    params = params_of(metric, question.assignments)
+    frames = _of_accounts(_open(config, question.engine), question.accounts)
+    zone = ZoneInfo(frames.manifest["accounts"][0]["tz"] if frames.manifest["accounts"] else config.timezone)
+    period = period_of(metric, question, as_of_of(question.as_of, frames, zone), zone)
+    viewer = None
+    if question.viewer is not None:
+        if not any(known.login.casefold() == question.viewer.casefold() for known in config.viewers):
+            raise ConfigError(NO_LOGIN, got=question.viewer)
+        viewer = viewer_of(question.viewer, config.viewers, _members(frames), is_forwarded=False)
+        if viewer.user_ids is not None and "population" in metric.params.model_fields:
+            params = params.model_copy(update={"population": tuple(sorted(viewer.user_ids))})
+    found = evaluate(metric, frames, params, period)
+    result = replace(found, drilldown=labelled(found.drilldown, frames))
+    return result if viewer is None else scoped(result, viewer.user_ids)
+
+
+def metric_named(metric_id: str) -> Metric:
+    known = {name.casefold(): metric for name, metric in find_metrics().items()}
+    if metric_id.casefold() not in known:
+        raise ConfigError(UNKNOWN_METRIC, got=metric_id, known=", ".join(find_metrics()) or "—")
+    return known[metric_id.casefold()]
+
+
+def params_of(metric: Metric, assignments: Iterable[str]) -> Params:
+    """Typed parameters from `name=value` pairs; what is not named has the metric's default."""
+    values: dict[str, Any] = {}
+    fields = metric.params.model_fields
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise ConfigError(BAD_ASSIGNMENT, got=assignment)
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            template = UNKNOWN_PARAMETER_NEAR if near else UNKNOWN_PARAMETER
+            listed = ", ".join(fields) or "—"
+            raise ConfigError(template, metric=metric.id, got=name, near="".join(near), known=listed)
+        values[name] = _typed(text, fields[name].annotation)
+    try:
+        return metric.params.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = str(problem["loc"][0]) if problem["loc"] else "?"
+        got = repr(values.get(name))
+        raise ConfigError(BAD_VALUE, name=name, metric=metric.id, got=got, reason=problem["msg"]) from None
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    """Text as a value of the field's type; what is no scalar (a list, a mapping) is written as YAML or JSON."""
+    with suppress(ValidationError):
+        return TypeAdapter(annotation).validate_strings(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def as_of_of(text: str | None, frames: FrameSet, zone: ZoneInfo) -> datetime:
+    """The instant of knowledge: as asked (a bare day or time is local), else the publication's."""
+    published = instant_of(frames.manifest.get("as_of")) or datetime.now(UTC)
+    if text is None:
+        return published
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(BAD_INSTANT, got=text) from None
+    wanted = (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    if wanted > published:
+        raise ConfigError(LATE_INSTANT, got=text, known=f"{published:%Y-%m-%dT%H:%M:%SZ}")
+    return wanted
+
+
+def period_of(metric: Metric, question: Question, as_of: datetime, zone: ZoneInfo) -> Period:
+    """The asked days; a missing end is the day of `as_of`, a missing start lies the metric's default before the end."""
+    end = question.period_to or as_of.astimezone(zone).date()
+    first = question.period_from or end - timedelta(days=metric.default_period_d)
+    if first >= end:
+        raise ConfigError(EMPTY_PERIOD, first=first, end=end)
+    return Period(as_of, first, end)
+
+
+def tables_of(result: MetricResult, table: str | None) -> dict[str, pl.DataFrame]:
+    """All tables of an answer, or the one that was named."""
+    if table is None:
+        return dict(result.tables)
+    if table not in result.tables:
+        raise ConfigError(UNKNOWN_TABLE, metric=result.metric_id, got=table, known=", ".join(result.tables))
+    return {table: result.tables[table]}
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """What can be asked: id, names, definition, tables' owners, parameters with their defaults."""
+    return [
+        {
+            "id": metric.id,
+            "name": {lang: text.name for lang, text in metric.text.items()},
+            "definition": {lang: text.definition for lang, text in metric.text.items()},
+            "params": metric.params().model_dump(mode="json"),
+            "default_period_d": metric.default_period_d,
+            "resources": list(metric.resources),
+            "needs_pii": metric.needs_pii,
+        }
+        for metric in find_metrics().values()
+    ]
+
+
+def catalogue_table() -> pl.DataFrame:
+    """The same for people."""
+    rows = [
+        (
+            entry["id"],
+            entry["name"][language()],
+            ", ".join(f"{name}={value}" for name, value in entry["params"].items()),
+        )
+        for entry in catalogue()
+    ]
+    return pl.DataFrame(rows, schema={"id": pl.String(), "name": pl.String(), "params": pl.String()}, orient="row")
+
+
+def user_set_frames(store: SettingsStore) -> dict[str, pl.DataFrame]:
+    """What people set on rows of published tables, as `open_frames` takes it."""
+    return {name: pl.DataFrame(rows, infer_schema_length=None) for name, rows in store.user_set().items()}
+
+
+def _open(config: Config, engine: EngineName) -> FrameSet:
+    try:
+        return open_frames(config.publication, engine, user_set=user_set_frames(SettingsStore(config.settings_path)))
+    except ModuleNotFoundError:
+        raise ConfigError(NO_SPARK) from None
+
+
+def _of_accounts(frames: FrameSet, wanted: Sequence[str]) -> FrameSet:
+    if not wanted:
+        return frames
+    known = [account["account_id"] for account in frames.manifest["accounts"]]
+    for account_id in wanted:
+        if account_id not in known:
+            raise ConfigError(UNKNOWN_ACCOUNT, got=account_id, known=", ".join(known) or "—")
+    return frames.accounts(wanted)
+
+
+def _members(frames: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Department id → its users, for heads."""
+    if not {"department", "user_department"} <= set(frames):
+        return {}
+    present = frames["user_department"].collect("polars").to_native().filter(pl.col("valid_to").is_null())
+    return departments(present, frames["department"].collect("polars").to_native())

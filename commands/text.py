@@ -1,0 +1,45 @@
+"""The command line in Russian or English.
+
+Russian is the default; another locale of the machine (`LANG=en_US.UTF-8`) or `VORONKA_LANG=en` means English. Message
+ids are the English sentences; the Russian ones are in `cli.po`, beside the catalogue of the dashboard.
+"""
+
+import gettext
+import io
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from app.i18n import LOCALE, compiled, entries
+
+Language = Literal["ru", "en"]
+
+NAMELESS = ("", "C", "POSIX")
+"""Locales that name no language: a container, a cron job."""
+
+
+def language_of(env: Mapping[str, str]) -> Language:
+    """The language the environment asks for."""
+    chosen = env.get("VORONKA_LANG") or env.get("LC_ALL") or env.get("LC_MESSAGES") or env.get("LANG") or ""
+    name = chosen.partition(".")[0].partition("_")[0]
+    return "ru" if name in NAMELESS or name.lower() == "ru" else "en"
+
+
+def language() -> Language:
+    return language_of(os.environ)
+
+
+def _(message: str) -> str:
+    """`message` in the language of whoever runs the command."""
+    return catalogue(language()).gettext(message) if message else ""
+
+
+@cache
+def catalogue(code: Language, path: Path | None = None) -> gettext.NullTranslations:
+    """Translations into `code`; English needs none."""
+    if code == "en":
+        return gettext.NullTranslations()
+    text = (path or LOCALE / code / "LC_MESSAGES" / "cli.po").read_text("utf-8")
+    return gettext.GNUTranslations(io.BytesIO(compiled(entries(text))))

@@ -1,0 +1,161 @@
+"""Read-only SQL over a publication, for analysts: one SELECT, no files, no personal data, no settings, a time limit.
+
+An in-memory DuckDB with a view per published table on exactly the files of the manifest. Tables ending `_pii` are left
+out, nothing but those files can be opened (`allowed_paths`; a folder would let COPY replace them), and the
+configuration is locked. `tests/cli/test_explorer.py` is the list of what is refused.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+MAX_ROWS = 1_000_000
+TIMEOUT_S = 60.0
+
+# What is said, as templates; the command line translates them.
+ONE_STATEMENT = "Give one statement; this text holds {n}."
+ONLY_SELECT = "Only SELECT and EXPLAIN are answered here: the publication is read-only."
+NOT_ALLOWED = "The query reaches for something outside the published tables. Only they can be read here."
+TOO_LONG = "The query took longer than {seconds:g} s and was stopped. Narrow the period or raise --timeout."
+TOO_MANY = "The answer has more than {rows} rows. Add LIMIT, or group."
+WRONG_QUERY = "The query was not understood: {reason}"
+NO_MEMORY = "The query needs more memory than {limit}. Narrow the period or group."
+
+
+class QueryError(Exception):
+    """The query is refused or wrong; `template` and `fields` let the caller say it in Russian too."""
+
+    def __init__(self, template: str, **fields: object) -> None:
+        self.template, self.fields = template, fields
+        super().__init__(template.format(**fields))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one query may take: seconds, rows of the answer, DuckDB's memory."""
+
+    timeout_s: float = TIMEOUT_S
+    rows: int = MAX_ROWS
+    memory: str = "2GB"
+
+
+def explore(generation: Path, query: str, *, limits: Limits = Limits()) -> pl.DataFrame:
+    """The answer to one SELECT (or EXPLAIN) over the tables of a generation's folder.
+
+    Raises:
+        QueryError: refused, wrong, too long or too large.
+    """
+    manifest = json.loads((generation / "manifest.json").read_text(encoding="utf-8"))
+    with _explorer(generation, manifest, limits) as connection:
+        _only_a_select(connection, query)
+        answer = _timed(connection, query, limits)
+    if answer.height > limits.rows:
+        raise QueryError(TOO_MANY, rows=limits.rows)
+    return answer
+
+
+def visible_tables(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Published tables without personal data, with their files."""
+    return {
+        name: [file["name"] for file in table["files"]]
+        for name, table in manifest["tables"].items()
+        if not name.endswith("_pii") and table["files"]
+    }
+
+
+@contextmanager
+def _explorer(generation: Path, manifest: Mapping[str, Any], limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(":memory:", config={"memory_limit": limits.memory, "temp_directory": ""})
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            "SET python_enable_replacements = false"
+        )  # else a query could read our own variables by name
+        tables = {name: [str(generation / file) for file in files] for name, files in visible_tables(manifest).items()}
+        for name, files in tables.items():
+            listed = ", ".join(_quoted(file) for file in files)
+            connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
+        allowed = ", ".join(_quoted(file) for files in tables.values() for file in files)
+        connection.execute(f"SET allowed_paths = [{allowed}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _only_a_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    try:
+        statements = connection.extract_statements(query)
+    except duckdb.Error as error:
+        raise QueryError(WRONG_QUERY, reason=_reason(error)) from None
+    if len(statements) != 1:
+        raise QueryError(ONE_STATEMENT, n=len(statements))
+    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        raise QueryError(ONLY_SELECT)
+    if statements[0].type == duckdb.StatementType.EXPLAIN:
+        _only_a_select(connection, EXPLAIN.sub("", query, count=1))  # EXPLAIN ANALYZE runs what it explains
+
+
+EXPLAIN = re.compile(
+    r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*EXPLAIN(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ANALYZE\b|\([^)]*\))?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The words before the statement that is explained; comments may stand between them."""
+
+
+def _timed(connection: duckdb.DuckDBPyConnection, query: str, limits: Limits) -> pl.DataFrame:
+    timer = threading.Timer(limits.timeout_s, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        cursor = connection.execute(query)
+        reader = cursor.to_arrow_reader(100_000) if hasattr(cursor, "to_arrow_reader") else cursor.fetch_record_batch()
+        return _first_rows(reader, limits.rows + 1)
+    except duckdb.InterruptException:
+        raise QueryError(TOO_LONG, seconds=limits.timeout_s) from None
+    except duckdb.PermissionException:
+        raise QueryError(NOT_ALLOWED) from None
+    except duckdb.OutOfMemoryException:
+        raise QueryError(NO_MEMORY, limit=limits.memory) from None
+    except (duckdb.Error, OSError) as error:
+        raise QueryError(WRONG_QUERY, reason=_reason(error)) from None
+    finally:
+        timer.cancel()
+
+
+def _first_rows(reader: Any, rows: int) -> pl.DataFrame:
+    """The answer up to `rows` rows: a mistyped join must not fill the memory of this process."""
+    names = _distinct(reader.schema.names)
+    batches: list[pl.DataFrame] = []
+    for batch in reader:
+        batches.append(pl.DataFrame(pa.Table.from_batches([batch]).rename_columns(names)))
+        if sum(frame.height for frame in batches) >= rows:
+            break
+    return pl.concat(batches) if batches else pl.DataFrame(reader.schema.empty_table().rename_columns(names))
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """A join may bring two columns of one name: the second gets a number."""
+    return [
+        name if names[:n].count(name) == 0 else f"{name}_{names[:n].count(name) + 1}" for n, name in enumerate(names)
+    ]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _reason(error: BaseException) -> str:
+    """DuckDB's first sentence, without the paths of our files."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
