@@ -82,18 +82,34 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What `voronka doctor` learnt about one thing at the source, as a ready sentence in both languages.
+
+    is_ok: None for something worth knowing that is neither well nor ill.
+    """
+
+    code: str
+    is_ok: bool | None
+    ru: str
+    en: str
+
+
+@dataclass(frozen=True)
 class Connector:
     """A source system.
 
     open: settings, environment (where secrets are), `ordinals` (each call gives the next read ordinal; the API calls it
     once per response, from any thread), `state_dir` (a private folder for rotating tokens) → an API.
     account: reads who we are; the sync stores it and refuses an `id` that suddenly names another `external_id`.
+    examine: looks at token, rights and switches of the account, for `voronka doctor`; raises ConnectorError where it
+    cannot go on.
     """
 
     settings: type[Settings]
     open: Callable[..., Api]
     account: Callable[[Any, Any], Account]
     resources: tuple[Resource, ...]
+    examine: Callable[[Any, Any], Iterator[Finding]] | None = None
 
     def open_api(
         self, settings: Settings, *, env: Mapping[str, str], ordinals: Callable[[], int], state_dir: str
