@@ -5,7 +5,12 @@ fixed by `MARTS`; every table also has `account_id` first. An instant `x` comes 
 `x_local` wall time of the account, `x_epoch` whole seconds since 1970.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
 import polars as pl
+from pydantic import BaseModel, ConfigDict
 
 Schema = dict[str, pl.DataType]
 
@@ -148,3 +153,24 @@ MARTS: dict[str, Schema] = {
         "close2_epoch": INT,
     },
 }
+
+DEFAULT_CALENDAR = "default"
+
+
+class MartParams(BaseModel):
+    """Parameters that marts consume; they live in the config and in the manifest, not in metrics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_grain: Literal["company_else_contact", "contact", "company"] = "company_else_contact"
+    merge_mode: Literal["retro", "none"] = "retro"
+    leg_gap_s: int = 5
+    min_visit_s: int = 60
+    min_talk_s: int = 10
+    zero_amount_is_null: bool = True
+
+
+def build(
+    tables: Mapping[str, pl.LazyFrame], as_of: datetime | Mapping[str, datetime], params: MartParams
+) -> dict[str, pl.DataFrame]:
+    raise NotImplementedError

@@ -1,0 +1,160 @@
+"""Runs a metric: the one road from a metric and frames to a result, for pages, the command line and digests alike."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import narwhals.stable.v2 as nw
+import polars as pl
+
+from metrics.frames import MISSING_FILE, FrameSet, instant_of
+from metrics.links import with_urls
+from metrics.metric import COVERAGE, DRILLDOWN, Metric, MetricResult, Notice, Params, Period
+
+RESOURCES: dict[str, tuple[str, str]] = {
+    "deal": ("сделки", "deals"),
+    "contact": ("контакты", "contacts"),
+    "company": ("компании", "companies"),
+    "call": ("звонки", "calls"),
+    "message": ("сообщения", "messages"),
+    "task": ("задачи", "tasks"),
+    "user": ("сотрудники", "users"),
+    "pipeline": ("воронки", "pipelines"),
+    "stage": ("этапы", "stages"),
+    "loss_reason": ("причины отказа", "loss reasons"),
+    "source": ("источники", "sources"),
+    "deal_stage_transition": ("история этапов", "stage history"),
+    "deal_owner_change": ("история ответственных", "history of responsible users"),
+    "deal_amount_change": ("история сумм", "history of amounts"),
+    "merge_link": ("склейки клиентов", "client merges"),
+}
+
+OWNED_BY_HISTORY = {"stage_interval", "deal_state"}
+"""Marts that name the responsible user at an instant, for which the history of responsible users is needed."""
+
+
+def evaluate(metric: Metric, frames: FrameSet, params: Params | None, period: Period) -> MetricResult:
+    """The metric's answer for `period`, with card links, coverage and the warnings every metric shares.
+
+    An `as_of` earlier than the publication's has the marts rebuilt for it (R-ASOF). A reader whose generation was
+    cleared away starts again on the newest one.
+    """
+    chosen = params or metric.params()
+    try:
+        frames, collected = _collected(metric, frames, chosen, period)
+    except MISSING_FILE:
+        frames, collected = _collected(metric, frames.reopened(), chosen, period)
+    result = metric.finish(collected, chosen, period)
+    return replace(
+        result,
+        drilldown=with_urls(result.drilldown, frames.manifest["accounts"]).select(*DRILLDOWN),
+        coverage=coverage(metric, frames),
+        warnings=(*notices(metric, frames, period), *result.warnings),
+    )
+
+
+def _collected(
+    metric: Metric, frames: FrameSet, params: Params, period: Period
+) -> tuple[FrameSet, dict[str, pl.DataFrame]]:
+    seen = _as_of(frames, period).with_clock(period)
+    return seen, collect(metric.reduce(seen, params, period))
+
+
+def _as_of(frames: FrameSet, period: Period) -> FrameSet:
+    published = instant_of(frames.manifest.get("as_of"))
+    is_past = published is not None and period.as_of < published and frames.rebuilt_for != period.as_of
+    return frames.at(period.as_of) if is_past else frames
+
+
+def collect(lazy: Mapping[str, nw.LazyFrame[Any]]) -> dict[str, pl.DataFrame]:
+    """Lazy frames as small Polars frames; on Polars together, so that what they share is computed once."""
+    native = {name: frame.to_native() for name, frame in lazy.items()}
+    if all(isinstance(frame, pl.LazyFrame) for frame in native.values()):
+        return dict(zip(native, pl.collect_all(list(native.values())), strict=True))
+    return {name: frame.collect("polars").to_native() for name, frame in lazy.items()}
+
+
+def coverage(metric: Metric, frames: FrameSet) -> pl.DataFrame:
+    """Since when and up to when the resources of the metric are complete, per account; null where never synced."""
+    known = {(row["account_id"], row["resource"]): row for row in frames.manifest.get("coverage", ())}
+    rows = []
+    for account in frames.manifest["accounts"]:
+        for resource in metric.resources:
+            row = known.get((account["account_id"], resource), {})
+            rows.append(
+                {
+                    "account_id": account["account_id"],
+                    "resource": resource,
+                    "complete_from": instant_of(row.get("complete_from")),
+                    "watermark": instant_of(row.get("watermark")),
+                }
+            )
+    return pl.DataFrame(rows, schema=COVERAGE)
+
+
+def notices(metric: Metric, frames: FrameSet, period: Period) -> tuple[Notice, ...]:
+    """Warnings that hold for any metric: never synced, incomplete at the start of the period, stale, data checks."""
+    covered = coverage(metric, frames)
+    accounts = {account["account_id"]: account for account in frames.manifest["accounts"]}
+    return (
+        *_never_synced(covered),
+        *_incomplete(covered, accounts, period),
+        *_stale(accounts.values()),
+        *_owners_of_now(metric, frames, accounts.values()),
+        *_checks(frames),
+    )
+
+
+def _never_synced(covered: pl.DataFrame) -> Iterable[Notice]:
+    for row in covered.filter(pl.col("watermark").is_null()).iter_rows(named=True):
+        ru, en = RESOURCES.get(row["resource"], (row["resource"],) * 2)
+        account = row["account_id"]
+        yield Notice(
+            "no_data",
+            f"Нет данных: {ru} аккаунта «{account}» ещё не загружены. Пусто здесь не значит «ноль».",
+            f"No data: {en} of account “{account}” have never been synced. Empty here does not mean zero.",
+        )
+
+
+def _incomplete(covered: pl.DataFrame, accounts: Mapping[str, Mapping[str, Any]], period: Period) -> Iterable[Notice]:
+    for row in covered.filter(pl.col("complete_from").is_not_null()).iter_rows(named=True):
+        zone = ZoneInfo(accounts[row["account_id"]]["tz"])
+        begins = datetime.combine(period.period_from, time.min, zone)
+        if begins < row["complete_from"]:
+            ru, en = RESOURCES.get(row["resource"], (row["resource"],) * 2)
+            since = row["complete_from"].astimezone(zone)
+            yield Notice(
+                "before_complete",
+                f"Полные данные ({ru}) есть только с {since:%d.%m.%Y}: начало периода видно не целиком.",
+                f"Complete data ({en}) begin on {since:%Y-%m-%d}: the start of the period is seen only in part.",
+            )
+
+
+def _stale(accounts: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:
+    for account in accounts:
+        if account.get("is_stale"):
+            name, seen = account["account_id"], instant_of(account.get("as_of"))
+            at = f"{seen.astimezone(ZoneInfo(account['tz'])):%Y-%m-%d %H:%M}" if seen else "?"
+            yield Notice(
+                "stale_account",
+                f"Аккаунт «{name}» давно не обновлялся: данные на {at}.",
+                f"Account “{name}” has not been updated for long: its data are as of {at}.",
+            )
+
+
+def _owners_of_now(metric: Metric, frames: FrameSet, accounts: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:
+    known = {row["account_id"] for row in frames.manifest.get("coverage", ()) if row["resource"] == "deal_owner_change"}
+    if OWNED_BY_HISTORY & set(metric.inputs) and any(account["account_id"] not in known for account in accounts):
+        yield Notice(
+            "owner_source_current",
+            "История смены ответственных не загружена: события отнесены к нынешним ответственным.",
+            "The history of responsible users is not synced: events are counted for the present ones.",
+        )
+
+
+def _checks(frames: FrameSet) -> Iterable[Notice]:
+    for check in frames.manifest.get("checks", ()):
+        if check.get("count"):
+            yield Notice(f"check_{check['code']}", check["ru"], check["en"])

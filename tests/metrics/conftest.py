@@ -1,0 +1,209 @@
+"""Few columns in, whole frames out: tests name the columns they care about, the rest is filled in.
+
+A metric's test:
+
+    def test_a_rule(engine):
+        frames = engine.frames({"call_episode": [{"episode_id": "1", "started_at": NINE}]}, as_of=NOON)
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import TIMESTAMP, Boolean, Date, Double, Table, Text
+
+from metrics.frames import DuckDbEngine, Engine, FrameSet, PolarsEngine, SparkEngine, frames_from
+from metrics.marts import MARTS
+from metrics.metric import Period
+from warehouse import models
+
+Rows = pl.DataFrame | Sequence[Mapping[str, Any]]
+
+INTERNAL = {"synced_at", "raw_hash", "read_seq", "load_seq"}
+FLAGS_TRUE = {"is_active", "is_sales"}
+"""Flags that are true unless a test says otherwise; all others are false, as marts never leave a flag null."""
+
+
+def published(table: Table) -> dict[str, pl.DataType]:
+    """Columns of a canonical table as a publication has them."""
+    schema: dict[str, pl.DataType] = {}
+    for column in table.columns:
+        if column.name in INTERNAL or column.info.get("pii"):
+            continue
+        match column.type:
+            case Text():
+                schema[column.name] = pl.String()
+            case Boolean():
+                schema[column.name] = pl.Boolean()
+            case Date():
+                schema[column.name] = pl.Date()
+            case Double():
+                schema[column.name] = pl.Float64()
+            case TIMESTAMP():
+                schema[column.name] = pl.Datetime("us", "UTC")
+                if column.name.endswith("_at") and column.name != "source_updated_at":
+                    schema[f"{column.name[:-3]}_local"] = pl.Datetime("us")
+                    schema[f"{column.name[:-3]}_epoch"] = pl.Int64()
+            case _:
+                schema[column.name] = pl.Int64()
+    return schema | DERIVED.get(table.name, {})
+
+
+DERIVED: dict[str, dict[str, pl.DataType]] = {
+    "message": {"text_len": pl.Int64()},
+    "task": {"text_len": pl.Int64(), "result_len": pl.Int64()},
+    "deal": {"comment_letters": pl.Int64()},
+    "call": {"has_recording": pl.Boolean()},
+    "field_value": {"is_empty": pl.Boolean()},
+}
+NOT_PUBLISHED = {"raw_record", "sync_state", "sync_run"}
+
+SCHEMAS: dict[str, dict[str, pl.DataType]] = {
+    **{name: published(table) for name, table in models.metadata.tables.items() if name not in NOT_PUBLISHED},
+    **MARTS,
+}
+
+
+def whole(table: str, rows: Rows, tz: str = "Europe/Moscow") -> pl.DataFrame:
+    """`rows` of `table` with every column: account `main`, `_local` and `_epoch` from `_at`, flags, then nulls."""
+    schema = SCHEMAS[table]
+    given = rows if isinstance(rows, pl.DataFrame) else _of_dicts(rows, schema)
+    if strange := set(given.columns) - set(schema):
+        raise ValueError(f"{table} has no column {', '.join(sorted(strange))}")
+    frame = given.cast({name: schema[name] for name in given.columns})
+    for name in [name for name in frame.columns if name.endswith("_at") and f"{name[:-3]}_epoch" in schema]:
+        instant, stem = pl.col(name), name[:-3]
+        frame = frame.with_columns(
+            instant.dt.convert_time_zone(tz).dt.replace_time_zone(None).alias(f"{stem}_local"),
+            instant.dt.epoch("s").alias(f"{stem}_epoch"),
+        )
+    defaults = {
+        name: pl.lit(_default(name, kind), dtype=kind) for name, kind in schema.items() if name not in frame.columns
+    }
+    return frame.with_columns(**defaults).select(*schema)
+
+
+def _of_dicts(rows: Sequence[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    names = {name: None for row in rows for name in row}
+    if strange := set(names) - set(schema):
+        raise ValueError(f"no such column: {', '.join(sorted(strange))}")
+    return pl.DataFrame([dict(row) for row in rows], schema={name: schema[name] for name in names})
+
+
+def _default(name: str, kind: pl.DataType) -> Any:
+    if name == "account_id":
+        return "main"
+    if kind == pl.Boolean() and name.startswith(("is_", "has_")) and name != "is_paid":
+        return name in FLAGS_TRUE
+    return None
+
+
+class TestEngine:
+    """An engine and how tests fill it."""
+
+    __test__ = False
+
+    def __init__(self, on: Engine) -> None:
+        self.on = on
+        self.name = on.name
+
+    def frames(
+        self,
+        tables: Mapping[str, Rows],
+        *,
+        as_of: datetime | None = None,
+        period: Period | None = None,
+        tz: str = "Europe/Moscow",
+        accounts: Sequence[Mapping[str, Any]] | None = None,
+        user_set: Mapping[str, pl.DataFrame] | None = None,
+        coverage: Sequence[Mapping[str, Any]] | None = None,
+    ) -> FrameSet:
+        """A frame set of `tables` (others are there, empty), with `clock` where `period` is given.
+
+        Every resource counts as synced without gaps unless `coverage` says otherwise.
+        """
+        known = accounts or [account(tz=tz)]
+        full = {name: whole(name, tables.get(name, []), tz) for name in SCHEMAS}
+        if strange := set(tables) - set(SCHEMAS):
+            raise ValueError(f"no such table: {', '.join(sorted(strange))}")
+        now = as_of or (period.as_of if period else None)
+        stated = [{"as_of": now, **one} for one in known] if now else known
+        frames = frames_from(
+            full, self.on, stated, user_set=user_set, coverage=_all_synced(known) if coverage is None else coverage
+        )
+        return frames if period is None else frames.with_clock(period)
+
+    def frame(self, table: str, *rows: Mapping[str, Any]) -> Any:
+        """One table of a few rows as a Narwhals lazy frame."""
+        return self.frames({table: rows})[table]
+
+
+def account(account_id: str = "main", **changes: Any) -> dict[str, Any]:
+    """An entry of the manifest's `accounts`."""
+    return {
+        "account_id": account_id,
+        "connector": "amocrm",
+        "base_url": "https://example.amocrm.ru",
+        "tz": "Europe/Moscow",
+        "base_currency": "RUB",
+        "default_region": "RU",
+        "calendar_id": "default",
+        **changes,
+    }
+
+
+def _all_synced(accounts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    always = {"complete_from": "2000-01-01T00:00:00+00:00", "watermark": "2100-01-01T00:00:00+00:00"}
+    return [
+        {"account_id": one["account_id"], "resource": name, **always}
+        for one in accounts
+        for name in SCHEMAS
+        if name not in MARTS
+    ]
+
+
+def days_before(as_of: datetime, days: int = 30, tz_day: date | None = None) -> Period:
+    """The `days` complete local days before the day of `as_of`."""
+    to = tz_day or as_of.date()
+    return Period(as_of.astimezone(UTC), to - timedelta(days=days), to)
+
+
+@pytest.fixture(scope="session")
+def spark_server() -> Iterator[str]:
+    """The address of a Spark Connect server in this process, without a JVM."""
+    sail = pytest.importorskip("pysail.spark", reason="the spark extra is not installed")
+    pytest.importorskip("pyspark.sql.connect", reason="the spark extra is not installed")
+    server = sail.SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    host, port = server.listening_address
+    yield f"sc://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(
+    params=["polars", "duckdb", pytest.param("spark", marks=[pytest.mark.spark, pytest.mark.slow])],
+)
+def engine(request: pytest.FixtureRequest) -> TestEngine:
+    """Every engine a metric has to give the same answer on."""
+    if request.param == "polars":
+        return TestEngine(PolarsEngine())
+    if request.param == "duckdb":
+        return TestEngine(DuckDbEngine())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pyspark about pandas 3
+        return TestEngine(SparkEngine(request.getfixturevalue("spark_server")))
+
+
+@pytest.fixture
+def polars_engine() -> TestEngine:
+    """Polars alone, for what does not depend on the engine."""
+    return TestEngine(PolarsEngine())
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
