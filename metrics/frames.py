@@ -164,7 +164,8 @@ class SparkEngine:
         native = self._session.createDataFrame(frame.to_arrow())
         wall = [name for name, kind in frame.schema.items() if kind == pl.Datetime("us")]
         # It takes every timestamp for an instant; a wall time has to be told apart.
-        return nw.from_native(native.withColumns({name: sf.col(name).cast("timestamp_ntz") for name in wall}))
+        as_wall = {name: sf.col(name).cast("timestamp_ntz") for name in wall}
+        return nw.from_native(native.withColumns(as_wall) if as_wall else native)
 
 
 def engine_named(name: EngineName) -> Engine:

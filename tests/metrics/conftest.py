@@ -181,6 +181,10 @@ def spark_server() -> Iterator[str]:
     server.start(background=True)
     host, port = server.listening_address
     yield f"sc://{host}:{port}"
+    from pyspark.sql import SparkSession
+
+    if session := SparkSession.getActiveSession():
+        session.stop()  # first: at exit the client would try for minutes to reach a server that is gone
     server.stop()
 
 
