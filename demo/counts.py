@@ -1,0 +1,77 @@
+"""How many rows of each warehouse table a complete sync of the demo company must give.
+
+Rules: a deleted or purged card is in no list, so a first sync never sees it; its events are in the log all the same and
+count. Values of all custom fields of leads, contacts and companies count, phones and e-mails among them. Users are
+those listed, the robot and whoever else is named only by id.
+"""
+
+from collections.abc import Iterable
+
+from demo.model import DELETED, LEAD, MERGED, Company, Contact, Deal, Firm, Values
+
+CARD_FIELDS = ("leads", "contacts", "companies")
+
+
+def counts(company: Company) -> dict[str, int]:
+    """Rows by table."""
+    deals = [deal for deal in company.deals if not deal.deleted_at]
+    contacts = [contact for contact in company.contacts if not contact.deleted_at]
+    firms = [firm for firm in company.firms if not firm.deleted_at]
+    tasks = company.tasks.column("deleted_at")
+    task_kinds = company.tasks.column("entity_kind")
+    fields = [field for field in company.fields if field.entity in CARD_FIELDS]
+    cards: list[Contact | Firm] = [*contacts, *firms]
+    return {
+        "account": 1,
+        "department": len(company.groups),
+        "user": len(company.users) + 1,
+        "pipeline": len(company.pipelines),
+        "stage": sum(len(pipeline.stages) for pipeline in company.pipelines),
+        "loss_reason": len(company.loss_reasons),
+        "source": len({deal.source_id for deal in deals if deal.source_id}),
+        "field_def": len(fields),
+        "field_enum": sum(len(field.enums) for field in fields),
+        "field_required": sum(len(field.required) for field in fields),
+        "field_value": sum(_values(deal.values) for deal in deals) + sum(map(_card_values, cards)),
+        "entity_tag": _tags(company, deals) + _tags(company, cards),
+        "deal": len(deals),
+        "deal_contact": sum(len(deal.contact_ids) for deal in deals),
+        "company": len(firms),
+        "contact": len(contacts),
+        "client_phone": sum(len({phone_key(phone) for phone in card.phones}) for card in cards),
+        "client_email": sum(len({email.strip().lower() for email in card.emails}) for card in cards),
+        "task": sum(1 for deleted_at in tasks if not deleted_at),
+        "task_link": sum(1 for deleted_at, kind in zip(tasks, task_kinds, strict=True) if kind and not deleted_at),
+        "task_type": len(company.task_types),
+        "call": len(company.calls),
+        "deal_stage_transition": sum(company.moves.column("is_logged")),
+        "deal_owner_change": sum(1 for kind in company.owner_changes.column("entity_kind") if kind == LEAD),
+        "deal_amount_change": len(company.price_changes),
+        "merge_link": _merges(company),
+    }
+
+
+def phone_key(written: str) -> str:
+    """Equal for spellings of one Russian number; what is no number stands for itself."""
+    digits = "".join(filter(str.isdigit, written))
+    return f"7{digits[-10:]}" if len(digits) in {10, 11} else written
+
+
+def _values(values: Values) -> int:
+    return sum(len(items) for _, items in values)
+
+
+def _card_values(card: Contact | Firm) -> int:
+    return _values(card.values) + len(card.phones) + len(card.emails)
+
+
+def _tags(company: Company, cards: Iterable[Deal | Contact | Firm]) -> int:
+    """Tags by visible name: two ids of one name are one row."""
+    names = {tag.id: tag.name for tags in company.tags.values() for tag in tags}
+    return sum(len({names[tag] for tag in card.tags}) for card in cards)
+
+
+def _merges(company: Company) -> int:
+    """Merges with evidence: a deletion of the same kind of card, in the same second, by the same user."""
+    seen = {(e.entity_kind, e.at, e.by_user_id): e.what for e in company.card_events if e.what == DELETED}
+    return sum((e.entity_kind, e.at, e.by_user_id) in seen for e in company.card_events if e.what == MERGED)
