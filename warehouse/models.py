@@ -1,4 +1,4 @@
-"""The canonical schema as SQLAlchemy tables: one per record, plus `raw_record`, `sync_state` and `sync_run`.
+"""The canonical schema as SQLAlchemy tables: one per record, then raw copies and the state of the sync.
 
 Every key starts with `account_id`. Columns marked `personal` (`info={"pii": True}`) leave the warehouse only in `_pii`
 files. Columns marked `loaded` are computed by the loader: HMAC keys of phones and e-mails, so that the rest of the
@@ -8,7 +8,7 @@ files. Migrations are written by hand; `tests/warehouse` compares them with this
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, Double, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Date, Double, LargeBinary, MetaData, Sequence, Table, Text
 from sqlalchemy.types import TIMESTAMP
 
 metadata = MetaData()
@@ -683,6 +683,9 @@ report_snapshot = canonical(
     column("body"),
 )
 
+CANONICAL: tuple[Table, ...] = tuple(metadata.tables.values())
+"""Tables of records: what is published. Those below are the sync's own."""
+
 raw_record = Table(
     "raw_record",
     metadata,
@@ -695,15 +698,72 @@ raw_record = Table(
     Column("last_read_seq", BigInteger, nullable=False),
 )
 
+# The latest word on whether a row is deleted. Kept apart from the row, because it may be read before the row is, and so
+# that which of the two was read later decides, in whatever order they are committed. row_id: the key, joined by "/".
+tombstone = Table(
+    "tombstone",
+    metadata,
+    key("account_id"),
+    key("table_name"),
+    key("row_id"),
+    Column("deleted_at", Instant),  # null: came back
+    Column("read_seq", BigInteger, nullable=False),
+)
+
+# The latest instant another resource knows for a patched column of a row; laid over the row whenever it is read again.
+patch = Table(
+    "patch",
+    metadata,
+    key("account_id"),
+    key("table_name"),
+    key("row_id"),
+    key("column_name"),
+    Column("patched_at", Instant, nullable=False),
+)
+
+# Who answered to an account of the config at its first sync; another number later is refused.
+sync_account = Table(
+    "sync_account",
+    metadata,
+    key("account_id"),
+    Column("connector", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("target_account_id", Text, nullable=False),  # differs for a source that feeds another account
+)
+
+# How far each resource was read, one row per table it fills; `coverage` is made of it.
+sync_watermark = Table(
+    "sync_watermark",
+    metadata,
+    key("account_id"),
+    key("resource"),
+    key("table_name"),
+    Column("target_account_id", Text, nullable=False),
+    Column("is_core", Boolean, nullable=False),
+    Column("complete_from", Instant),
+    Column("watermark", Instant),  # null: never read whole
+)
+
 # A window of a walk that is not finished yet: done ones are skipped when a killed run resumes.
 sync_state = Table(
     "sync_state",
     metadata,
     key("account_id"),
     key("resource"),
-    key("window"),
+    key("window_key"),
     Column("run_id", BigInteger, nullable=False),
+    Column("started_at", Instant, nullable=False),  # of the run that read it, by the server's clock
     Column("done_at", Instant, nullable=False),
+)
+
+# Ids a walk asked to be read again, until that has happened.
+sync_reread = Table(
+    "sync_reread",
+    metadata,
+    key("account_id"),
+    key("resource"),
+    key("native_id"),
+    Column("run_id", BigInteger, nullable=False),
 )
 
 # One row per resource and run: what was read, what became of it.
@@ -716,8 +776,10 @@ sync_run = Table(
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),
     Column("status", Text, nullable=False),  # running, done, failed
-    Column("n_read", BigInteger, nullable=False, server_default=text("0")),
-    Column("n_written", BigInteger, nullable=False, server_default=text("0")),
-    Column("n_unknown", BigInteger, nullable=False, server_default=text("0")),  # enum values kept as `unknown`
+    Column("n_read", BigInteger, nullable=False),
+    Column("n_written", BigInteger, nullable=False),
+    Column("n_unknown", BigInteger, nullable=False),  # enum values kept as `unknown`
     Column("error", Text),
 )
+
+run_ids = Sequence("run_id", metadata=metadata)

@@ -1,0 +1,170 @@
+"""Opens the warehouse: one DuckDB file, one process, migrated to the newest schema.
+
+DuckDB lets one process write; readers read the publication instead. The lock file says so before DuckDB does, in words
+a person understands.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.ddl.impl import DefaultImpl
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+WAREHOUSE = "warehouse.duckdb"
+MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
+
+
+class DuckDBImpl(DefaultImpl):
+    """Alembic knows no DuckDB; its default DDL is what DuckDB understands. Registered by being defined."""
+
+    __dialect__ = "duckdb"
+    transactional_ddl = True
+
+
+class WarehouseError(Exception):
+    """The warehouse or the publication cannot be used as things are; the message says what to do."""
+
+
+class LockedError(WarehouseError):
+    """Another process is writing (exit code 3)."""
+
+
+@contextmanager
+def writer_lock(data_dir: Path) -> Iterator[None]:
+    """Hold the only right to write under `data_dir`; released by the system when the process dies.
+
+    Raises LockedError at once when another process holds it.
+    """
+    private_folder(data_dir)
+    with open(data_dir / "sync.lock", "a+", opener=private_opener) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise LockedError(
+                f"Another process (number {holder}) is writing to {data_dir}. Wait until it ends, or stop it."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT) -> Engine:
+    """The warehouse of `data_dir`, created if missing and migrated to the newest schema.
+
+    Raises WarehouseError for a file of a newer program, a damaged file and a full or unwritable disk.
+    """
+    private_folder(data_dir)
+    file = data_dir / WAREHOUSE
+    engine = create_engine(
+        f"duckdb:///{file}",
+        connect_args={"config": {"memory_limit": memory_limit, "preserve_insertion_order": False}},
+        poolclass=StaticPool,  # one connection: DuckDB's own threads do the rest
+    )
+    event.listen(engine, "connect", _set_utc)
+    try:
+        with said_plainly(data_dir), engine.begin() as connection:
+            migrate(connection)
+        file.chmod(0o600)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Bring the schema to revision `to`, forward or (`base`, `0001`) back, in the caller's transaction."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(config)
+    known = [revision.revision for revision in reversed(list(script.walk_revisions()))]
+    present = MigrationContext.configure(connection).get_current_revision()
+    if present is not None and present not in known:
+        raise WarehouseError(
+            f"The warehouse has schema {present}, written by a newer Voronka; this one knows up to {known[-1]}. "
+            "Update the program, or restore a backup made before."
+        )
+    target = {"head": known[-1], "base": None}.get(to, to)
+    if target == present:
+        return
+    if target is None or (present is not None and known.index(target) < known.index(present)):
+        command.downgrade(config, to)
+    else:
+        command.upgrade(config, to)
+
+
+def schema_version(connection: Connection) -> str:
+    """The revision of the schema, as the manifest tells it."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def personal_key(data_dir: Path) -> bytes:
+    """The key of the HMACs of phones and e-mails, created once; whoever has it can test a number against a hash."""
+    private_folder(data_dir)
+    file = data_dir / "phone.key"
+    if not file.exists():
+        new = data_dir / f".phone.key.{os.getpid()}"
+        with open(new, "w", opener=private_opener) as out:
+            out.write(secrets.token_hex(32))
+            out.flush()
+            os.fsync(out.fileno())
+        new.rename(file)
+    return bytes.fromhex(file.read_text().strip())
+
+
+@contextmanager
+def said_plainly(where: Path) -> Iterator[None]:
+    """Turn what the disk and the file can do to us into WarehouseError; everything else is a bug and flies."""
+    try:
+        yield
+    except Exception as error:
+        sentence = _sentence(str(error), where)
+        if sentence is None:
+            raise
+        raise WarehouseError(sentence) from error
+
+
+def _sentence(text: str, where: Path) -> str | None:
+    if "No space left on device" in text or "failed to allocate" in text:
+        return f"The disk with {where} is full. Free some space and run again: nothing that was written is lost."
+    if "Conflicting lock is held" in text:
+        return f"Another program has {where / WAREHOUSE} open. Close it and run again."
+    if "not a valid DuckDB database file" in text or "Could not read enough bytes" in text:
+        return f"{where / WAREHOUSE} is damaged. Restore a backup, or move the file away and sync again."
+    if "database file with version number" in text:
+        return f"{where / WAREHOUSE} was written by a newer DuckDB. Update the program, or restore a backup."
+    if "Read-only file system" in text or "Permission denied" in text:
+        return f"{where} cannot be written to. Check the owner and the mount of the folder."
+    return None
+
+
+def private_folder(folder: Path) -> None:
+    """Make sure `folder` is there and readable by its owner only."""
+    with said_plainly(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+
+
+def private_opener(path: str, flags: int) -> int:
+    """For `open(..., opener=)`: files that only the owner can read."""
+    return os.open(path, flags, 0o600)
+
+
+def _set_utc(connection: Any, _record: Any) -> None:
+    # the default session zone prints as Etc/UTC, and then Polars refuses to compare with UTC
+    connection.execute("SET TimeZone = 'UTC'")
