@@ -1,1 +1,320 @@
-"""."""
+"""The `voronka` command: arguments, exit codes and the sentence a person gets; the work is done elsewhere.
+
+Exit codes: 0 all well · 1 something failed (a resource, the source, the disk) · 2 wrong configuration or arguments ·
+3 another process has the warehouse · 130 stopped by Ctrl-C. Results go to standard output, the log to standard error.
+"""
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from commands.text import _
+from config import Config, ConfigError, config_path, load_config
+from metrics.frames import NoPublication
+
+EXIT_FAILED, EXIT_WRONG, EXIT_LOCKED, EXIT_STOPPED = 1, 2, 3, 130
+
+NOTHING_PUBLISHED = "Nothing is published in {where} yet: run `voronka sync`, then `voronka publish`."
+DISK_FULL = "The disk is full. Free some space and run again: nothing that was published is lost."
+NO_RIGHTS = "No rights to {file}."
+
+app = typer.Typer(
+    help=_("Analytics over an external CRM: what a sales department loses and never sees."),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables, and some of those are secrets
+    rich_markup_mode=None,
+)
+metric_app = typer.Typer(help=_("Metrics: list them, run one."), no_args_is_help=True)
+app.add_typer(metric_app, name="metric")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", help=_("The configuration (default: VORONKA_CONFIG, else config.yaml).")),
+]
+FormatOption = Annotated[
+    Literal["table", "csv", "json", "parquet", "xlsx"], typer.Option("--format", help=_("Shape of the answer."))
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", metavar="FILE", help=_("Write here, not to the screen."))
+]
+JsonOption = Annotated[bool, typer.Option("--json", help=_("For programs."))]
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")]
+
+
+@app.command(help=_("Show the product on an invented company: demo CRM, sync, dashboard."))
+def demo(
+    *,
+    port: Annotated[int, typer.Option(help=_("Of the dashboard; 0 takes a free one."))] = 8501,
+    sync_only: Annotated[bool, typer.Option("--sync-only", help=_("Sync, compare with the answer key, stop."))] = False,
+    data_dir: Annotated[Path, typer.Option(metavar="DIR")] = Path("demo-data"),
+    scale: Annotated[float, typer.Option(help=_("Size of the company; 1 is 20,000 deals."))] = 1.0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help=_("Open the dashboard."))] = True,
+    config: ConfigOption = None,
+) -> None:
+    from demo.run import run_demo
+
+    raise typer.Exit(run_demo(data_dir, port=port, scale=scale, sync_only=sync_only, browser=browser, config=config))
+
+
+@app.command("sync", help=_("Read the CRM into the warehouse, from where the last run ended."))
+def sync_command(
+    *,
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]...")] = None,
+    full: Annotated[bool, typer.Option("--full", help=_("Read everything again from the beginning."))] = False,
+    resource: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_("Only this; may be repeated."))] = None,
+    config: ConfigOption = None,
+) -> None:
+    from commands.run import run_sync
+
+    with stop_on_signals() as stop:
+        raise typer.Exit(run_sync(connected(config), accounts or (), full=full, resources=resource or (), stop=stop))
+
+
+@app.command(help=_("Publish what was synced: what dashboard, metrics and SQL read."))
+def publish(config: ConfigOption = None) -> None:
+    from commands.run import run_publish
+
+    raise typer.Exit(run_publish(connected(config)))
+
+
+@app.command(help=_("Write a first config.yaml by asking."))
+def init(
+    *,
+    base_url: Annotated[str, typer.Option(prompt=_("Address of the amoCRM account"))] = "https://example.amocrm.ru",
+    token_env: Annotated[
+        str, typer.Option(prompt=_("Environment variable that will hold the long-lived token"))
+    ] = "AMOCRM_TOKEN",
+    timezone: Annotated[str, typer.Option(prompt=_("Time zone"))] = "Europe/Moscow",
+    hours: Annotated[str, typer.Option(prompt=_("Working hours, Monday to Friday"))] = "09:00-18:00",
+    country: Annotated[str, typer.Option(prompt=_("Country of the public holidays"))] = "RU",
+    data_dir: Annotated[str, typer.Option(prompt=_("Folder for the data"))] = "data",
+    config: ConfigOption = None,
+) -> None:
+    from commands import init as first
+
+    file = config_path(config)
+    answers = first.Answers(
+        first.check_base_url(base_url),
+        first.check_token_env(token_env),
+        first.check_timezone(timezone),
+        hours,
+        country,
+        data_dir,
+    )
+    first.write(file, answers)
+    say(_("Written: {file}").format(file=file))
+    say(
+        _("Now: export {name}=…, then `voronka doctor`, `voronka sync`, `voronka publish`, `voronka app`.").format(
+            name=answers.token_env
+        )
+    )
+
+
+@app.command(help=_("Check configuration, disk, token, rights, filters, events and clocks."))
+def doctor(
+    *, account: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]")] = None, config: ConfigOption = None
+) -> None:
+    from commands.doctor import examine_all
+
+    raise typer.Exit(examine_all(connected(config), account))
+
+
+@app.command(help=_("Allow reading by OAuth: prints the address to open, takes the code it gives."))
+def login(
+    *,
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT")],
+    code: Annotated[str | None, typer.Option(metavar="CODE", help=_("The code of the redirect."))] = None,
+    redirect_url: Annotated[
+        str | None, typer.Option(metavar="URL", help=_("The whole address the browser was sent to."))
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    from commands.login import run_login
+
+    raise typer.Exit(run_login(connected(config), account, code=code, redirect_url=redirect_url))
+
+
+@app.command(help=_("How fresh and how complete the data are, and what went wrong last."))
+def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    from commands.status import state_of, state_text
+
+    from commands.output import deliver, to_json
+
+    state = state_of(load_config(config))
+    deliver(to_json(state) if as_json else state_text(state).encode(), None, is_text=True)
+
+
+@metric_app.command("list", help=_("The metrics and their parameters."))
+def metric_list(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    from commands import metric
+    from commands.output import deliver, frames_as, to_json
+
+    content = to_json(metric.catalogue()) if as_json else frames_as({"metrics": metric.catalogue_table()}, "table")
+    deliver(content, None, is_text=True)
+
+
+@metric_app.command("run", help=_("Compute a metric on the publication."))
+def metric_run(
+    *,
+    metric_id: Annotated[str, typer.Argument(metavar="ID")],
+    period_from: Annotated[Day, typer.Option("--from", help=_("First day."))] = None,
+    period_to: Annotated[Day, typer.Option("--to", help=_("Day after the last (exclusive)."))] = None,
+    as_of: Annotated[str | None, typer.Option(metavar="T", help=_("What was known at this instant."))] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_("A parameter; may be repeated."))
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help=_("Only this account; may be repeated."))
+    ] = None,
+    engine: Annotated[Literal["polars", "duckdb", "spark"], typer.Option(help=_("What computes."))] = "polars",
+    table: Annotated[str | None, typer.Option(metavar="NAME", help=_("Only this table of the answer."))] = None,
+    viewer: Annotated[str | None, typer.Option(metavar="LOGIN", help=_("As this person may see it."))] = None,
+    form: FormatOption = "table",
+    output: OutputOption = None,
+    drilldown: Annotated[bool, typer.Option("--drilldown", help=_("With the rows behind the numbers."))] = False,
+    config: ConfigOption = None,
+) -> None:
+    from commands.metric import Question, answer, present
+
+    question = Question(
+        metric_id,
+        period_from=day(period_from),
+        period_to=day(period_to),
+        as_of=as_of,
+        assignments=assignments or (),
+        accounts=account or (),
+        engine=engine,
+        viewer=viewer,
+    )
+    result = answer(question, load_config(config))
+    present(result, form, table=table, drilldown=drilldown, output=output)
+
+
+@app.command(help=_("Ask the publication in SQL: one SELECT, personal data left out."))
+def sql(
+    *,
+    query: Annotated[str, typer.Argument(metavar="QUERY")],
+    form: FormatOption = "table",
+    output: OutputOption = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 60.0,
+    config: ConfigOption = None,
+) -> None:
+    from commands.output import BINARY, deliver, frames_as
+    from explorer import Limits, explore
+    from metrics.frames import open_frames
+
+    publication = load_config(config).publication
+    generation = publication / open_frames(publication).generation
+    found = explore(generation, query, limits=Limits(timeout_s=timeout))
+    deliver(frames_as({"answer": found}, form), output, is_text=form not in BINARY, form=form)
+
+
+@app.command("app", help=_("Open the dashboard on this machine."))
+def dashboard(port: Annotated[int, typer.Option()] = 8501, config: ConfigOption = None) -> None:
+    from app.launch import command
+
+    load_config(config)  # what is wrong is said here, not on a page
+    arguments, environment = command(port, config=config_path(config))
+    os.execve(arguments[0], arguments, environment)
+
+
+@app.command(help=_("Run the jobs of the configuration in the foreground, until SIGTERM."))
+def scheduler(config: ConfigOption = None) -> None:
+    from commands.run import run_scheduler
+
+    run_scheduler(connected(config))
+
+
+def connected(path: Path | None) -> Config:
+    """The configuration with every account's own keys checked by its connector."""
+    from connectors.connector import find_connectors
+
+    return load_config(path, {name: connector.settings for name, connector in find_connectors().items()})
+
+
+def day(moment: datetime | None) -> date | None:
+    return moment.date() if moment else None
+
+
+def say(text: str) -> None:
+    typer.echo(text)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Set by SIGTERM and the first Ctrl-C: the writer finishes its batch. A second Ctrl-C stops at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """The console script: what people can mend is a sentence on standard error; everything else is a bug and flies."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("VORONKA_LOG", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_STOPPED)
+    except BrokenPipeError:  # `voronka sql … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        told = sentence(error)
+        if told is None:
+            raise
+        text, code = told
+        print(text, file=sys.stderr)  # noqa: T201 — the one place that speaks to people about errors
+        sys.exit(code)
+
+
+def sentence(error: Exception) -> tuple[str, int] | None:
+    """What a person is told, in their language, and the exit code; None for a bug."""
+    from warehouse.database import LockedError, WarehouseError
+
+    from connectors.errors import ConnectorError
+    from explorer import QueryError
+
+    told: tuple[str, int] | None = None
+    match error:
+        case ConfigError() | QueryError():
+            told = _(error.template).format(**error.fields), EXIT_WRONG
+        case NoPublication():
+            told = _(NOTHING_PUBLISHED).format(where=error.where), EXIT_FAILED
+        case LockedError():
+            told = str(error), EXIT_LOCKED
+        case ConnectorError() | WarehouseError():
+            told = str(error), EXIT_FAILED
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            told = _(DISK_FULL), EXIT_FAILED
+        case PermissionError():
+            told = _(NO_RIGHTS).format(file=error.filename), EXIT_FAILED
+    return told
+
+
+if __name__ == "__main__":
+    main()

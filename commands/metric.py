@@ -1,10 +1,12 @@
 """`voronka metric`: a metric's answer on the command line, the same that the page shows."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.labels import labelled
 from app.rights import departments, scoped, viewer_of
+from commands.output import BINARY, Format, deliver, frames_as, result_json
 from commands.text import language
 from config import Config, ConfigError
 from metrics.evaluate import evaluate
@@ -32,6 +35,7 @@ LATE_INSTANT = "`--as-of {got}` is later than the publication knows: {known}. Sy
 EMPTY_PERIOD = "The period is empty: --from {first} is not before --to {end} (the end is exclusive)."
 UNKNOWN_TABLE = "The metric {metric} has no table {got}. It has {known}."
 NO_SPARK = "The spark engine is not installed here. Install the extra: uv sync --extra spark (or voronka[spark])."
+ONE_TABLE = "One {format} file holds one table: give either --table or --drilldown."
 NO_LOGIN = "Nobody is called {got} in `viewers` of the configuration."
 
 
@@ -202,3 +206,19 @@ def _members(frames: Mapping[str, Any]) -> dict[str, set[str]]:
         return {}
     present = frames["user_department"].collect("polars").to_native().filter(pl.col("valid_to").is_null())
     return departments(present, frames["department"].collect("polars").to_native())
+
+
+def present(result: MetricResult, form: Format, *, table: str | None, drilldown: bool, output: Path | None) -> None:
+    """Write an answer. JSON and XLSX hold all tables; CSV and Parquet the named one, the drill-down, or the first."""
+    tables = tables_of(result, table)
+    if form == "json":
+        deliver(result_json(result, tables=tables, with_drilldown=drilldown), output, is_text=True)
+        return
+    shown = {**tables, "drilldown": result.drilldown} if drilldown else tables
+    if drilldown and form in ("csv", "parquet"):
+        if table is not None:
+            raise ConfigError(ONE_TABLE, format=form)
+        shown = {"drilldown": result.drilldown}
+    deliver(frames_as(shown, form, titled=True), output, is_text=form not in BINARY, form=form)
+    for notice in result.warnings:
+        print(f"! {notice.ru if language() == 'ru' else notice.en}", file=sys.stderr)  # noqa: T201

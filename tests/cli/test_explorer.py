@@ -1,0 +1,116 @@
+"""The list of what SQL over the publication answers and what it refuses."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from explorer import Limits, QueryError, explore
+
+
+@pytest.fixture
+def generation(tmp_path: Path) -> Path:
+    tables = {
+        "deal": pl.DataFrame({"account_id": ["main", "main"], "deal_id": ["lead:1", "lead:2"], "n": [1, 2]}),
+        "deal_pii": pl.DataFrame({"account_id": ["main"], "deal_id": ["lead:1"], "name": ["ИП Секретов"]}),
+    }
+    for name, frame in tables.items():
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    listed = {name: {"files": [{"name": f"{name}.parquet", "rows": frame.height}]} for name, frame in tables.items()}
+    (tmp_path / "manifest.json").write_text(json.dumps({"tables": listed}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT sum(n) FROM deal",
+        "FROM deal",
+        "WITH x AS (SELECT 1 AS a) SELECT * FROM x;",
+        "VALUES (1)",
+        "DESCRIBE deal",
+        "SHOW TABLES",
+        "SUMMARIZE deal",
+        "EXPLAIN SELECT * FROM deal",
+        "EXPLAIN ANALYZE SELECT * FROM deal",
+        "-- what will it do\nEXPLAIN (FORMAT json) SELECT 1",
+    ],
+)
+def test_reading_is_answered(generation, query):
+    assert explore(generation, query).height > 0
+
+
+def test_two_columns_of_one_name_stay_two(generation):
+    assert explore(generation, "SELECT a.n, b.n FROM deal a JOIN deal b USING (deal_id)").columns == ["n", "n_2"]
+
+
+def test_an_empty_answer_keeps_its_columns(generation):
+    assert explore(generation, "SELECT deal_id FROM deal WHERE n > 9").columns == ["deal_id"]
+
+
+WRITES = [
+    "CREATE TABLE x (a INT)",
+    "CREATE TEMP TABLE x AS SELECT 1",
+    "INSERT INTO deal VALUES ('a', 'b', 1)",
+    "UPDATE deal SET n = 0",
+    "DELETE FROM deal",
+    "DROP VIEW deal",
+    "COPY deal TO '{folder}/deal.parquet'",
+    "COPY (SELECT 1) TO '{folder}/new.csv'",
+    "EXPORT DATABASE '{folder}/all'",
+    "IMPORT DATABASE '{folder}'",
+    "ATTACH '{folder}/x.duckdb'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET memory_limit = '64GB'",
+    "RESET memory_limit",
+    "SET enable_external_access = true",
+    "SET lock_configuration = false",
+    "PREPARE x AS SELECT 1",
+    "CALL pragma_version()",
+    "CHECKPOINT",
+    "VACUUM",
+    "BEGIN",
+    "EXPLAIN COPY deal TO '{folder}/new.csv'",
+    "EXPLAIN ANALYZE COPY deal TO '{folder}/deal.parquet'",
+    "/* a */ EXPLAIN -- b\n ANALYZE /* c */ COPY deal TO '{folder}/new.csv'",
+]
+READS = [
+    "SELECT * FROM deal_pii",
+    "SELECT * FROM '{folder}/deal_pii.parquet'",
+    "SELECT * FROM read_parquet('{folder}/deal_pii.parquet')",
+    "SELECT * FROM read_parquet('{folder}/*.parquet')",
+    "SELECT * FROM parquet_metadata('{folder}/deal_pii.parquet')",
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_blob('{folder}/manifest.json')",
+    "SELECT * FROM read_json('{folder}/manifest.json')",
+    "SELECT * FROM glob('/*')",
+    "SELECT * FROM sniff_csv('/etc/passwd')",
+    "SELECT * FROM 'https://example.org/x.parquet'",
+    "SELECT getenv('HOME')",
+    "SELECT * FROM a_frame_of_ours",
+]
+OTHER = ["", "SELECT 1; SELECT 2", "SELEC 1", "SELECT * FROM nosuch", "EXPLAIN"]
+
+
+@pytest.mark.parametrize("query", [*WRITES, *READS, *OTHER])
+def test_everything_else_is_refused(generation, query):
+    a_frame_of_ours = pl.DataFrame({"secret": [1]})
+    before = {file.name: file.read_bytes() for file in generation.iterdir()}
+    with pytest.raises(QueryError):
+        explore(generation, query.format(folder=generation))
+    assert {file.name: file.read_bytes() for file in generation.iterdir()} == before
+    assert a_frame_of_ours.height == 1
+
+
+def test_a_query_that_never_ends_is_stopped(generation):
+    endless = "SELECT count(*) FROM range(1000000000) a, range(1000000) b"
+    with pytest.raises(QueryError, match=r"longer than 0\.2 s"):
+        explore(generation, endless, limits=Limits(timeout_s=0.2))
+
+
+def test_an_answer_without_end_is_refused_before_it_fills_the_memory(generation):
+    with pytest.raises(QueryError, match="more than 10 rows"):
+        explore(generation, "SELECT * FROM range(1000000000)", limits=Limits(rows=10))
