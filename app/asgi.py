@@ -1,0 +1,68 @@
+"""The server: the Streamlit app inside our middleware, a readiness route, warm-up. Start it as `app.launch` says."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from app import data
+from app.i18n import _
+from app.shell import Shell
+
+HERE = Path(__file__).parent
+log = logging.getLogger("voronka.app")
+
+
+async def ready(_request: Request) -> JSONResponse:
+    """200 when the dashboard can answer: with which generation, or that nothing has been published yet."""
+    try:
+        publication = await asyncio.to_thread(data.current)
+    except data.BrokenPublication:
+        return JSONResponse({"status": "broken"}, status_code=503)
+    return JSONResponse({"status": "ok", "generation": publication.generation if publication else None})
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[None]:
+    """Compute the morning page's answers before the first visitor asks, and spare the collector what is long-lived."""
+    warming = asyncio.create_task(asyncio.to_thread(warm_up))
+    yield
+    warming.cancel()
+    with suppress(asyncio.CancelledError):
+        await warming
+
+
+def warm_up() -> None:
+    try:
+        data.warm_up()
+    except Exception:  # whatever it is, the page will meet it again and say it to the viewer
+        log.warning("warm-up failed", exc_info=True)
+    gc.collect()
+    gc.freeze()
+
+
+def say_it_failed(error: Exception) -> bool:
+    """A sentence instead of a traceback; the traceback goes to the log."""
+    log.error("page failed", exc_info=error)
+    st.error(
+        _("This page could not be built. The details are in the server's log; the other pages keep working."),
+        icon=":material/error:",
+    )
+    return True
+
+
+app = st.App(
+    HERE / "main.py",
+    middleware=[Middleware(Shell, script="/app/static/ru.js")],
+    routes=[Route("/ready", ready)],
+    lifespan=lifespan,
+    on_script_error=say_it_failed,
+)

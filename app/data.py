@@ -1,0 +1,306 @@
+"""The one gateway: pages ask here for the publication, for answers of metrics, and for names.
+
+What is cached, and by what: open frames by (folder, generation, settings version); an answer, complete and with its
+labels, by the same and the parameters; what a viewer may not see is cut after the cache. A page takes the publication
+once (`current`) and asks with it, so that one screen never mixes two generations.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import streamlit as st
+
+from app import labels
+from app.rights import Viewer, departments, scoped
+from config import Config, config_path, load_config
+from metrics.evaluate import evaluate
+from metrics.frames import FrameSet, NoPublication, open_frames
+from metrics.links import with_urls
+from metrics.metric import Metric, MetricResult, Params, Period, find_metrics
+from settings import SettingsStore
+
+DATA_DIR_VARIABLE = "VORONKA_DATA_DIR"
+STALE_AFTER = timedelta(hours=36)
+"""A nightly sync makes data at most a day and some hours old; older ones need a look."""
+
+
+class BrokenPublication(Exception):
+    """Something is published but cannot be read."""
+
+
+class MissingMetric(Exception):
+    """A page asks for a metric that is not part of this installation. `args[0]` is its id."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One generation, as its manifest describes it."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def generation(self) -> str:
+        return str(self.manifest["generation"])
+
+    @cached_property
+    def as_of(self) -> datetime:
+        """The instant of knowledge, UTC."""
+        return instant(self.manifest["as_of"])
+
+    @property
+    def accounts(self) -> list[dict[str, Any]]:
+        return list(self.manifest["accounts"])
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The time zone pages speak in: the first account's."""
+        return ZoneInfo(self.accounts[0]["tz"] if self.accounts else "UTC")
+
+    @cached_property
+    def today(self) -> date:
+        """The local day of `as_of`: periods of complete days end before it."""
+        return self.as_of.astimezone(self.zone).date()
+
+    @property
+    def currency(self) -> str:
+        return str(self.accounts[0].get("base_currency") or "RUB") if self.accounts else "RUB"
+
+    def complete_from(self, resource: str) -> date | None:
+        """Since which local day a resource is complete in every account; None where nobody knows."""
+        rows = [row for row in self.manifest.get("coverage", ()) if row["resource"] == resource]
+        known = [instant(row["complete_from"]) for row in rows if row.get("complete_from")]
+        return max(known).astimezone(self.zone).date() if known else None
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def now() -> datetime:
+    """The wall clock, for the age of data only; tests replace it."""
+    return datetime.now(UTC)
+
+
+def config() -> Config:
+    """The configuration, or its defaults where the app was started with a data folder alone. Raises ConfigError."""
+    folder = os.environ.get(DATA_DIR_VARIABLE)
+    file = config_path()
+    if file.exists():
+        loaded = _config(file.absolute(), file.stat().st_mtime_ns)
+    elif folder:
+        loaded = Config()
+    else:
+        loaded = load_config()  # says what is missing and what to do
+    return loaded.model_copy(update={"data_dir": Path(folder).resolve()}) if folder else loaded
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _config(file: Path, changed_ns: int) -> Config:
+    """Parsed once per change of the file."""
+    del changed_ns
+    return load_config(file)
+
+
+def current() -> Publication | None:
+    """What the pointer names now; None before the first publication. Raises BrokenPublication, ConfigError."""
+    folder = config().publication
+    try:
+        generation = (folder / "current").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BrokenPublication(str(error)) from error
+    return _publication(folder, generation)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _publication(folder: Path, generation: str) -> Publication:
+    try:
+        manifest = json.loads((folder / generation / "manifest.json").read_text("utf-8"))
+        files = [file["name"] for table in manifest["tables"].values() for file in table["files"]]
+        found = Publication(folder, manifest)
+        _ = found.as_of, found.zone
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BrokenPublication(f"{generation}: {error}") from error
+    if missing := [name for name in files if not (folder / generation / name).exists()]:
+        raise BrokenPublication(f"{generation}: {missing[0]}")
+    return found
+
+
+def status() -> dict[str, Any] | None:
+    """What the last sync wrote about itself; None when there was none or its note cannot be read."""
+    try:
+        found: dict[str, Any] = json.loads(config().status_path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def settings_store() -> SettingsStore:
+    return SettingsStore(config().settings_path)
+
+
+def metric(metric_id: str) -> Metric:
+    """Raises MissingMetric: a page must say so, not look as if there were nothing to show."""
+    try:
+        return find_metrics()[metric_id]
+    except KeyError:
+        raise MissingMetric(metric_id) from None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result and how it was asked."""
+
+    metric: Metric
+    result: MetricResult
+
+    def table(self, name: str) -> pl.DataFrame:
+        return self.result.tables[name]
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether everything the metric needs has ever been synced: else its empty tables do not mean zero."""
+        return not any(notice.code == "no_data" for notice in self.result.warnings)
+
+
+def run(
+    publication: Publication,
+    viewer: Viewer,
+    metric_id: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    period: tuple[date, date] | None = None,
+    users: frozenset[str] | None = None,
+) -> Answer:
+    """A metric's answer as this viewer may see it.
+
+    Args:
+        params: values that differ from the metric's defaults.
+        period: local days, the end exclusive; None: the metric's own default before the day of `as_of`.
+        users: only about these users (the page's filter), within the viewer's rights.
+    """
+    found = metric(metric_id)
+    seen = _within(viewer.user_ids, users)
+    values = dict(params or {})
+    if seen is not None and "population" in found.params.model_fields:
+        values["population"] = tuple(sorted(seen))
+    first, end = period or default_period(publication, found)
+    chosen = found.params.model_validate(values)
+    text = chosen.model_dump_json()
+    result = _complete(str(publication.folder), publication.generation, settings_version(), metric_id, text, first, end)
+    return Answer(found, scoped(result, seen))
+
+
+def _within(allowed: frozenset[str] | None, wanted: frozenset[str] | None) -> frozenset[str] | None:
+    if allowed is None or wanted is None:
+        return wanted if allowed is None else allowed
+    return allowed & wanted
+
+
+def default_period(publication: Publication, found: Metric) -> tuple[date, date]:
+    return publication.today - timedelta(days=found.default_period_d), publication.today
+
+
+def settings_version() -> int:
+    return settings_store().version()
+
+
+@st.cache_resource(max_entries=300, show_spinner=False)
+def _complete(
+    folder: str, generation: str, version: int, metric_id: str, params: str, first: date, end: date
+) -> MetricResult:
+    """The answer about everybody, labelled. Never shown as it is: `run` cuts it to the viewer."""
+    frames = _frames(folder, generation, version)
+    found = metric(metric_id)
+    chosen: Params = found.params.model_validate_json(params)
+    period = Period(instant(frames.manifest["as_of"]), first, end)
+    result = evaluate(found, frames, chosen, period)
+    return replace(result, drilldown=labels.labelled(result.drilldown, frames))
+
+
+def frames(publication: Publication) -> FrameSet:
+    return _frames(str(publication.folder), publication.generation, settings_version())
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _frames(folder: str, generation: str, version: int) -> FrameSet:
+    try:
+        return open_frames(Path(folder), generation=generation, user_set=_user_set())
+    except NoPublication as error:
+        raise BrokenPublication(generation) from error
+
+
+def _user_set() -> dict[str, pl.DataFrame]:
+    rows = settings_store().user_set()
+    return {table: pl.DataFrame(values, infer_schema_length=None) for table, values in rows.items()}
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _dimension(folder: str, generation: str, version: int, table: str) -> pl.DataFrame:
+    native: pl.DataFrame = _frames(folder, generation, version)[table].collect("polars").to_native()
+    return native
+
+
+def dimension(publication: Publication, table: str) -> pl.DataFrame:
+    """A small published table whole: users, pipelines, stages, departments. Empty where it is not published."""
+    if table not in publication.manifest["tables"]:
+        return pl.DataFrame()
+    return _dimension(str(publication.folder), publication.generation, settings_version(), table)
+
+
+def user_names(publication: Publication) -> dict[str, str]:
+    """User id → name, unique: namesakes get their number."""
+    users = dimension(publication, "user")
+    if users.is_empty():
+        return {}
+    is_twin = pl.col("name").is_duplicated()
+    number = pl.col("user_id").str.replace("user:", "", literal=True)
+    shown = pl.when(is_twin).then(pl.format("{} ({})", "name", number)).otherwise("name")
+    return dict(users.select("user_id", shown.alias("name")).sort("name").iter_rows())
+
+
+def with_cards(publication: Publication, rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` of any table with entity_id (and client_id) as a list shows them: with `label` and `url`."""
+    bare = rows.with_columns(label=pl.lit(None, pl.String))
+    return with_urls(labels.labelled(bare, frames(publication)), publication.accounts)
+
+
+def department_members(publication: Publication) -> dict[str, set[str]]:
+    memberships, tree = dimension(publication, "user_department"), dimension(publication, "department")
+    if memberships.is_empty() or tree.is_empty():
+        return {}
+    return departments(memberships.filter(pl.col("valid_to").is_null()), tree)
+
+
+def age(publication: Publication) -> timedelta:
+    """How old the data are now."""
+    return max(now() - publication.as_of, timedelta(0))
+
+
+def warm_up() -> None:
+    """Compute what the morning page will ask."""
+    publication = current()
+    if publication is not None:
+        for metric_id in ("A3", "B2", "E6", "D6"):
+            found = metric(metric_id)
+            first, end = default_period(publication, found)
+            _complete(
+                str(publication.folder),
+                publication.generation,
+                settings_version(),
+                metric_id,
+                found.params().model_dump_json(),
+                first,
+                end,
+            )
+

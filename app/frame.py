@@ -1,0 +1,150 @@
+"""What every page has around it: menu, language, title with the age of the data, filters, and states without data."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from app import data, i18n, rights
+from app.i18n import N_, _
+from app.page import Page, View, find_pages
+from app.ui import filters, formats, links, states
+from config import ConfigError
+
+log = logging.getLogger("voronka.app")
+STATIC = Path(__file__).parent / "static"
+
+
+def run() -> None:
+    """One run of the app."""
+    i18n.use(str(st.session_state.get("lang") or st.query_params.get("lang") or "ru"))
+    st.set_page_config(page_title=_("Voronka"), page_icon=str(STATIC / "icon.svg"), layout="wide")
+    st.logo(str(STATIC / "logo.svg"), size="large", icon_image=str(STATIC / "icon.svg"))
+    _language_switch()
+    try:
+        publication, is_broken = _current()
+        viewer = _who(publication)
+    except rights.NoRights as error:
+        states.no_rights(error.login)
+    except ConfigError as error:
+        states.bad_config(str(error))
+    else:
+        _menu(publication, viewer, is_broken=is_broken)
+
+
+def _current() -> tuple[data.Publication | None, bool]:
+    try:
+        return data.current(), False
+    except data.BrokenPublication:
+        log.warning("the publication cannot be read", exc_info=True)
+        return None, True
+
+
+def _who(publication: data.Publication | None) -> rights.Viewer:
+    """The viewer of this session; the proxy's headers name him, the configuration says what he may see."""
+    headers = st.context.headers
+    is_forwarded = any(headers.get(name) for name in FORWARDED)
+    login = st.user.get("login")
+    members = data.department_members(publication) if publication else {}
+    return rights.viewer_of(str(login) if login else None, data.config().viewers, members, is_forwarded=is_forwarded)
+
+
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
+
+
+def _menu(publication: data.Publication | None, viewer: rights.Viewer, *, is_broken: bool) -> None:
+    menu: dict[str, list[st.Page]] = {}
+    for page in find_pages():
+        if viewer.role in page.roles:
+            entry = st.Page(
+                _drawing(page, publication, viewer, is_broken=is_broken),
+                title=_(page.title),
+                icon=page.icon,
+                url_path=page.url,
+                default=page.is_default,
+            )
+            menu.setdefault(_(page.section), []).append(entry)
+    chosen = st.navigation(menu, expanded=True)
+    links.remember({entry.url_path: entry for found in menu.values() for entry in found})
+    with st.sidebar:
+        _foot(publication, viewer)
+    chosen.run()
+
+
+def _drawing(
+    page: Page, publication: data.Publication | None, viewer: rights.Viewer, *, is_broken: bool
+) -> Callable[[], None]:
+    def draw() -> None:
+        _heading(page, publication)
+        if page.render_bare is not None:
+            page.render_bare(publication)
+        elif is_broken:
+            states.broken_publication()
+        elif publication is None:
+            states.nothing_published()
+        elif page.render is not None:
+            try:
+                page.render(View(publication, viewer, filters.row(page, publication, viewer)))
+            except data.MissingMetric as error:
+                states.missing_metric(str(error))
+            except data.BrokenPublication:
+                log.warning("the publication cannot be read", exc_info=True)
+                states.broken_publication()
+
+    draw.__name__ = page.url  # Streamlit tells pages apart by name
+    return draw
+
+
+def _heading(page: Page, publication: data.Publication | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="heading"):
+        st.title(_(page.title), anchor=False, width="content")
+        if publication is not None:
+            _age_badge(publication)
+    st.caption(_(page.lead))
+
+
+def _age_badge(publication: data.Publication) -> None:
+    """How old the data are, always in sight; red, with a word, when they are too old to act on."""
+    age = data.age(publication)
+    at = formats.moment(publication.as_of.astimezone(publication.zone))
+    text = _("data as of {at} ({age} ago)").format(at=at, age=formats.hours(age.total_seconds() / 3600))
+    if age > data.STALE_AFTER:
+        st.badge(_("Stale:") + " " + text, icon=":material/warning:", color="red")
+    else:
+        st.badge(text, icon=":material/schedule:", color="green")
+
+
+def _foot(publication: data.Publication | None, viewer: rights.Viewer) -> None:
+    with st.container(key="foot"):
+        if publication is not None:
+            st.caption(states.escaped(", ".join(_shown(account) for account in publication.accounts)))
+        role = _(ROLE_NAMES[viewer.role])
+        st.caption(role if viewer is rights.LOCAL_OWNER else f"{states.escaped(viewer.login)} · {role}")
+
+
+def _shown(account: dict[str, str]) -> str:
+    """`example.amocrm.ru` rather than our own short name."""
+    return str(account.get("base_url") or account["account_id"]).split("://")[-1].rstrip("/")
+
+
+ROLE_NAMES = {
+    "owner": N_("Owner"),
+    "head": N_("Head of sales"),
+    "analyst": N_("Analyst"),
+    "manager": N_("Manager"),
+}
+
+
+def _language_switch() -> None:
+    with st.sidebar:
+        st.segmented_control(
+            _("Language"),
+            i18n.LANGUAGES,
+            default="ru",
+            required=True,
+            key="lang",
+            label_visibility="collapsed",
+            bind="query-params",
+            persist_state="session",
+        )

@@ -1,0 +1,91 @@
+"""What a page is. One file in `views/` with a module constant `PAGE`; found by scanning."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from typing import Any, Literal
+
+import polars as pl
+
+from app import data, views
+from app.rights import Role, Viewer
+
+Filter = Literal["period", "manager", "pipeline"]
+ROLES: tuple[Role, ...] = ("owner", "head", "analyst", "manager")
+SECTIONS = ("Morning", "Work", "Overview", "System")
+"""Order of the menu; names are message ids."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the viewer chose in the row of filters. None: nothing, so everything."""
+
+    period: tuple[date, date] | None = None
+    managers: frozenset[str] | None = None
+    pipeline_id: str | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What a page gets: the publication it shows, who looks, and the filters. The page asks metrics through it."""
+
+    publication: data.Publication
+    viewer: Viewer
+    filters: Filters = field(default_factory=Filters)
+
+    def run(
+        self, metric_id: str, params: Mapping[str, Any] | None = None, *, period: tuple[date, date] | None = None
+    ) -> data.Answer:
+        """The metric's answer under the viewer's rights and filters; `period` wins over the filter's."""
+        return data.run(
+            self.publication,
+            self.viewer,
+            metric_id,
+            params,
+            period=period or self.filters.period,
+            users=self.filters.managers,
+        )
+
+    def period_of(self, metric_id: str) -> tuple[date, date]:
+        """The local days a metric is asked about, the end exclusive."""
+        return self.filters.period or data.default_period(self.publication, data.metric(metric_id))
+
+    @property
+    def users(self) -> dict[str, str]:
+        return data.user_names(self.publication)
+
+    def dimension(self, table: str) -> pl.DataFrame:
+        return data.dimension(self.publication, table)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the menu. `title` and `lead` (one sentence: which question it answers) are message ids.
+
+    render: None for a page that also works without a publication: then `render_bare` is called with what there is.
+    metric_id: whose default period the filter shows.
+    """
+
+    url: str
+    title: str
+    lead: str
+    icon: str
+    section: str
+    order: int
+    render: Callable[[View], None] | None = None
+    render_bare: Callable[[data.Publication | None], None] | None = None
+    filters: tuple[Filter, ...] = ()
+    metric_id: str | None = None
+    roles: tuple[Role, ...] = ROLES
+    is_default: bool = False
+
+
+@cache
+def find_pages() -> tuple[Page, ...]:
+    """Every page of `views/`, in the order of the menu."""
+    modules = [importlib.import_module(f"app.views.{module.name}") for module in pkgutil.iter_modules(views.__path__)]
+    found = [module.PAGE for module in modules if hasattr(module, "PAGE")]
+    return tuple(sorted(found, key=lambda page: (SECTIONS.index(page.section), page.order)))

@@ -1,0 +1,125 @@
+"""The row of filters, the same on every page and kept in the address, so that a link shows the same view."""
+
+from datetime import date, timedelta
+
+import polars as pl
+import streamlit as st
+
+from app import data
+from app.i18n import _, plural
+from app.page import Filters, Page
+from app.rights import Viewer
+from app.ui import formats
+
+PRESETS = ("auto", "7", "30", "90", "365", "month", "last_month", "custom")
+WIDTH_PX = 225
+
+
+def row(page: Page, publication: data.Publication, viewer: Viewer) -> Filters:
+    """Draw the filters the page takes and return what is chosen."""
+    if not page.filters:
+        return Filters()
+    with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
+        period = _period(page, publication) if "period" in page.filters else None
+        managers = _managers(publication, viewer) if "manager" in page.filters else None
+        pipeline = _pipeline(publication) if "pipeline" in page.filters else None
+    return Filters(period, managers, pipeline)
+
+
+def _period(page: Page, publication: data.Publication) -> tuple[date, date] | None:
+    default_d = data.metric(page.metric_id).default_period_d if page.metric_id else 30
+    names = {preset: _preset_name(preset, default_d) for preset in PRESETS}
+    chosen = st.selectbox(
+        _("Period"), PRESETS, format_func=names.__getitem__, key="period", width=WIDTH_PX, bind="query-params", persist_state="session"
+    )
+    if chosen == "custom":
+        return _custom(publication.today)
+    return preset_days(chosen, publication.today)
+
+
+def _preset_name(preset: str, default_d: int) -> str:
+    named = {
+        "auto": _("Usual: {days}").format(days=plural("{n} day", "{n} days", default_d).format(n=default_d)),
+        "month": _("This month"),
+        "last_month": _("Last month"),
+        "custom": _("Other dates…"),
+    }
+    if preset in named:
+        return named[preset]
+    n = int(preset)
+    return plural("Last {n} day", "Last {n} days", n).format(n=n)
+
+
+def preset_days(preset: str, today: date) -> tuple[date, date] | None:
+    """Complete local days before `today`, the end exclusive; None: the metric's own default."""
+    if preset.isdigit():
+        return today - timedelta(days=int(preset)), today
+    first = today.replace(day=1)
+    if preset == "month":
+        return (first, today) if today > first else (first, first + timedelta(days=1))
+    if preset == "last_month":
+        return (first - timedelta(days=1)).replace(day=1), first
+    return None
+
+
+def _custom(today: date) -> tuple[date, date] | None:
+    days = st.date_input(
+        _("From and to"),
+        value=(today - timedelta(days=30), today - timedelta(days=1)),
+        max_value=today,
+        format="DD.MM.YYYY",
+        key="dates",
+        width=WIDTH_PX,
+        bind="query-params",
+        persist_state="session",
+    )
+    if not isinstance(days, tuple) or len(days) != 2:  # the second day is not picked yet
+        return None
+    return days[0], days[1] + timedelta(days=1)
+
+
+def _managers(publication: data.Publication, viewer: Viewer) -> frozenset[str] | None:
+    names = data.user_names(publication)
+    allowed = {user: name for user, name in names.items() if viewer.user_ids is None or user in viewer.user_ids}
+    if len(allowed) < 2:
+        return None
+    chosen = st.multiselect(
+        _("Managers"),
+        list(allowed),
+        format_func=lambda user: allowed.get(user, user),
+        key="manager",
+        placeholder=_("All managers"),
+        width=WIDTH_PX,
+        bind="query-params",
+        persist_state="session",
+    )
+    return frozenset(chosen) or None
+
+
+ALL = ""
+
+
+def _pipeline(publication: data.Publication) -> str | None:
+    names = pipelines(publication)
+    if not names:
+        return None
+    options = [ALL, *names]
+    shown = {ALL: _("All pipelines"), **names}
+    chosen = st.selectbox(
+        _("Pipeline"), options, format_func=lambda p: shown.get(p, p), key="pipeline", width=WIDTH_PX, bind="query-params", persist_state="session"
+    )
+    return chosen or None
+
+
+def pipelines(publication: data.Publication) -> dict[str, str]:
+    """Pipelines of deals in use: id → name, in the CRM's order."""
+    table = data.dimension(publication, "pipeline")
+    if table.is_empty():
+        return {}
+    used = table.filter((pl.col("entity_kind") == "deal") & pl.col("deleted_at").is_null() & ~pl.col("is_archived").fill_null(False))
+    return dict(used.sort("sort", "pipeline_id").select("pipeline_id", "name").iter_rows())
+
+
+def said(period: tuple[date, date]) -> str:
+    """`23.10.2026 – 21.11.2026`, both ends included."""
+    return f"{formats.day(period[0])} – {formats.day(period[1] - timedelta(days=1))}"

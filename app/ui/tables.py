@@ -1,0 +1,120 @@
+"""Lists: typed columns, a link to the CRM card in each row, the first ten rows until somebody asks for all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+import streamlit as st
+
+from app.i18n import _, language, plural
+from app.ui import exports, formats
+
+Kind = Literal["text", "int", "number", "money", "rate", "moment", "day", "days", "hours", "link", "bar", "flag"]
+FIRST = 10
+ROW_PX = 35
+TALLEST_PX = 640
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a list: its name in the frame, its heading (already translated), and what it holds.
+
+    money: minor units; rate: 0..1; moment: wall time; hours, days: numbers; bar: 0..1 drawn.
+    """
+
+    name: str
+    title: str
+    kind: Kind = "text"
+    width: Literal["small", "medium", "large"] | int | None = None
+    help: str | None = None
+
+
+CARD = "url"
+
+
+def card() -> Column:
+    return Column(CARD, _("Card"), "link", width=92)
+
+
+def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str = "RUB") -> None:
+    """The list with its exports. Rows come sorted: the most urgent first."""
+    is_all = rows.height <= FIRST or bool(st.session_state.get(f"{key}_all"))
+    shown = rows if is_all else rows.head(FIRST)
+    st.dataframe(
+        arrow(shown, columns, currency),
+        key=f"{key}_table",
+        hide_index=True,
+        column_config={column.name: _config(column, currency) for column in columns},
+        column_order=[column.name for column in columns],
+        height=min(ROW_PX * (shown.height + 1) + 3, TALLEST_PX),
+        placeholder="",
+        alt=alt,
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if rows.height > FIRST:
+            st.toggle(_("Show all {n}").format(n=formats.number(rows.height)), key=f"{key}_all", bind="query-params")
+        st.space("stretch")
+        exports.buttons(rows, [(c.name, c.title, c.kind) for c in columns], key=key, currency=currency)
+
+
+
+def arrow(rows: pl.DataFrame, columns: Sequence[Column], currency: str) -> object:
+    """The shown columns as an Arrow table: Streamlit passes it on without pandas."""
+    picked = rows.select(_shown(column) for column in columns)
+    return picked.to_arrow(compat_level=pl.CompatLevel.oldest())  # the browser does not read string views
+
+
+def _shown(column: Column) -> pl.Expr:
+    value = pl.col(column.name)
+    if column.kind == "money":
+        return value / 100
+    if column.kind == "rate":
+        return value * 100
+    return value
+
+
+def _config(column: Column, currency: str) -> object:
+    same = {"label": column.title, "width": column.width, "help": column.help}
+    match column.kind:
+        case "link":
+            return st.column_config.LinkColumn(display_text=_("Open"), **same)
+        case "money":
+            return st.column_config.NumberColumn(format="localized", **{**same, "label": f"{column.title}, {formats.sign(currency)}"})
+        case "rate":
+            return st.column_config.NumberColumn(format="%.0f %%", **same)
+        case "int" | "number":
+            return st.column_config.NumberColumn(format="localized" if column.kind == "int" else "%.1f", **same)
+        case "moment":
+            return st.column_config.DatetimeColumn(format="DD.MM.YYYY HH:mm" if language() == "ru" else "YYYY-MM-DD HH:mm", **same)
+        case "day":
+            return st.column_config.DateColumn(format="DD.MM.YYYY" if language() == "ru" else "YYYY-MM-DD", **same)
+        case "days":
+            return st.column_config.NumberColumn(format=f"%.0f {_('d')}", **same)
+        case "hours":
+            return st.column_config.NumberColumn(format=f"%.0f {_('h')}", **same)
+        case "bar":
+            return st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1, color="auto", **same)
+        case "flag":
+            return st.column_config.CheckboxColumn(**same)
+        case _:
+            return st.column_config.TextColumn(**same)
+
+
+def with_names(rows: pl.DataFrame, names: dict[str, str], *, of: str = "user_id", into: str = "user_name") -> pl.DataFrame:
+    """`rows` with the name of the user in `of`; a user the CRM never listed keeps his id, nobody is «не назначен»."""
+    shown = pl.col(of).replace_strict(names, default=pl.col(of), return_dtype=pl.String)
+    return rows.with_columns(shown.fill_null(_("not assigned")).alias(into))
+
+
+def with_labels(rows: pl.DataFrame, label: str = "label", of: str = "entity_id") -> pl.DataFrame:
+    """`label` filled for cards without a name: what kind of card and its number, so that a person can find it."""
+    kinds = {"lead": _("Deal"), "deal": _("Deal"), "contact": _("Contact"), "company": _("Company")}
+    kind = pl.col(of).str.extract(r"^([a-z]+):").replace_strict(kinds, default=_("Number not in the CRM"), return_dtype=pl.String)
+    bare = pl.concat_str(kind, pl.lit(" "), pl.col(of).str.extract(r":(.*)$"), ignore_nulls=True)
+    return rows.with_columns(pl.coalesce(label, bare, pl.lit(_("Number not in the CRM"))).alias(label))
+
+
+def with_local(rows: pl.DataFrame, zone: str, *, of: str = "event_at", into: str = "event_local") -> pl.DataFrame:
+    """`rows` with the instant as wall time."""
+    return rows.with_columns(pl.col(of).dt.convert_time_zone(zone).dt.replace_time_zone(None).alias(into))

@@ -1,0 +1,200 @@
+"""The morning page: four answers, and the list behind each."""
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from app.data import Answer
+from app.i18n import N_, _
+from app.page import Page, View
+from app.ui import formats, links, states, tiles
+from app.views import calls, clients, forgotten, funnel
+
+LISTS = {
+    "calls": N_("Call back"),
+    "forgotten": N_("Forgotten clients"),
+    "lost": N_("Lost at the bottleneck"),
+    "left": N_("Clients who left"),
+}
+
+
+def render(view: View) -> None:
+    missed, before = view.run("A3"), view.run("A3", period=calls.earlier(view.period_of("A3")))
+    silent = view.run("B2")
+    leaks = view.run("E6", {"pipeline_id": view.filters.pipeline_id} if view.filters.pipeline_id else None)
+    flows = view.run("D6")
+    top = funnel.worst_pipeline(leaks)
+    shown = [
+        _missed(view, missed, before),
+        _forgotten(view, silent),
+        _bottleneck(view, leaks, top),
+        _left(view, flows),
+    ]
+    tiles.row(shown, view.publication, key="brief_tiles", width_px=160)
+    answers = {"calls": missed, "forgotten": silent, "lost": leaks, "left": flows}
+    with st.container(border=True, key="brief_list"):
+        _list(view, answers)
+    states.notices(answers.values())
+
+
+def _opening(name: str) -> Callable[[], None]:
+    def choose() -> None:
+        st.session_state["list"] = name
+
+    return choose
+
+
+def _missed(view: View, answer: Answer, before: Answer) -> tiles.Tile:
+    label = _("Missed and never reached")
+    if not answer.is_covered:
+        return tiles.Tile(label, formats.no_data(), note=_("calls have not been synced"), answer=answer)
+    now, was = calls.counts(answer), calls.counts(before)
+    is_comparable = before.is_covered and was["n_threads"] > 0
+    return tiles.Tile(
+        label,
+        formats.number(now["n_not_reached"]),
+        tiles.difference(now["n_not_reached"], was["n_not_reached"]) if is_comparable else None,
+        _("to the period before") if is_comparable else _("of {n} clients").format(n=formats.number(now["n_threads"])),
+        "down",
+        open_label=_("Whom to call"),
+        on_open=_opening("calls"),
+        answer=answer,
+    )
+
+
+def _forgotten(view: View, answer: Answer) -> tiles.Tile:
+    label = _("Forgotten clients")
+    if not answer.is_covered:
+        return tiles.Tile(label, formats.no_data(), note=_("calls or deals have not been synced"), answer=answer)
+    total = forgotten.totals(answer)
+    part = formats.rate(calls.share(total["num"], total["den"]), low_n=total["den"] < 10)
+    return tiles.Tile(
+        label,
+        formats.number(total["num"]),
+        note=_("{share} of {n} clients").format(share=part, n=formats.number(total["den"])),
+        help=_("No contact for more than {n} days").format(n=getattr(answer.result.params, "n_days", 60)),
+        open_label=_("Show the list"),
+        on_open=_opening("forgotten"),
+        answer=answer,
+    )
+
+
+def _bottleneck(view: View, answer: Answer, top: dict[str, Any] | None) -> tiles.Tile:
+    label = _("Bottleneck")
+    if not answer.is_covered or top is None or top["stage_name"] is None:
+        note = _("too few deals to judge") if answer.is_covered else _("deals have not been synced")
+        return tiles.Tile(label, formats.no_data(), note=note, answer=answer)
+    money = formats.short_money(top["leak_month_minor"], view.publication.currency)
+    versus = _versus(answer, top)
+    return tiles.Tile(
+        f"{label}: {states.escaped(top['stage_name'])}",
+        _("≈ {money}/month").format(money=money) if top["leak_month_minor"] is not None else formats.no_data(),
+        versus,
+        _("to past quarters") if versus else _("is lost at this stage"),
+        "up",
+        help=_("Pipeline “{pipeline}”").format(pipeline=states.escaped(top["pipeline_name"] or "")),
+        open_label=_("Lost deals"),
+        on_open=_opening("lost"),
+        answer=answer,
+    )
+
+
+def _versus(answer: Answer, top: dict[str, Any]) -> str | None:
+    """How the stage's conversion differs from the four quarters before."""
+    row = answer.table("stages").filter(pl.col("group_key") == top["group_key"])
+    change = row["vs_benchmark"].item() if row.height == 1 else None
+    return tiles.points_difference(change, 0.0)
+
+
+def _left(view: View, answer: Answer) -> tiles.Tile:
+    label = _("Clients who left")
+    months = clients.by_month(answer)
+    if not answer.is_covered or months.is_empty():
+        note = _("deals have not been synced") if not answer.is_covered else _("nobody has bought anything yet")
+        return tiles.Tile(label, formats.no_data(), note=note, answer=answer)
+    month, before = clients.last_complete(months)
+    return tiles.Tile(
+        _("Left in {month}").format(month=formats.month(month["month"])),
+        formats.number(month["churned_n"]),
+        tiles.difference(month["churned_n"], before["churned_n"]) if before else None,
+        _("to {month}").format(month=formats.month(before["month"])) if before else None,
+        "down",
+        help=_("At risk now: {n}").format(n=formats.number(months["at_risk"][-1])),
+        open_label=_("Show the list"),
+        on_open=_opening("left"),
+        answer=answer,
+    )
+
+
+def _list(view: View, answers: dict[str, Answer]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        chosen = st.segmented_control(
+            _("List"),
+            list(LISTS),
+            format_func=lambda name: _(LISTS[name]),
+            default="calls",
+            required=True,
+            key="list",
+            label_visibility="collapsed",
+            bind="query-params",
+        )
+        links.to({"calls": "calls", "forgotten": "forgotten", "lost": "funnel", "left": "clients"}[chosen])
+    {"calls": _call_list, "forgotten": _forgotten_list, "lost": _lost_list, "left": _left_list}[chosen](view, answers[chosen])
+
+
+def _call_list(view: View, answer: Answer) -> None:
+    rows = answer.table("threads").filter(pl.col("state").is_in(calls.UNREACHED))
+    if rows.is_empty():
+        _empty(answer, _("Everybody who missed us was reached."))
+        return
+    calls.show_threads(view, rows, key="brief_calls")
+
+
+def _forgotten_list(view: View, answer: Answer) -> None:
+    if answer.result.drilldown.is_empty():
+        _empty(answer, _("Nobody is forgotten."))
+        return
+    forgotten.show_clients(view, answer, key="brief_forgotten")
+
+
+def _lost_list(view: View, answer: Answer) -> None:
+    top = funnel.worst_pipeline(answer)
+    rows = answer.result.drilldown
+    rows = rows.filter(pl.col("group_key") == top["group_key"]) if top and top["group_key"] else rows.clear()
+    if rows.is_empty():
+        _empty(answer, _("No deals were lost here in this period."))
+        return
+    name = top["stage_name"] if top else None
+    funnel.show_lost(view, rows.with_columns(stage_name=pl.lit(name)), key="brief_lost")
+
+
+def _left_list(view: View, answer: Answer) -> None:
+    months = clients.by_month(answer)
+    key = clients.last_complete(months)[0]["group_key"] if months.height else None
+    rows = answer.result.drilldown.filter((pl.col("reason") == "CHURNED") & (pl.col("group_key") == key))
+    if rows.is_empty():
+        _empty(answer, _("Nobody left in this month."))
+        return
+    clients.show_clients(view, rows, key="brief_left")
+
+
+def _empty(answer: Answer, sentence: str) -> None:
+    if answer.is_covered:
+        states.nothing_found(sentence)
+    else:
+        st.caption(formats.no_data())
+
+
+PAGE = Page(
+    url="brief",
+    title=N_("Brief"),
+    lead=N_("What was lost, whom to call, and where the money goes."),
+    icon=":material/wb_sunny:",
+    section="Morning",
+    order=1,
+    render=render,
+    filters=("manager", "pipeline"),
+    is_default=True,
+)

@@ -1,0 +1,200 @@
+"""Sync status: how fresh the data are, since when they are complete, and what went wrong."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from app import data
+from app.i18n import N_, _, language
+from app.page import Page
+from app.ui import formats, states, tables, tiles
+from app.ui.tables import Column
+from metrics.evaluate import RESOURCES
+
+Rows = list[dict[str, Any]]
+
+
+def render(publication: data.Publication | None) -> None:
+    run = data.status()
+    _running(run)
+    if publication is None:
+        _why_nothing()
+    else:
+        _tiles(publication, run)
+        _accounts(publication)
+    _errors(run)
+    if publication is not None:
+        left, right = st.columns([3, 2], gap="medium")
+        with left.container(border=True):
+            _coverage(publication)
+        with right.container(border=True):
+            _counts(publication)
+        with st.container(border=True):
+            _checks(publication)
+
+
+def _why_nothing() -> None:
+    try:
+        data.current()
+    except data.BrokenPublication:
+        states.broken_publication()
+    else:
+        states.nothing_published()
+
+
+def _running(run: Mapping[str, Any] | None) -> None:
+    """A sync under way says how far it is."""
+    if not run or not run.get("is_running", run.get("running")):
+        return
+    resource = run.get("resource") or ""
+    st.info(_("A sync is running: {resource}").format(resource=states.escaped(resource_name(str(resource)))), icon=":material/sync:")
+
+
+def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None:
+    as_of = publication.as_of.astimezone(publication.zone)
+    age = data.age(publication)
+    rows = sum(table["rows"] for table in publication.manifest["tables"].values())
+    failed = len(list(errors(run)))
+    problems = sum(1 for check in publication.manifest.get("checks", ()) if check.get("count"))
+    shown = [
+        tiles.Tile(_("Data as of"), formats.moment(as_of), note=_("{age} ago").format(age=formats.hours(age.total_seconds() / 3600))),
+        tiles.Tile(
+            _("Freshness"),
+            _("stale") if age > data.STALE_AFTER else _("fresh"),
+            note=_("stale after {hours}").format(hours=f"36{formats.NBSP}{_('h')}"),
+        ),
+        tiles.Tile(_("Rows published"), formats.number(rows)),
+        tiles.Tile(_("Errors of the last sync"), formats.number(failed) if run is not None else formats.no_data()),
+        tiles.Tile(_("Checks that found something"), formats.number(problems)),
+    ]
+    tiles.row(shown, publication, key="status_tiles")
+
+
+def _accounts(publication: data.Publication) -> None:
+    zone = publication.zone
+    rows = pl.DataFrame(
+        [
+            {
+                "account_id": account["account_id"],
+                "connector": account.get("connector"),
+                "base_url": account.get("base_url"),
+                "watermark": local(account.get("watermark"), zone),
+                "state": _("stale") if account.get("is_stale") else _("fresh"),
+            }
+            for account in publication.accounts
+        ],
+        schema={name: pl.Datetime("us") if name == "watermark" else pl.String for name in ACCOUNT},
+    )
+    with st.container(border=True):
+        st.subheader(_("Accounts"), anchor=False)
+        columns = [
+            Column("account_id", _("Account")),
+            Column("connector", _("CRM")),
+            Column("base_url", _("Address"), width="medium"),
+            Column("watermark", _("Read up to"), "moment"),
+            Column("state", _("Freshness")),
+        ]
+        tables.show(rows, columns, key="accounts", alt=_("Accounts"))
+
+
+ACCOUNT = ("account_id", "connector", "base_url", "watermark", "state")
+
+
+def _errors(run: Mapping[str, Any] | None) -> None:
+    found = list(errors(run))
+    if not found:
+        return
+    st.subheader(_("What failed in the last sync"), anchor=False)
+    for account, resource, sentence in found:
+        name = states.escaped(resource_name(resource))
+        st.error(f"**{states.escaped(account)} · {name}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
+
+
+def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, str, str]]:
+    """Account, resource and sentence of each error that the last sync noted."""
+    found = (run or {}).get("errors") or (run or {}).get("last_errors") or []
+    for error in found:
+        if isinstance(error, Mapping):
+            sentence = str(error.get("error") or error.get("message") or "")
+            yield str(error.get("account_id", "")), str(error.get("resource", "")), sentence
+        else:
+            yield "", "", str(error)
+
+
+def _coverage(publication: data.Publication) -> None:
+    st.subheader(_("What is covered"), anchor=False)
+    zone = publication.zone
+    known = [row for row in publication.manifest.get("coverage", ()) if row.get("watermark")]
+    rows = pl.DataFrame(
+        [
+            {
+                "account_id": row["account_id"],
+                "resource": resource_name(row["resource"]),
+                "complete_from": local(row.get("complete_from"), zone),
+                "watermark": local(row.get("watermark"), zone),
+            }
+            for row in known
+        ],
+        schema={"account_id": pl.String, "resource": pl.String, "complete_from": pl.Datetime("us"), "watermark": pl.Datetime("us")},
+    ).sort("account_id", "resource")
+    if rows.is_empty():
+        st.caption(_("Nothing has been synced yet."))
+        return
+    columns = [
+        Column("account_id", _("Account"), width="small"),
+        Column("resource", _("Data")),
+        Column("complete_from", _("Complete since"), "day"),
+        Column("watermark", _("Read up to"), "moment"),
+    ]
+    tables.show(rows, columns, key="coverage", alt=_("What is covered"))
+
+
+def _counts(publication: data.Publication) -> None:
+    st.subheader(_("Rows"), anchor=False)
+    counted = [(name, table["rows"]) for name, table in publication.manifest["tables"].items()]
+    rows = pl.DataFrame(
+        [{"table": resource_name(name), "rows": n} for name, n in counted if n and not name.endswith("_pii")],
+        schema={"table": pl.String, "rows": pl.Int64},
+    ).sort("rows", descending=True)
+    columns = [Column("table", _("Data"), width="medium"), Column("rows", _("Rows"), "int")]
+    tables.show(rows, columns, key="counts", alt=_("Rows published"))
+
+
+def _checks(publication: data.Publication) -> None:
+    st.subheader(_("Checks of the data"), anchor=False)
+    found = [check for check in publication.manifest.get("checks", ()) if check.get("count")]
+    if not found:
+        states.nothing_found(_("All checks passed."))
+        return
+    for check in found:
+        sentence = check["en"] if language() == "en" else check["ru"]
+        st.markdown(f":material/warning: {states.escaped(sentence)} — **{formats.number(check['count'])}**")
+
+
+def resource_name(table: str) -> str:
+    """`deal_stage_transition` → «История этапов»; tables people do not speak of keep their name."""
+    if table not in RESOURCES:
+        return table
+    russian, english = RESOURCES[table]
+    name = english if language() == "en" else russian
+    return name[:1].upper() + name[1:]
+
+
+def local(text: str | None, zone: Any) -> datetime | None:
+    if not text:
+        return None
+    return data.instant(text).astimezone(zone).replace(tzinfo=None)
+
+
+PAGE = Page(
+    url="status",
+    title=N_("Sync status"),
+    lead=N_("How fresh the data are, since when they are complete, and what went wrong."),
+    icon=":material/sync:",
+    section="System",
+    order=1,
+    render_bare=render,
+)
