@@ -103,6 +103,9 @@ class Connector:
     account: reads who we are; the sync stores it and refuses an `id` that suddenly names another `external_id`.
     examine: looks at token, rights and switches of the account, for `voronka doctor`; raises ConnectorError where it
     cannot go on.
+    login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) stores
+    the tokens for `answer`, a code or the whole redirect address. None where a source has no OAuth.
+    An opened API serves one run: it remembers what the run has found out.
     """
 
     settings: type[Settings]
@@ -110,6 +113,8 @@ class Connector:
     account: Callable[[Any, Any], Account]
     resources: tuple[Resource, ...]
     examine: Callable[[Any, Any], Iterator[Finding]] | None = None
+    login_url: Callable[..., str] | None = None
+    login: Callable[..., None] | None = None
 
     def open_api(
         self, settings: Settings, *, env: Mapping[str, str], ordinals: Callable[[], int], state_dir: str

@@ -1,0 +1,15 @@
+"""amoCRM and Kommo, over their API v4. Facts and their sources are cited where they are used."""
+
+from connectors.amocrm.api import account, login, login_url, open_api
+from connectors.amocrm.resources import RESOURCES
+from connectors.amocrm.settings import AmoSettings
+from connectors.connector import Connector
+
+CONNECTOR = Connector(
+    settings=AmoSettings,
+    open=open_api,
+    account=account,
+    resources=RESOURCES,
+    login_url=login_url,
+    login=login,
+)

@@ -1,0 +1,273 @@
+"""An opened amoCRM or Kommo account: how to get in, and what it is like."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import httpx
+
+from connectors.amocrm.mapping import TASK_KINDS
+from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
+from connectors.auth import Bearer, OAuthClient, RotatingToken, TokenStore, exchange
+from connectors.errors import CredentialsError, PayloadError
+from connectors.http import ApiClient, Pace, Route, SourceAuth
+from connectors.money import currency_code
+from connectors.paging import Json, as_list, as_object
+from connectors.records import Account, RawRecord
+
+ROUTES = (
+    Route("GET", "/api/v4/account"),
+    Route("GET", "/api/v4/(users|sources|events)"),
+    Route("GET", "/api/v4/leads/(pipelines|loss_reasons)"),
+    Route("GET", "/api/v4/(leads|contacts|companies|tasks)(/[0-9]+)?"),
+    Route("GET", "/api/v4/(leads|contacts|companies)/custom_fields"),
+    Route("GET", "/api/v4/(leads|contacts|companies|customers)/notes"),
+)
+"""All a connector may ask; nothing here writes."""
+
+ACCOUNT_WITH = "users_groups,task_types,datetime_settings,is_api_filter_enabled"
+FILTERED_LISTS = frozenset(f"{word}{part}" for word in ("leads", "contacts", "companies") for part in ("", "/trash"))
+"""Lists whose filters the account's `is_api_filter_enabled` switches."""
+CUSTOMERS_ON = frozenset({"segments", "dynamic", "periodicity"})
+USUAL_TASK_KINDS = {1: "follow_up", 2: "meeting", 3: "email"}
+WHERE_TO_CREATE = (
+    "An administrator creates it in amoCRM: amoМаркет → ⋮ → «Создать интеграцию» → «Закрытая» → «Ключи и доступы» → "
+    "«Сгенерировать долгосрочный токен»; put it into that variable."
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `/api/v4/account` says that reading depends on. zone: the account's, of its custom dates."""
+
+    account: RawRecord
+    body: Json
+    zone: ZoneInfo
+    currency: str
+    region: str
+    has_filters: bool
+    has_customers: bool
+    task_kinds: dict[int, str]
+
+
+class AmoApi:
+    """One account for one run, shared by its threads.
+
+    Remembers what a run finds out on the way: that users may not be listed, which lists ignore filters.
+    """
+
+    def __init__(self, client: ApiClient, settings: AmoSettings) -> None:
+        self.settings = settings
+        self.users_are_hidden = False
+        self._client = client
+        self._lock = threading.Lock()
+        self._unfiltered: set[str] = set()
+        self._claimed: set[str] = set()
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
+        return self._client.get(path, params, missing_ok=missing_ok)
+
+    def server_now(self) -> datetime:
+        return self._client.server_now()
+
+    def read_seq(self) -> int:
+        return self._client.read_seq()
+
+    def close(self) -> None:
+        self._client.close()
+
+    @property
+    def facts(self) -> Facts:
+        """Read once a run."""
+        with self._lock:
+            return self._facts
+
+    @cached_property
+    def _facts(self) -> Facts:
+        body = self.get("/api/v4/account", {"with": ACCOUNT_WITH})
+        if not isinstance(body, dict) or not body.get("id"):
+            raise PayloadError(f"amoCRM ({self.settings.host}): this is not an account; check base_url.")
+        facts = to_facts(body, self.settings)
+        if not facts.has_filters:
+            self._unfiltered |= FILTERED_LISTS
+        return facts
+
+    def reading(self, account: Account) -> Reading:
+        facts = self.facts
+        return Reading(
+            account_id=account.account_id,
+            zone=facts.zone,
+            currency=facts.currency,
+            region=account.default_region,
+            settings=self.settings,
+            task_kinds=facts.task_kinds,
+            users_are_hidden=self.users_are_hidden,
+        )
+
+    def filters(self, collection: str) -> bool:
+        """Whether filters of this list have an effect, as far as is known."""
+        _ = self.facts  # which says whether the account has filters at all
+        return collection not in self._unfiltered
+
+    def ignores_filters(self, collection: str) -> None:
+        with self._lock:
+            self._unfiltered.add(collection)
+
+    def claim(self, collection: str) -> bool:
+        """Whether the caller is the first of this run to read the whole list: windows of it all mean the same."""
+        with self._lock:
+            is_first = collection not in self._claimed
+            self._claimed.add(collection)
+            return is_first
+
+
+def to_facts(body: Json, settings: AmoSettings) -> Facts:
+    embedded = as_object(body.get("_embedded"))
+    named = str(as_object(embedded.get("datetime_settings")).get("timezone") or "")
+    try:
+        zone = ZoneInfo(named or settings.timezone or "Europe/Moscow")
+    except (ZoneInfoNotFoundError, ValueError):
+        raise PayloadError(
+            f"amoCRM ({settings.host}): unknown time zone of the account; set timezone of {settings.id} in the config."
+        ) from None
+    kinds = {
+        int(kind["id"]): TASK_KINDS.get(str(kind.get("code")), USUAL_TASK_KINDS.get(int(kind["id"]), "other"))
+        for kind in map(as_object, as_list(embedded.get("task_types")))
+        if kind.get("id")
+    }
+    return Facts(
+        account=RawRecord.of(settings.id, "account", body["id"], body),
+        body=body,
+        zone=zone,
+        currency=currency_code(body.get("currency")),
+        region=str(body.get("country") or "RU").upper(),
+        has_filters=body.get("is_api_filter_enabled") is not False,
+        has_customers=body.get("customers_mode") in CUSTOMERS_ON,
+        task_kinds=USUAL_TASK_KINDS | kinds,
+    )
+
+
+def account(api: AmoApi, settings: AmoSettings) -> Account:
+    """Who we are. https://www.amocrm.ru/developers/content/crm_platform/account-info"""
+    facts = api.facts
+    return Account(
+        account_id=settings.id,
+        raw_hash=facts.account.raw_hash,
+        source_updated_at=at(facts.body.get("updated_at")),
+        connector="amocrm",
+        name=str(facts.body.get("name") or settings.host),
+        base_url=settings.base_url,
+        external_id=str(facts.body["id"]),
+        tz=settings.timezone or facts.zone.key,
+        base_currency=settings.currency or facts.currency,
+        default_region=facts.region,
+        created_at=at(facts.body.get("created_at")),
+    )
+
+
+def open_api(
+    settings: AmoSettings,
+    *,
+    env: Mapping[str, str],
+    ordinals: Callable[[], int],
+    state_dir: str,
+    transport: httpx.BaseTransport | None = None,
+    pace: Pace | None = None,
+    clock: Callable[[], float] = time.time,
+) -> AmoApi:
+    """Raises CredentialsError where a secret is missing; asks the server nothing yet."""
+    auth: SourceAuth
+    if settings.token_env:
+        token = secret(settings.token_env, env, settings)
+        auth = Bearer(token, token_env=settings.token_env, advice=WHERE_TO_CREATE)
+    else:
+        auth = RotatingToken(oauth_client(settings, env), token_store(settings, state_dir), clock=clock)
+    client = ApiClient(
+        settings.base_url,
+        source="amoCRM",
+        auth=auth,
+        routes=ROUTES,
+        pace=pace or Pace(settings.requests_per_second),
+        ordinals=ordinals,
+        transport=transport,
+    )
+    return AmoApi(client, settings)
+
+
+def secret(name: str, env: Mapping[str, str], settings: AmoSettings) -> str:
+    value = env.get(name, "").strip()
+    if not value:
+        advice = WHERE_TO_CREATE if name == settings.token_env else "It is on the integration's page in amoCRM."
+        raise CredentialsError(f"{settings.id}: the environment variable {name} is empty. {advice}")
+    if not value.isascii() or any(letter.isspace() for letter in value):
+        raise CredentialsError(f"{settings.id}: the environment variable {name} does not hold a token but other text.")
+    return value
+
+
+# OAuth
+
+
+def oauth_client(settings: AmoSettings, env: Mapping[str, str]) -> OAuthClient:
+    return OAuthClient(
+        client_id=secret(str(settings.client_id_env), env, settings),
+        client_secret=secret(str(settings.client_secret_env), env, settings),
+        redirect_uri=str(settings.redirect_uri),
+        token_url=f"{settings.base_url}/oauth2/access_token",
+        account=settings.id,
+    )
+
+
+def token_store(settings: AmoSettings, state_dir: str) -> TokenStore:
+    return TokenStore(Path(state_dir) / f"{settings.id}.oauth.json")
+
+
+def login_url(settings: AmoSettings, *, env: Mapping[str, str]) -> str:
+    """The page where a person consents. Raises CredentialsError where the account uses a long-lived token."""
+    client_id = oauth_client(oauth_only(settings), env).client_id
+    query = {"client_id": client_id, "state": secrets.token_urlsafe(16), "mode": "post_message"}
+    return str(httpx.URL(settings.consent_page, params=query))
+
+
+def login(
+    settings: AmoSettings,
+    answer: str,
+    *,
+    env: Mapping[str, str],
+    state_dir: str,
+    transport: httpx.BaseTransport | None = None,
+) -> None:
+    """Exchange what the consent page gave (a code, or the whole address it led to) for stored tokens."""
+    code = code_of(answer.strip(), oauth_only(settings))
+    exchange(oauth_client(settings, env), token_store(settings, state_dir), code, transport=transport)
+
+
+def code_of(answer: str, settings: AmoSettings) -> str:
+    """The code in what a person pasted. Anyone can write a redirect address: its account must be ours."""
+    if "://" not in answer:
+        return answer
+    query = httpx.URL(answer).params
+    if "error" in query or "code" not in query:
+        raise CredentialsError(f"{settings.id}: the consent was declined. Run voronka login {settings.id} again.")
+    host = query.get("referer", settings.host)
+    if host != settings.host:
+        named = f"the account {host}" if VENDOR_HOST.fullmatch(host) else "a host that is not amoCRM's"
+        raise CredentialsError(
+            f"{settings.id}: the consent is for {named}, but base_url is {settings.host}. Nothing was sent."
+        )
+    return query["code"]
+
+
+def oauth_only(settings: AmoSettings) -> AmoSettings:
+    if settings.token_env:
+        raise CredentialsError(
+            f"{settings.id} uses the long-lived token in {settings.token_env}; there is nothing to log in to."
+        )
+    return settings

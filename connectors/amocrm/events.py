@@ -1,0 +1,185 @@
+"""The change log of an account: what makes history of stages, owners and amounts, deletions, merges, completions.
+
+https://www.amocrm.ru/developers/content/crm_platform/events-and-notes
+
+An event's values are lists of objects with one telling key each; unknown keys and several elements are normal.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from connectors.amocrm.mapping import ENTITY_KINDS
+from connectors.amocrm.reading import CardEvent, Reading, at
+from connectors.money import to_minor
+from connectors.paging import Json, as_list, as_object
+from connectors.records import (
+    Company,
+    Contact,
+    Deal,
+    DealAmountChange,
+    DealOwnerChange,
+    DealStageTransition,
+    Patch,
+    Record,
+    Task,
+    Tombstone,
+    Yield,
+)
+
+CARD_RECORDS: dict[str, type[Record]] = {"lead": Deal, "contact": Contact, "company": Company, "task": Task}
+RESOURCES = {"lead": "leads", "contact": "contacts", "company": "companies"}
+
+
+def event_records(event: Json, reading: Reading, raw_hash: str) -> list[Yield]:
+    """What an event says in our words; an event of a type without a meaning for us says nothing.
+
+    Raises:
+        ValueError: the event has no time, or lacks the values its type should have.
+    """
+    handle = HANDLERS.get(str(event.get("type")))
+    if handle is None:
+        return []
+    moment = at(event.get("created_at"))
+    if moment is None:
+        raise ValueError("an event without a time")
+    return handle(event, moment, reading, raw_hash)
+
+
+def stage_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
+    after, before = value(event, "after", "lead_status"), value(event, "before", "lead_status")
+    if "id" not in after or "pipeline_id" not in after:
+        raise ValueError("a stage change without the stage")
+    return [
+        DealStageTransition(
+            **common(event, moment, reading, raw_hash),
+            from_pipeline_id=prefixed("pipeline", before.get("pipeline_id")),
+            from_stage_id=prefixed("status", before.get("id")),
+            to_pipeline_id=f"pipeline:{after['pipeline_id']}",
+            to_stage_id=f"status:{after['id']}",
+        )
+    ]
+
+
+def responsible_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
+    """A deal's new owner; 0 is nobody. The owners of other cards have no history table."""
+    if event.get("entity_type") != "lead":
+        return []
+    after, before = value(event, "after", "responsible_user"), value(event, "before", "responsible_user")
+    return [
+        DealOwnerChange(
+            **common(event, moment, reading, raw_hash),
+            from_user_id=reading.responsible(before.get("id")),
+            to_user_id=reading.responsible(after.get("id")),
+        )
+    ]
+
+
+def amount_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
+    if event.get("entity_type") != "lead":
+        return []
+    after, before = value(event, "after", "sale_field_value"), value(event, "before", "sale_field_value")
+    return [
+        DealAmountChange(
+            **common(event, moment, reading, raw_hash),
+            from_minor=to_minor(before.get("sale"), reading.currency),
+            to_minor=to_minor(after.get("sale"), reading.currency),
+            currency=reading.currency,
+        )
+    ]
+
+
+def deleted(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
+    """A card or task was deleted. Cards are asked for again: the list, read last, knows whether they came back."""
+    kind = card_kind(event)
+    native_id = event["entity_id"]
+    if kind in RESOURCES:
+        reading.deletions.append(CardEvent(kind, native_id, event.get("created_by"), moment, raw_hash))
+        reading.reread(RESOURCES[kind], native_id)
+    return [Tombstone(CARD_RECORDS[kind], reading.account_id, f"{kind}:{native_id}", moment)]
+
+
+def restored(event: Json, moment: datetime, reading: Reading, _: str) -> list[Yield]:
+    """A card came back: its reading anew lifts the tombstone, whichever event is read first."""
+    kind = card_kind(event)
+    native_id = event["entity_id"]
+    reading.reread(RESOURCES[kind], native_id)
+    if kind != "lead":
+        return []
+    return [Patch(Deal, reading.account_id, f"lead:{native_id}", "restored_at", moment)]
+
+
+def completed(event: Json, moment: datetime, reading: Reading, _: str) -> list[Yield]:
+    """The task itself does not say when it was completed."""
+    return [Patch(Task, reading.account_id, f"task:{event['entity_id']}", "completed_at", moment)]
+
+
+def merged(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
+    """Names the winner only; who lost is concluded from deletions when the walk is over."""
+    kind = str(event.get("entity_type"))
+    if kind in RESOURCES:
+        reading.merges.append(CardEvent(kind, event["entity_id"], event.get("created_by"), moment, raw_hash))
+        reading.reread(RESOURCES[kind], event["entity_id"])
+    return []
+
+
+def relinked(event: Json, _: datetime, reading: Reading, __: str) -> list[Yield]:
+    """Links and tags may change without the card's change time moving."""
+    kind = str(event.get("entity_type"))
+    if kind in RESOURCES:
+        reading.reread(RESOURCES[kind], event["entity_id"])
+    return []
+
+
+Handler = Callable[[Json, datetime, Reading, str], list[Yield]]
+
+HISTORY: dict[str, Handler] = {
+    "lead_status_changed": stage_changed,
+    "entity_responsible_changed": responsible_changed,
+    "sale_field_changed": amount_changed,
+    "entity_merged": merged,
+    "task_completed": completed,
+    "task_deleted": deleted,
+    **{f"{kind}_deleted": deleted for kind in RESOURCES},
+    **{f"{kind}_restored": restored for kind in RESOURCES},
+}
+"""Asked for always."""
+
+RELINKED: dict[str, Handler] = {
+    **{f"{kind}_{change}": relinked for kind in ("entity", *ENTITY_KINDS) for change in ("linked", "unlinked")},
+    "entity_tag_added": relinked,
+    "entity_tag_deleted": relinked,
+}
+"""Asked for by later reads only: a first read has just seen every card with its links."""
+
+HANDLERS = {**HISTORY, **RELINKED}
+
+
+def common(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> Json:
+    """The columns every change of a deal has."""
+    return {
+        "account_id": reading.account_id,
+        "raw_hash": raw_hash,
+        "change_id": f"event:{event['id']}",
+        "deal_id": f"lead:{event['entity_id']}",
+        "changed_at": moment,
+        "by_user_id": reading.author(event.get("created_by")),
+        "origin": "event",
+    }
+
+
+def value(event: Json, side: str, key: str) -> Json:
+    """The object under `key` in `value_before` or `value_after`; empty where there is none."""
+    for element in as_list(event.get(f"value_{side}")):
+        if found := as_object(as_object(element).get(key)):
+            return found
+    return {}
+
+
+def card_kind(event: Json) -> str:
+    """`lead` of `lead_deleted`: the type names the kind of card, as `entity_type` does."""
+    return str(event["type"]).rpartition("_")[0]
+
+
+def prefixed(prefix: str, native_id: Any) -> str | None:
+    return f"{prefix}:{native_id}" if native_id else None

@@ -1,0 +1,137 @@
+"""What mapping needs to know about the account, and what it notices on the way through one window."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from connectors.amocrm.settings import AmoSettings
+from connectors.records import MergeLink, Notice, Reread, Stub, User
+
+ROBOT = "user:0"
+
+
+@dataclass
+class Reading:
+    """One walk over one window of one resource.
+
+    zone: the account's. currency: ISO code of all its money. region: country for phones.
+    task_kinds: canonical kind by task type id. users_are_hidden: the token may not list users.
+    """
+
+    account_id: str
+    zone: tzinfo
+    currency: str
+    region: str
+    settings: AmoSettings
+    task_kinds: dict[int, str]
+    users_are_hidden: bool = False
+    rereads: dict[str, set[str]] = field(default_factory=dict)
+    merges: list["CardEvent"] = field(default_factory=list)
+    deletions: list["CardEvent"] = field(default_factory=list)
+    _users: dict[Any, str] = field(default_factory=dict)
+    _fresh_users: list[str] = field(default_factory=list)
+    _notices: Counter[tuple[str, bool]] = field(default_factory=Counter)
+
+    def author(self, native_id: Any) -> str | None:
+        """`user:<n>` of who did something; 0 is the robot or the API."""
+        if native_id is None:
+            return None
+        known = self._users.get(native_id)
+        if known is None:
+            known = self._users[native_id] = f"user:{native_id}"
+            self._fresh_users.append(known)
+        return known
+
+    def responsible(self, native_id: Any) -> str | None:
+        """`user:<n>` of who owns something; 0 is nobody."""
+        return self.author(native_id) if native_id and native_id != "0" else None
+
+    def notice(self, text: str, *, is_unknown: bool = False) -> None:
+        self._notices[text, is_unknown] += 1
+
+    def reread(self, resource: str, native_id: Any) -> None:
+        self.rereads.setdefault(resource, set()).add(str(native_id))
+
+    def mentioned_users(self) -> Iterator[Stub]:
+        """Users met since the last call: whoever is not in the list (a leaver, or no right to it) still gets a row."""
+        fresh, self._fresh_users = self._fresh_users, []
+        for user_id in fresh:
+            yield Stub(mentioned_user(self.account_id, user_id, is_active=self.users_are_hidden))
+
+    def conclusions(self) -> Iterator[Stub | Reread | Notice | MergeLink]:
+        """What is known only when the walk is over."""
+        yield from self.mentioned_users()
+        yield from merge_links(self)
+        for resource, ids in sorted(self.rereads.items()):
+            yield Reread(resource, tuple(sorted(ids)))
+        for (text, is_unknown), n in self._notices.items():
+            yield Notice(text, n, is_unknown)
+
+
+@dataclass(frozen=True)
+class CardEvent:
+    """A card was merged into or deleted. kind: the source's word; `contact`. raw_hash: of the event."""
+
+    kind: str
+    native_id: Any
+    by: Any
+    at: datetime
+    raw_hash: str
+
+
+MERGE_WITHIN_S = 2.0
+MERGED_KINDS = {"lead": "deal", "contact": "contact", "company": "company"}
+
+
+def merge_links(reading: Reading) -> Iterator[MergeLink]:
+    """Pairs of a merge, which names the winner only, and the loser's deletion by the same person within 2 s."""
+    losers = list(reading.deletions)
+    for merge in sorted(reading.merges, key=lambda event: event.at):
+        near = [
+            event
+            for event in losers
+            if event.kind == merge.kind
+            and event.by == merge.by
+            and event.native_id != merge.native_id
+            and abs((event.at - merge.at).total_seconds()) <= MERGE_WITHIN_S
+        ]
+        for loser in near:
+            losers.remove(loser)
+            yield MergeLink(
+                account_id=reading.account_id,
+                raw_hash=merge.raw_hash,
+                kind=MERGED_KINDS[merge.kind],
+                from_id=f"{merge.kind}:{loser.native_id}",
+                into_id=f"{merge.kind}:{merge.native_id}",
+                merged_at=merge.at,
+            )
+
+
+def mentioned_user(account_id: str, user_id: str, *, is_active: bool) -> User:
+    if user_id == ROBOT:
+        return User(account_id=account_id, user_id=ROBOT, name="Robot", is_active=True, is_robot=True)
+    return User(account_id=account_id, user_id=user_id, name=f"#{user_id.partition(':')[2]}", is_active=is_active)
+
+
+def at(value: Any) -> datetime | None:
+    """Unix seconds (number or text) as an instant; null, 0 and nonsense are None."""
+    if type(value) is int and value:
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return at(whole(value)) if value and type(value) is not int else None
+
+
+def whole(value: Any) -> int | None:
+    """An integer that may come as text or as 12.0; None where it is none."""
+    if type(value) is int:
+        return value
+    if value is None or isinstance(value, bool | list | dict):
+        return None
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,441 @@
+"""What can be read of an amoCRM account: one generator per resource.
+
+First reads go by windows of `created_at` with both bounds fixed, later ones by change time with no upper bound; both
+ordered by id, because ordering by change time would shift pages when a row changes during the walk. Where a list
+ignores its filters it is read whole until two walks show the same ids.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+
+from connectors.amocrm import mapping
+from connectors.amocrm.api import AmoApi
+from connectors.amocrm.events import HISTORY, RELINKED, event_records
+from connectors.amocrm.mapping import CARDS
+from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
+from connectors.amocrm.values import field_records
+from connectors.connector import Resource, Window
+from connectors.errors import ForbiddenError, PayloadError
+from connectors.paging import Json, as_list, as_object, by_page_number, until_settled
+from connectors.records import (
+    Account,
+    Call,
+    ClientEmail,
+    ClientPhone,
+    Company,
+    Contact,
+    Deal,
+    DealAmountChange,
+    DealContact,
+    DealOwnerChange,
+    DealStageTransition,
+    Department,
+    FieldDef,
+    FieldEnum,
+    FieldRequired,
+    Listing,
+    LossReason,
+    Notice,
+    Pipeline,
+    RawRecord,
+    Record,
+    Source,
+    Stage,
+    Task,
+    TaskType,
+    User,
+    UserDepartment,
+    Yield,
+)
+
+MAX_PAGES_OF_A_WINDOW = 400
+MAX_PAGES = 20_000
+"""Of a walk without an upper bound: five million rows; more is a server that repeats itself."""
+IDS_AT_A_TIME = 100
+"""Longer addresses are refused by web servers."""
+SLACK = timedelta(seconds=2)
+"""Bounds may be exclusive, and a merge is told by two events up to 2 s apart: windows overlap a little."""
+
+ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A list: where it is, and how a window of it is asked for.
+
+    collection: its key in the answer, also its name in messages. entity: what `raw_record` calls its objects.
+    created, changed: filters for windows of those kinds, and the field of a row that must obey.
+    """
+
+    path: str
+    collection: str
+    entity: str
+    limit: int
+    params: Mapping[str, Any] = field(default_factory=dict)
+    created: str = "created_at"
+    changed: str = "updated_at"
+
+
+def walk(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
+    """Pages of a window. A list that ignores filters is read whole, by the first of its windows that finds out."""
+    if window.kind == "ids":
+        yield from by_ids(api, query, window.ids)
+    elif api.filters(query.entity) or not (window.start or window.end):
+        yield from filtered(api, query, window, reading)
+    else:
+        yield from whole_list(api, query, window, reading)
+
+
+def filtered(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
+    field_name = query.created if window.kind == "created" else query.changed
+    bounds = to_bounds(window)
+    params = {f"filter[{field_name}][{side}]": bound for side, bound in bounds.items()}
+    for page in pages(api, query, params, reading, is_bounded="to" in bounds):
+        if any(is_stray(row.get(field_name), bounds) for row in page):
+            reading.notice(f"{query.collection}: the filter by {field_name} has no effect, the whole list is read")
+            api.ignores_filters(query.entity)
+            yield from whole_list(api, query, window, reading)
+            return
+        yield page
+
+
+def to_bounds(window: Window) -> dict[str, int]:
+    """Both bounds of a `created` window, the lower one of a `changed` window, in unix seconds with slack."""
+    bounds = {}
+    if window.start:
+        bounds["from"] = int((window.start - SLACK).timestamp())
+    if window.end and window.kind == "created":
+        bounds["to"] = int((window.end + SLACK).timestamp()) + 1
+    return bounds
+
+
+def is_stray(moment: Any, bounds: Mapping[str, int]) -> bool:
+    """Whether a row should not have come. Rows without the field are not judged."""
+    seconds = whole(moment)
+    if seconds is None:
+        return False
+    return seconds < bounds.get("from", seconds) or seconds > bounds.get("to", seconds)
+
+
+def whole_list(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
+    """All rows, or those changed since `window.start`; walked until a walk finds nothing new."""
+    if window.kind == "created" and not api.claim(query.entity):
+        return
+    bounds = to_bounds(window) if window.kind == "changed" else {}
+    seen: set[Any] = set()
+    for page in until_settled(lambda: pages(api, query, {}, reading, seen=seen)):
+        yield [row for row in page if not is_stray(row.get(query.changed), bounds)]
+
+
+def pages(
+    api: AmoApi,
+    query: Query,
+    params: Mapping[str, Any],
+    reading: Reading,
+    *,
+    is_bounded: bool = False,
+    seen: set[Any] | None = None,
+) -> Iterator[list[Json]]:
+    return by_page_number(
+        lambda asked: api.get(query.path, asked),
+        {**query.params, **params},
+        collection=query.collection,
+        limit=query.limit,
+        max_pages=MAX_PAGES_OF_A_WINDOW if is_bounded else MAX_PAGES,
+        seen=seen,
+        on_odd=reading.notice,
+    )
+
+
+def by_ids(api: AmoApi, query: Query, ids: Iterable[str]) -> Iterator[list[Json]]:
+    """Rows by their ids; ids the source does not show (deleted, no right) are left out."""
+    waiting = iter(ids)
+    while some := tuple(islice(waiting, IDS_AT_A_TIME)):
+        if api.filters(query.entity):
+            params = {f"filter[id][{position}]": native_id for position, native_id in enumerate(some)}
+            answer = api.get(query.path, {**query.params, **params, "limit": query.limit, "page": 1})
+            rows = as_list(as_object(as_object(answer).get("_embedded")).get(query.collection))
+            if {str(row.get("id")) for row in rows} <= set(some):
+                yield rows
+                continue
+            api.ignores_filters(query.entity)
+        found = (api.get(f"{query.path}/{native_id}", query.params, missing_ok=True) for native_id in some)
+        yield [row for row in found if row]
+
+
+def stream(api: AmoApi, account: Account, window: Window, query: Query, to_records: ToRecords) -> Iterator[Yield]:
+    """Raw objects and the records mapped from them, page by page, then what only the whole walk could tell."""
+    reading = api.reading(account)
+    for page in walk(api, query, window, reading):
+        for item in page:
+            yield from mapped(item, query.entity, to_records, reading)
+        yield from reading.mentioned_users()
+    yield from reading.conclusions()
+
+
+def mapped(item: Json, entity: str, to_records: ToRecords, reading: Reading, *, key: str = "id") -> Iterator[Yield]:
+    """One raw object and its records. An object that fits nothing is kept raw, counted, and stops nothing."""
+    raw = RawRecord.of(reading.account_id, entity, item.get(key), item)
+    yield raw
+    try:
+        yield from to_records(item, reading, raw.raw_hash)
+    except ValidationError as error:
+        fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        reading.notice(f"{entity}: objects kept raw only, because of {fields}", is_unknown=True)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reading.notice(f"{entity}: objects kept raw only ({type(error).__name__})", is_unknown=True)
+
+
+# Dimensions: read whole every time
+
+
+def account_parts(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Groups of users and kinds of tasks, which come with the account."""
+    reading, facts = api.reading(account), api.facts
+    raw_hash = facts.account.raw_hash
+    now = api.server_now()
+    embedded = as_object(facts.body.get("_embedded"))
+    yield facts.account
+    groups = [mapping.department(group, reading, raw_hash) for group in as_list(embedded.get("users_groups"))]
+    kinds = [mapping.task_type(kind, reading, raw_hash) for kind in as_list(embedded.get("task_types"))]
+    yield from groups
+    yield from kinds
+    if groups:
+        yield Listing(Department, account.account_id, frozenset((group.department_id,) for group in groups), now)
+    if kinds:
+        yield Listing(TaskType, account.account_id, frozenset((kind.task_type_id,) for kind in kinds), now)
+    yield from reading.conclusions()
+
+
+def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Users, whom only an administrator may list; without that right they are known by their numbers."""
+    reading = api.reading(account)
+    now = api.server_now()
+    query = Query("/api/v4/users", "users", "users", api.settings.page_size, {"with": "role,group"})
+    yield mentioned_user(account.account_id, ROBOT, is_active=True)
+    listed = {(ROBOT,)}
+    try:
+        for page in pages(api, query, {}, reading):
+            for user in page:
+                yield from mapped(
+                    user, "users", lambda item, to, raw_hash: mapping.user_records(item, to, raw_hash, now), reading
+                )
+                listed.add((f"user:{user.get('id')}",))
+    except ForbiddenError as error:
+        api.users_are_hidden = True
+        yield Notice(f"{error} Until then people are shown as numbers.")
+    else:
+        yield Listing(User, account.account_id, frozenset(listed), now)
+    yield from reading.conclusions()
+
+
+def pipelines(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Pipelines with their stages, all in one answer."""
+    reading = api.reading(account)
+    answer = as_object(api.get("/api/v4/leads/pipelines"))
+    listed = as_list(as_object(answer.get("_embedded")).get("pipelines"))
+    keys: dict[type[Record], set[tuple[str, ...]]] = {Pipeline: set(), Stage: set()}
+    for pipeline in map(as_object, listed):
+        for record in mapped(pipeline, "pipelines", mapping.pipeline_records, reading):
+            yield record
+            if isinstance(record, Pipeline):
+                keys[Pipeline].add((record.pipeline_id,))
+            elif isinstance(record, Stage):
+                keys[Stage].add((record.pipeline_id, record.stage_id))
+    for kind, found in keys.items():
+        if found:
+            yield Listing(kind, account.account_id, frozenset(found), api.server_now())
+    yield from reading.conclusions()
+
+
+def loss_reasons(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Why deals are lost, as the account's list says; reasons removed from it are known from deals."""
+    reading = api.reading(account)
+    query = Query("/api/v4/leads/loss_reasons", "loss_reasons", "loss_reasons", api.settings.page_size)
+    listed = set()
+    for page in pages(api, query, {}, reading):
+        for reason in page:
+            yield from mapped(reason, "loss_reasons", one(mapping.loss_reason), reading)
+            listed.add((f"loss_reason:{reason.get('id')}",))
+    yield Listing(LossReason, account.account_id, frozenset(listed), api.server_now())
+    yield from reading.conclusions()
+
+
+def sources(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Only the sources our own integration made, normally none; deals name the others."""
+    reading = api.reading(account)
+    query = Query("/api/v4/sources", "sources", "sources", api.settings.page_size)
+    for page in pages(api, query, {}, reading):
+        for listed in page:
+            yield from mapped(listed, "sources", one(mapping.source), reading)
+    yield from reading.conclusions()
+
+
+def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Definitions of the custom fields of deals, contacts and companies."""
+    reading = api.reading(account)
+    listed = set()
+    for word in ("leads", "contacts", "companies"):
+        entity_kind = mapping.ENTITY_KINDS[CARDS[word]]
+        path = f"/api/v4/{word}/custom_fields"
+        query = Query(path, "custom_fields", f"{word}/custom_fields", api.settings.page_size)
+        for page in pages(api, query, {}, reading):
+            for definition in page:
+                yield from mapped(definition, query.entity, of_kind(field_records, entity_kind), reading)
+                listed.add((f"field:{definition.get('id')}",))
+    yield Listing(FieldDef, account.account_id, frozenset(listed), api.server_now())
+    yield from reading.conclusions()
+
+
+def one(to_record: Callable[[Json, Reading, str], Record]) -> ToRecords:
+    return lambda item, reading, raw_hash: (to_record(item, reading, raw_hash),)
+
+
+def of_kind(to_records: Callable[[Json, str, Reading, str], Iterable[Yield]], kind: str) -> ToRecords:
+    return lambda item, reading, raw_hash: to_records(item, kind, reading, raw_hash)
+
+
+# Facts
+
+
+def leads(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Deals with their contacts, custom values and tags."""
+    query = Query(
+        path="/api/v4/leads",
+        collection="leads",
+        entity="leads",
+        limit=api.settings.page_size,
+        params={"with": "contacts,loss_reason,source_id,source,is_price_modified_by_robot", "order[id]": "asc"},
+    )
+    return stream(api, account, window, query, mapping.deal_records)
+
+
+def contacts(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Contacts with phones, e-mails, custom values and tags."""
+    query = Query("/api/v4/contacts", "contacts", "contacts", api.settings.page_size, {"order[id]": "asc"})
+    return stream(api, account, window, query, mapping.contact_records)
+
+
+def companies(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Companies with phones, e-mails, custom values and tags."""
+    query = Query("/api/v4/companies", "companies", "companies", api.settings.page_size, {"order[id]": "asc"})
+    return stream(api, account, window, query, mapping.company_records)
+
+
+def trash(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Deleted cards. Their rows are nearly empty, so only tombstones come of them, and the raw copies stay apart."""
+    for word, kind in (("leads", Deal), ("contacts", Contact), ("companies", Company)):
+        try:
+            yield from trash_of(api, account, window, word, kind)
+        except PayloadError as error:
+            if word == "leads":
+                raise
+            yield Notice(f"{error} Deleted {word} are known from events only.")
+
+
+def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: type[Record]) -> Iterator[Yield]:
+    reading = api.reading(account)
+    query = Query(
+        path=f"/api/v4/{word}",
+        collection=word,
+        entity=f"{word}/trash",
+        limit=api.settings.page_size,
+        params={"with": "only_deleted", "order[id]": "asc"},
+    )
+    prefix = CARDS[word]
+    for page in walk(api, query, window, reading):
+        deleted = [row for row in page if row.get("is_deleted") is True]
+        for row in deleted:
+            yield RawRecord.of(account.account_id, query.entity, row["id"], row)
+            yield mapping.tombstone(row, kind, prefix, reading, now=api.server_now())
+        if page and not deleted:
+            reading.notice(f"{word}: the trash cannot be listed apart; deletions are known from events only")
+            break
+    yield from reading.conclusions()
+
+
+def tasks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Tasks. They can be filtered by change but not by creation, and not ordered by change."""
+    query = Query("/api/v4/tasks", "tasks", "tasks", api.settings.page_size, {"order[id]": "asc"})
+    return stream(api, account, window, query, mapping.task_records)
+
+
+def calls(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Calls, which are notes on cards: mostly on contacts, even where the screen shows them with a deal."""
+    words = ["contacts", "leads", "companies"] + ["customers"] * api.facts.has_customers
+    for word in words:
+        query = Query(
+            path=f"/api/v4/{word}/notes",
+            collection="notes",
+            entity=f"{word}/notes",
+            limit=api.settings.page_size,
+            params={"filter[note_type][0]": "call_in", "filter[note_type][1]": "call_out", "order[id]": "asc"},
+        )
+        yield from stream(api, account, window, query, call_of(CARDS[word]))
+
+
+def call_of(prefix: str) -> ToRecords:
+    def to_records(note: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
+        if note.get("note_type") not in ("call_in", "call_out"):
+            return ()  # the filter by type was ignored
+        return (mapping.call_record(note, prefix, reading, raw_hash),)
+
+    return to_records
+
+
+def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """The history of deals, deletions and completions. The list has no order; its entries never change."""
+    types = [*HISTORY, *(RELINKED if window.kind == "changed" and api.settings.reread_links else ())]
+    query = Query(
+        path="/api/v4/events",
+        collection="events",
+        entity="events",
+        limit=api.settings.events_page_size,
+        params={"filter[type]": ",".join(types)},
+        changed="created_at",
+    )
+    return stream(api, account, window, query, event_records)
+
+
+RESOURCES = (
+    Resource("account", account_parts, ("whole",), (Department, TaskType)),
+    Resource("users", users, ("whole",), (User, UserDepartment), after=("account",)),
+    Resource("pipelines", pipelines, ("whole",), (Pipeline, Stage)),
+    Resource("loss_reasons", loss_reasons, ("whole",), (LossReason,)),
+    Resource("sources", sources, ("whole",), (Source,)),
+    Resource("fields", fields, ("whole",), (FieldDef, FieldEnum, FieldRequired)),
+    Resource(
+        "leads",
+        leads,
+        ("created", "changed", "ids"),
+        (Deal, DealContact),
+        is_core=True,
+        after=("users", "pipelines", "loss_reasons", "sources", "fields"),
+    ),
+    Resource(
+        "contacts",
+        contacts,
+        ("created", "changed", "ids"),
+        (Contact, ClientPhone, ClientEmail),
+        after=("users", "fields"),
+    ),
+    Resource("companies", companies, ("created", "changed", "ids"), (Company,), after=("users", "fields")),
+    Resource("trash", trash, ("changed",), (), after=("leads", "contacts", "companies")),
+    Resource("tasks", tasks, ("changed", "ids"), (Task,), is_core=True, after=("users", "account")),
+    Resource("calls", calls, ("changed",), (Call,), is_core=True, after=("users",)),
+    Resource(
+        "events",
+        events,
+        ("created", "changed"),
+        (DealStageTransition, DealOwnerChange, DealAmountChange),
+        first_window=timedelta(days=7),
+        is_core=True,
+        after=("leads", "contacts", "companies", "trash", "tasks"),
+    ),
+)
+"""In the order of 4.10 of the reference: what things are called before what happened, deletions last."""
