@@ -15,7 +15,7 @@ UNASSIGNED = "unassigned"
 
 
 def people(frames: Frames) -> nw.LazyFrame[Any]:
-    """One row per user: account_id, user_id, user_active, is_robot (never null).
+    """One row per user: account_id, user_id, user_active, user_is_robot (never null).
 
     Active = the source says so, not deleted at `as_of`, and not past the last day people set (`left_on`).
     """
@@ -29,13 +29,13 @@ def people(frames: Frames) -> nw.LazyFrame[Any]:
             "account_id",
             "user_id",
             user_active=col("is_active").fill_null(True) & ~is_deleted & ~has_left,
-            is_robot=col("is_robot").fill_null(False),
+            user_is_robot=col("is_robot").fill_null(False),
         )
     )
 
 
 def with_user_flags(rows: nw.LazyFrame[Any], frames: Frames, user_id: str = "user_id") -> nw.LazyFrame[Any]:
-    """`rows` with `user_active` and `is_robot` of the user in the column `user_id`.
+    """`rows` with `user_active` and `user_is_robot` of the user in the column `user_id`.
 
     Both are null where there is no user; a user the source never listed counts as active and human.
     """
@@ -43,7 +43,7 @@ def with_user_flags(rows: nw.LazyFrame[Any], frames: Frames, user_id: str = "use
     is_named = ~nw.col(user_id).is_null()
     return rows.join(known, on=["account_id", user_id], how="left").with_columns(
         user_active=nw.when(is_named).then(nw.col("user_active").fill_null(True)),
-        is_robot=nw.when(is_named).then(nw.col("is_robot").fill_null(False)),
+        user_is_robot=nw.when(is_named).then(nw.col("user_is_robot").fill_null(False)),
     )
 
 

@@ -1,0 +1,36 @@
+"""Which ways of contact an account has in the data at all. Where chats were never synced, silence may be a chat."""
+
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import polars as pl
+
+from metrics.metric import Frames, Notice
+
+
+def message_coverage(frames: Frames) -> nw.LazyFrame[Any]:
+    """One row per account: account_id, has_messages (messages were synced at least once)."""
+    synced = (
+        frames["coverage"]
+        .filter(nw.col("resource") == "message", ~nw.col("watermark").is_null())
+        .select("account_id", has_messages=nw.lit(True))
+    )
+    return (
+        frames["clock"]
+        .select("account_id")
+        .join(synced, on="account_id", how="left")
+        .with_columns(nw.col("has_messages").fill_null(False))
+    )
+
+
+def calls_only_notices(coverage: pl.DataFrame, *, ru: str, en: str) -> tuple[Notice, ...]:
+    """A warning per account of `message_coverage` without messages; `ru`, `en` say what that does to the metric."""
+    silent = coverage.filter(~pl.col("has_messages"))["account_id"].sort().to_list()
+    return tuple(
+        Notice(
+            "messages_not_synced",
+            f"Переписка аккаунта «{account}» не загружена, видны только звонки. {ru}",
+            f"Messages of account “{account}” are not synced, only calls are seen. {en}",
+        )
+        for account in silent
+    )
