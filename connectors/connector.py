@@ -103,7 +103,7 @@ class Connector:
     account: reads who we are; the sync stores it and refuses an `id` that suddenly names another `external_id`.
     examine: looks at token, rights and switches of the account, for `voronka doctor`; raises ConnectorError where it
     cannot go on.
-    login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) stores
+    login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) keeps
     the tokens for `answer`, a code or the whole redirect address. None where a source has no OAuth.
     An opened API serves one run: it remembers what the run has found out.
     """

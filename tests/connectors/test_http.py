@@ -1,0 +1,290 @@
+"""How the client behaves towards a source: section 6.2 of the amoCRM reference."""
+
+import logging
+import threading
+
+import httpx
+import pytest
+from amo_fake import (
+    BLOCKED,
+    CHANGED,
+    FIRST,
+    FROM_THE_BEGINNING,
+    HOST,
+    LONG_LIVED,
+    NOTHING,
+    WHOLE,
+    FakeTime,
+    amo,
+    call,
+    event,
+    lead,
+    of,
+    page,
+    problem,
+    read,
+)
+
+from connectors.errors import CredentialsError, ForbiddenError, PayloadError, RetriableError
+from connectors.http import Pace, redacted
+from connectors.records import Call, Deal, Notice, RawRecord, Stub, User
+
+LEADS = "/api/v4/leads"
+EVENTS = "/api/v4/events"
+HTML_429 = httpx.Response(429, html="<h1>Too Many Requests</h1>")
+
+
+def test_c12_never_more_than_the_pace_in_any_second():
+    api, server = amo(
+        {LEADS: [page("leads", *map(lead, range(n * 250, n * 250 + 250))) for n in range(40)] + [NOTHING]}
+    )
+    read(api, "leads", FROM_THE_BEGINNING)
+    assert len(server.times) > 40
+    assert all(later - sooner >= 1 - 1e-9 for sooner, later in zip(server.times, server.times[5:], strict=False))
+
+
+def test_the_pace_is_shared_by_threads_and_evenly_spaced():
+    time, turns = FakeTime(), []
+    pace = Pace(10, clock=time, sleep=lambda seconds: turns.append(round(time.now + seconds, 3)))
+    for thread in [threading.Thread(target=pace.wait) for _ in range(5)]:
+        thread.start()
+        thread.join()
+    assert turns == [1000.1, 1000.2, 1000.3, 1000.4]  # the first need not wait
+
+
+def test_a_pause_holds_a_turn_that_was_handed_out_before_it():
+    time = FakeTime()
+    pace = Pace(1, clock=time, sleep=time.sleep)
+    pace.wait()
+    time.sleep = lambda seconds: (FakeTime.sleep(time, seconds), len(time.sleeps) == 1 and pace.pause(30))
+    pace.sleep = time.sleep
+    pace.wait()
+    assert time.now >= 1031
+
+
+def test_c13_a_429_waits_as_long_as_its_body_says_and_goes_on_at_the_same_page():
+    api, server = amo(
+        {LEADS: [page("leads", lead(1), has_next=True), problem(429, retry_after=7), page("leads", lead(2))]}
+    )
+    assert [deal.deal_id for deal in of(Deal, read(api, "leads", CHANGED))] == ["lead:1", "lead:2"]
+    assert [params["page"] for params in server.asked(LEADS)] == ["1", "2", "2"]
+    assert server.times[-1] - server.times[-2] >= 7
+
+
+def test_a_429_waits_as_long_as_its_header_says_where_the_body_is_silent():
+    api, server = amo({LEADS: [httpx.Response(429, headers={"Retry-After": "12"}), NOTHING]})
+    read(api, "leads", CHANGED)
+    assert 12 <= server.times[-1] - server.times[-2] < 13
+
+
+def test_c14_a_429_in_html_is_a_429():
+    api, server = amo({LEADS: [HTML_429, NOTHING]})
+    assert not of(Deal, read(api, "leads", CHANGED))
+    assert 10 <= server.times[-1] - server.times[-2] < 11
+
+
+def test_c15_three_429s_in_a_row_stop_the_whole_account():
+    api, server = amo({LEADS: HTML_429})
+    with pytest.raises(RetriableError, match="rate limited"):
+        read(api, "leads", CHANGED)
+    assert len(server.asked(LEADS)) == 3
+    with pytest.raises(RetriableError, match="rate limited"):
+        read(api, "tasks", CHANGED)
+    assert not server.asked("/api/v4/tasks")
+
+
+def test_429s_of_requests_sent_together_count_once():
+    api, _ = amo({LEADS: NOTHING})
+    client = api._client
+    before = client._pace.wait()
+    for _ in range(5):  # five threads had sent theirs before the first 429 came
+        client._pause_after(HTML_429, before)
+    assert client._n_429 == 1
+
+
+def test_c16_a_403_page_stops_the_run_after_one_request():
+    api, server = amo({LEADS: BLOCKED})
+    read(api, "users")
+    with pytest.raises(CredentialsError, match="blocked"):
+        read(api, "leads", CHANGED)
+    n_requests = len(server.requests)
+    with pytest.raises(CredentialsError, match="blocked"):
+        read(api, "tasks", CHANGED)
+    assert len(server.requests) == n_requests
+    assert len(server.asked(LEADS)) == 1
+
+
+def test_c17_users_that_may_not_be_listed_are_known_by_numbers_and_the_rest_is_read():
+    api, _ = amo({"/api/v4/users": problem(403, title="Forbidden"), LEADS: page("leads", lead(1))})
+    yielded = read(api, "users")
+    assert [user.user_id for user in of(User, yielded)] == ["user:0"]
+    assert "no right" in of(Notice, yielded)[0].text
+    stubs = {stub.record.user_id: stub.record for stub in of(Stub, read(api, "leads", CHANGED))}
+    assert stubs["user:9101002"].name == "#9101002"
+    assert stubs["user:9101002"].is_active
+
+
+def test_a_403_in_json_fails_one_list_only():
+    api, _ = amo({LEADS: problem(403, title="Forbidden"), "/api/v4/tasks": NOTHING})
+    with pytest.raises(ForbiddenError):
+        read(api, "leads", CHANGED)
+    assert not of(Deal, read(api, "tasks", CHANGED))
+
+
+def test_an_address_missing_from_the_white_list_is_named():
+    api, _ = amo({LEADS: problem(403, code=113, detail="access from this IP is not allowed")})
+    with pytest.raises(CredentialsError, match="white list"):
+        read(api, "leads", CHANGED)
+
+
+def test_c18_an_unpaid_account_stops_the_run():
+    api, server = amo({LEADS: problem(402, title="Payment Required")})
+    with pytest.raises(CredentialsError, match="not paid"):
+        read(api, "leads", CHANGED)
+    with pytest.raises(CredentialsError, match="not paid"):
+        read(api, "tasks", CHANGED)
+    assert len(server.asked(LEADS)) == 1
+
+
+def slow_at_page_3(request: httpx.Request) -> httpx.Response:
+    """900 leads; page 3 of 250 is too much for the server."""
+    number, limit = int(request.url.params["page"]), int(request.url.params["limit"])
+    if limit == 250 and number == 3:
+        return httpx.Response(504, html="gateway time-out")
+    rows = [lead(n) for n in range(900)][(number - 1) * limit : number * limit]
+    return page("leads", *rows, has_next=number * limit < 900) if rows else NOTHING
+
+
+def test_c19_a_504_halves_the_page_and_loses_or_doubles_nothing():
+    api, server = amo({LEADS: slow_at_page_3})
+    deals = of(Deal, read(api, "leads", FIRST))
+    assert [deal.deal_id for deal in deals] == [f"lead:{n}" for n in range(900)]
+    assert {params["limit"] for params in server.asked(LEADS)} == {"250", "125"}
+
+
+def test_c20_two_500s_and_then_an_answer_is_an_answer():
+    api, server = amo({EVENTS: [problem(500), problem(500), page("events", event("lead_added", 1))]})
+    assert [raw.native_id for raw in of(RawRecord, read(api, "events", CHANGED))] == ["1"]
+    assert len(server.asked(EVENTS)) == 3
+
+
+def test_c21_a_list_that_is_always_500_fails_alone():
+    api, server = amo({EVENTS: problem(500), LEADS: page("leads", lead(1))})
+    with pytest.raises(RetriableError, match="status 500"):
+        read(api, "events", CHANGED)
+    assert len(server.asked(EVENTS)) == 4
+    assert len(of(Deal, read(api, "leads", CHANGED))) == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        httpx.RemoteProtocolError("peer closed connection without sending complete message body"),
+        httpx.Response(200, content=b'{"_embedded": {"notes": [{"id": 1, '),
+    ],
+)
+def test_c22_a_body_that_breaks_off_is_read_again_and_no_half_page_is_stored(broken):
+    api, server = amo({"/api/v4/contacts/notes": [broken, page("notes", call(1), call(2))]})
+    assert len(of(Call, read(api, "calls", CHANGED))) == 2
+    assert len(server.asked("/api/v4/contacts/notes")) == 2
+
+
+def test_c23_a_slow_answer_is_waited_for_a_minute():
+    api, _ = amo()
+    timeout = api._client._http.timeout
+    assert (timeout.connect, timeout.read) == (10, 60)
+
+
+def test_an_answer_that_drips_for_ever_has_a_deadline():
+    api, server = amo({LEADS: lambda _: (server.time.sleep(400), page("leads", lead(1)))[1]})
+    with pytest.raises(RetriableError, match="timed out"):
+        read(api, "leads", CHANGED)
+
+
+def test_c24_hal_json_is_json():
+    api, _ = amo({LEADS: page("leads", lead(1))})
+    assert len(of(Deal, read(api, "leads", CHANGED))) == 1
+
+
+def test_c25_a_redirect_is_not_followed():
+    elsewhere = httpx.Response(302, headers={"Location": "https://www.amocrm.ru/"})
+    api, server = amo({LEADS: elsewhere})
+    with pytest.raises(CredentialsError, match="wrong host"):
+        read(api, "leads", CHANGED)
+    assert {request.url.host for request in server.requests} == {"volga.amocrm.ru"}
+
+
+def test_c26_unknown_keys_are_stored_raw_and_disturb_nothing():
+    api, _ = amo({LEADS: page("leads", lead(1, hologram={"a": [1]}))})
+    yielded = read(api, "leads", CHANGED)
+    assert len(of(Deal, yielded)) == 1
+    assert b'"hologram":{"a":[1]}' in of(RawRecord, yielded)[0].body
+
+
+def test_c110_only_reading_requests_are_possible():
+    api, server = amo()
+    for resource, window in [
+        ("account", WHOLE),
+        ("users", WHOLE),
+        ("leads", FIRST),
+        ("events", FIRST),
+        ("calls", CHANGED),
+    ]:
+        read(api, resource, window)
+    assert {request.method for request in server.requests} == {"GET"}
+    with pytest.raises(AssertionError, match="not among the requests"):
+        api.get("/api/v4/leads/1/notes/2")
+    with pytest.raises(AssertionError):
+        api._client._check_route("PATCH", LEADS)
+
+
+def test_every_answer_has_an_ordinal_of_the_thread_that_read_it():
+    api, _ = amo({LEADS: page("leads", lead(1))})
+    seen = {}
+
+    def read_seq(name: str) -> None:
+        api.get(LEADS)
+        seen[name] = api.read_seq()
+
+    for name in ("one", "two"):
+        thread = threading.Thread(target=read_seq, args=[name])
+        thread.start()
+        thread.join()
+    assert seen["one"] < seen["two"]
+    assert api.read_seq() == 0  # this thread has read nothing
+
+
+def test_the_servers_clock_is_that_of_its_last_answer():
+    dated = httpx.Response(204, headers={"Date": "Tue, 01 Sep 2026 10:00:00 GMT"})
+    api, _ = amo({LEADS: dated})
+    read(api, "leads", CHANGED)
+    assert api.server_now().isoformat() == "2026-09-01T10:00:00+00:00"
+
+
+def test_no_message_and_no_log_line_holds_a_token_an_address_or_a_person(caplog):
+    caplog.set_level(logging.DEBUG)
+    detail = (
+        "ivan@example.org +7 999 123-45-67 https://volga.amocrm.ru/x?token=1 eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.a"
+    )
+    api, _ = amo({LEADS: problem(400, title="Bad Request", detail=detail), EVENTS: problem(500)})
+    messages = []
+    for resource in ("leads", "events"):
+        with pytest.raises((PayloadError, RetriableError)) as caught:
+            read(api, resource, CHANGED)
+        messages.append(str(caught.value))
+    written = "\n".join(messages) + caplog.text
+    assert "Bad Request" in written
+    for secret in ("long-lived-token", "ivan@", "999 123", "token=1", "eyJ0", "filter["):
+        assert secret not in written
+
+
+def test_redaction_keeps_the_words():
+    assert redacted("Limit 250 per page") == "Limit 250 per page"
+
+
+def test_our_own_machine_is_reached_past_any_proxy(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.org:3128")
+    loopback = LONG_LIVED.model_copy(update={"base_url": "http://127.0.0.1:8123"})
+    for settings, goes_by_proxy in ((loopback, False), (LONG_LIVED.model_copy(update={"base_url": HOST}), True)):
+        api, _ = amo(settings=settings)
+        assert api._client._http.trust_env is goes_by_proxy
