@@ -64,7 +64,7 @@ def demo(
 ) -> None:
     from demo.run import run_demo
 
-    raise typer.Exit(run_demo(data_dir, port=port, scale=scale, sync_only=sync_only, browser=browser, config=config))
+    raise typer.Exit(run_demo(data_dir, port=port, scale=scale, sync_only=sync_only, browser=browser))
 
 
 @app.command("sync", help=_("Read the CRM into the warehouse, from where the last run ended."))
@@ -147,9 +147,8 @@ def login(
 
 @app.command(help=_("How fresh and how complete the data are, and what went wrong last."))
 def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    from commands.status import state_of, state_text
-
     from commands.output import deliver, to_json
+    from commands.status import state_of, state_text
 
     state = state_of(load_config(config))
     deliver(to_json(state) if as_json else state_text(state).encode(), None, is_text=True)
@@ -294,10 +293,9 @@ def main() -> None:
 
 def sentence(error: Exception) -> tuple[str, int] | None:
     """What a person is told, in their language, and the exit code; None for a bug."""
-    from warehouse.database import LockedError, WarehouseError
-
     from connectors.errors import ConnectorError
     from explorer import QueryError
+    from warehouse.database import LockedError, WarehouseError
 
     told: tuple[str, int] | None = None
     match error:

@@ -1,0 +1,117 @@
+"""`voronka doctor`: what works and what does not, before the first night finds out.
+
+Our side: configuration, folder, disk, age of the data. The source's side is looked at by its connector (`examine`).
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from config import Config
+from connectors.connector import Connector, Finding
+from connectors.errors import ConnectorError
+
+MIN_FREE_BYTES = 2 * 1024**3
+CLOCK_SKEW = timedelta(minutes=2)
+
+
+def of_folder(config: Config) -> Iterator[Finding]:
+    """The data folder: ours to write, closed to others, with room for another copy of the publication."""
+    folder = _existing(config.data_dir)
+    if not os.access(folder, os.W_OK):
+        yield Finding("folder", False, f"В папку {folder} нельзя писать.", f"The folder {folder} cannot be written.")
+        return
+    is_open = config.data_dir.exists() and stat.S_IMODE(config.data_dir.stat().st_mode) & 0o077
+    if is_open:
+        yield Finding(
+            "folder",
+            False,
+            f"Папку {config.data_dir} могут читать другие пользователи машины: chmod 700 {config.data_dir}.",
+            f"Other users of this machine can read {config.data_dir}: chmod 700 {config.data_dir}.",
+        )
+    else:
+        yield Finding("folder", True, f"Данные лежат в {config.data_dir}.", f"The data are in {config.data_dir}.")
+    free, needed = shutil.disk_usage(folder).free, max(MIN_FREE_BYTES, 2 * _size(config.warehouse_path))
+    sizes = {"free": free / 1024**3, "needed": needed / 1024**3}
+    yield Finding(
+        "disk",
+        free >= needed,
+        "Свободно {free:.1f} ГБ, нужно {needed:.1f} ГБ.".format(**sizes),
+        "{free:.1f} GB are free, {needed:.1f} GB are needed.".format(**sizes),
+    )
+
+
+def of_account(
+    connector: Connector, settings: Any, *, env: Mapping[str, str], state_dir: Path, now: datetime
+) -> Iterator[Finding]:
+    """One account: whether it answers, as whom, with which rights; and whether our clocks agree."""
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        api = connector.open_api(settings, env=env, ordinals=count(1).__next__, state_dir=str(state_dir))
+    except ConnectorError as error:
+        yield Finding("open", False, str(error), str(error))
+        return
+    try:
+        account = connector.account(api, settings)
+        yield Finding(
+            "account",
+            True,
+            f"Аккаунт «{account.name}» отвечает (номер {account.external_id}, пояс {account.tz}).",
+            f"The account “{account.name}” answers (number {account.external_id}, zone {account.tz}).",
+        )
+        yield _clock(api.server_now(), now)
+        if connector.examine is not None:
+            yield from connector.examine(api, settings)
+    except ConnectorError as error:
+        yield Finding("source", False, str(error), str(error))
+    finally:
+        api.close()
+
+
+def of_data(manifest: Mapping[str, Any] | None, now: datetime) -> Iterator[Finding]:
+    """Whether there is something to look at, and how old it is."""
+    if manifest is None:
+        yield Finding(
+            "data",
+            None,
+            "Данных ещё нет: выполните `voronka sync` и `voronka publish`.",
+            "There are no data yet: run `voronka sync` and `voronka publish`.",
+        )
+        return
+    as_of = datetime.fromisoformat(manifest["as_of"])
+    age_h = (now - as_of).total_seconds() / 3600
+    yield Finding(
+        "data",
+        age_h <= 36,
+        f"Данные на {as_of:%Y-%m-%d %H:%M} UTC, им {age_h:.0f} ч.",
+        f"The data are as of {as_of:%Y-%m-%d %H:%M} UTC, {age_h:.0f} h old.",
+    )
+
+
+def _clock(server: datetime, now: datetime) -> Finding:
+    off_s = (now - server).total_seconds()
+    return Finding(
+        "clock",
+        abs(off_s) <= CLOCK_SKEW.total_seconds(),
+        f"Часы этой машины и источника расходятся на {off_s:.0f} с.",
+        f"The clocks of this machine and of the source differ by {off_s:.0f} s.",
+    )
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

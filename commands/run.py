@@ -1,0 +1,117 @@
+"""`voronka sync`, `publish` and `scheduler`: the straight line with a configuration, an environment and a person."""
+
+import difflib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import scheduler
+from commands.progress import SyncProgress, lines
+from commands.text import _
+from config import Config, ConfigError
+from connectors.connector import find_connectors
+from sync import SyncAccount, publish_all, sync
+from warehouse.status import RunStatus, read_status
+
+log = logging.getLogger("voronka")
+
+FAILED = 1
+
+NO_ACCOUNTS = "There are no accounts in the configuration. Add one to `accounts`, or run `voronka init`."
+UNKNOWN_RESOURCE = "There is no resource {got}. Known: {known}."
+UNKNOWN_RESOURCE_NEAR = "There is no resource {got}. Did you mean `{near}`?"
+
+
+def run_sync(
+    config: Config, accounts: Sequence[str], *, full: bool, resources: Sequence[str], stop: threading.Event
+) -> int:
+    """Read the accounts (all when none is named); 0, or 1 when anything failed or was stopped."""
+    return told(sync_with(config, accounts, full=full, resources=resources, stop=stop))
+
+
+def sync_with(
+    config: Config,
+    accounts: Sequence[str] = (),
+    *,
+    full: bool = False,
+    resources: Sequence[str] = (),
+    stop: threading.Event | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> RunStatus:
+    """One run over the configured accounts."""
+    targets = targets_of(config, accounts, env)
+    check_resources(resources, targets)
+    with SyncProgress() as progress:
+        return sync(
+            config.data_dir,
+            targets,
+            full=full,
+            resources=list(resources) or None,
+            overlap=timedelta(seconds=config.sync.overlap_s),
+            progress=progress,
+            parallel=config.sync.windows_in_parallel,
+            stop=stop,
+        )
+
+
+def targets_of(config: Config, accounts: Sequence[str], env: Mapping[str, str]) -> list[SyncAccount]:
+    entries = [config.account(account_id) for account_id in accounts] or list(config.accounts)
+    if not entries:
+        raise ConfigError(NO_ACCOUNTS)
+    known = find_connectors()
+    return [SyncAccount(entry.id, known[entry.connector], entry, env, entry.feeds) for entry in entries]
+
+
+def check_resources(names: Sequence[str], targets: Sequence[SyncAccount]) -> None:
+    known = [resource.name for target in targets for resource in target.connector.resources]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            template = UNKNOWN_RESOURCE_NEAR if near else UNKNOWN_RESOURCE
+            raise ConfigError(template, got=name, near="".join(near), known=", ".join(known))
+
+
+def told(run: RunStatus) -> int:
+    """Say what a run did on standard error; its exit code."""
+    for line in lines(run):
+        print(line, file=sys.stderr)  # noqa: T201
+    if run.state == "interrupted":
+        print(_("Stopped. The next run goes on from here."), file=sys.stderr)  # noqa: T201
+    return 0 if run.is_well else FAILED
+
+
+def run_publish(config: Config) -> int:
+    manifest = publish_with(config)
+    print(_("Published {generation}.").format(generation=manifest["generation"]))  # noqa: T201
+    return 0
+
+
+def publish_with(config: Config) -> Any:
+    return publish_all(config)
+
+
+def run_scheduler(config: Config) -> None:
+    """The jobs of the configuration until SIGTERM; what fails is logged, and the next time it is tried again."""
+    targets_of(config, (), os.environ)
+    stop = threading.Event()
+
+    def nightly() -> None:
+        run = sync_with(config, stop=stop)
+        for line in lines(run):
+            log.log(logging.INFO if run.is_well else logging.WARNING, line)
+        if not stop.is_set():
+            log.info("published %s", publish_with(config)["generation"])
+
+    scheduler.run(config, {"sync": nightly}, last_run=lambda _name: last_sync(config), stop=stop)
+
+
+def last_sync(config: Config) -> datetime | None:
+    """When the last run began that went well enough to count."""
+    status = read_status(config.data_dir)
+    if status is None or status["state"] not in ("done", "failed"):
+        return None
+    return datetime.fromisoformat(status["started_at"])

@@ -1,0 +1,137 @@
+"""`voronka status`: freshness and completeness of the data, and what went wrong last.
+
+Reads `status.json` and the manifest only, so that it never waits for a sync.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from commands.output import tables_text
+from commands.text import _, language
+from config import Config
+from warehouse.status import read_status
+
+KILLED_AFTER = timedelta(minutes=5)
+"""A running sync that has not moved for so long is no more."""
+
+
+def state_of(config: Config) -> dict[str, Any]:
+    """What is known without opening the warehouse.
+
+    {data_dir, sync: status.json or null, publication: {generation, created_at, as_of, accounts, coverage, checks,
+    rows} or null, accounts_without_data: [ids]}
+    """
+    published = manifest_of(config)
+    seen = {account["account_id"] for account in (published or {}).get("accounts", [])}
+    return {
+        "data_dir": str(config.data_dir),
+        "sync": read_status(config.data_dir),
+        "publication": None if published is None else _publication(published),
+        "accounts_without_data": [entry.id for entry in config.accounts if entry.id not in seen and not entry.feeds],
+    }
+
+
+def manifest_of(config: Config) -> dict[str, Any] | None:
+    """The newest publication's manifest; None before the first."""
+    try:
+        generation = (config.publication / "current").read_text("utf-8").strip()
+        manifest: dict[str, Any] = json.loads((config.publication / generation / "manifest.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return manifest
+
+
+def _publication(manifest: dict[str, Any]) -> dict[str, Any]:
+    kept = ("generation", "created_at", "as_of", "accounts", "coverage", "checks")
+    rows = {name: table.get("rows") for name, table in manifest["tables"].items()}
+    return {**{name: manifest.get(name) for name in kept}, "rows": rows}
+
+
+def state_text(state: dict[str, Any], now: datetime | None = None) -> str:
+    """The same for people."""
+    moment = now or datetime.now(UTC)
+    return "\n".join([*_sync_lines(state["sync"], moment), "", *_publication_lines(state, moment)]) + "\n"
+
+
+def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
+    if sync is None:
+        return [_("Nothing has been synced yet: run `voronka sync`.")]
+    beat = datetime.fromisoformat(sync["heartbeat_at"])
+    killed = sync["state"] == "running" and now - beat > KILLED_AFTER
+    told = _("killed; the next run goes on where it stopped") if killed else _(STATES.get(sync["state"], sync["state"]))
+    lines = [_("Last sync: {state}, began {started}.").format(state=told, started=_ago(sync["started_at"], now))]
+    for account in sync["accounts"]:
+        if account.get("error"):
+            lines.append(f"  ! {account['account_id']}: {account['error']}")
+        rows = [
+            (
+                resource["resource"],
+                _(STATES.get(resource["state"], resource["state"])),
+                resource["n_read"],
+                resource["n_written"],
+                _ago(resource["watermark"], now),
+                resource["error"] or "; ".join(resource.get("warnings") or ()),
+            )
+            for resource in account["resources"]
+        ]
+        names = [_("resource"), _("state"), _("read"), _("written"), _("read up to"), _("remarks")]
+        frame = pl.DataFrame(rows, schema=names, orient="row")
+        lines += ["", tables_text({account["account_id"]: frame}, titled=True).rstrip()]
+    return lines
+
+
+def _publication_lines(state: dict[str, Any], now: datetime) -> list[str]:
+    published = state["publication"]
+    if published is None:
+        return [_("Nothing is published yet: run `voronka publish` after a sync.")]
+    lines = [
+        _("Published: {generation}, knows everything up to {as_of}.").format(
+            generation=published["generation"], as_of=_ago(published["as_of"], now)
+        )
+    ]
+    lines += [
+        _("  ! Account {id} is stale.").format(id=a["account_id"]) for a in published["accounts"] if a["is_stale"]
+    ]
+    lines += [_("  ! Account {id} has no data yet.").format(id=missing) for missing in state["accounts_without_data"]]
+    rows = [
+        (row["account_id"], row["resource"], _day(row["complete_from"]), _ago(row["watermark"], now))
+        for row in published["coverage"] or []
+    ]
+    names = [_("account"), _("table"), _("complete since"), _("read up to")]
+    lines += ["", tables_text({"": pl.DataFrame(rows, schema=names, orient="row")}, titled=False).rstrip()]
+    found = [check for check in published["checks"] or [] if check["count"]]
+    lines += [f"  ! {check[language()]} ({check['count']})" for check in found]
+    return lines
+
+
+STATES = {
+    "waiting": "waiting",
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "skipped": "not asked for",
+    "interrupted": "interrupted",
+}
+
+
+def _day(text: str | None) -> str:
+    return text[:10] if text else "—"
+
+
+def _ago(text: str | None, now: datetime) -> str:
+    """An instant with its age, as people read freshness."""
+    if text is None:
+        return "—"
+    moment = datetime.fromisoformat(text)
+    minutes = int((now - moment).total_seconds() // 60)
+    age = (
+        _("{n} min ago").format(n=minutes)
+        if minutes < 120
+        else _("{n} h ago").format(n=minutes // 60)
+        if minutes < 48 * 60
+        else _("{n} d ago").format(n=minutes // (24 * 60))
+    )
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z ({age})"
