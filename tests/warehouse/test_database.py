@@ -1,0 +1,108 @@
+"""Opening the warehouse: schema, refusals, rights."""
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine
+
+from warehouse.database import (
+    LockedError,
+    WarehouseError,
+    migrate,
+    open_warehouse,
+    personal_key,
+    writer_lock,
+)
+from warehouse.models import metadata
+
+SCHEMA = (
+    "SELECT table_name, column_name, data_type, is_nullable, column_default FROM duckdb_columns() "
+    "WHERE NOT internal AND table_name <> 'alembic_version' ORDER BY ALL"
+)
+KEYS = (
+    "SELECT table_name, constraint_column_names FROM duckdb_constraints() "
+    "WHERE constraint_type = 'PRIMARY KEY' AND table_name <> 'alembic_version' ORDER BY ALL"
+)
+
+
+def rows(connection: Connection, statement: str) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in connection.exec_driver_sql(statement).fetchall()]
+
+
+def test_the_migrated_schema_is_the_schema_of_the_models(engine: Engine):
+    modelled = create_engine("duckdb:///:memory:")
+    metadata.create_all(modelled)
+    with engine.begin() as migrated, modelled.begin() as models:
+        assert rows(migrated, SCHEMA) == rows(models, SCHEMA)
+        assert rows(migrated, KEYS) == rows(models, KEYS)
+        assert rows(migrated, "SELECT sequence_name FROM duckdb_sequences()") == [("run_id",)]
+
+
+def test_every_key_starts_with_the_account():
+    state = {"sync_run"}
+    assert [t.name for t in metadata.sorted_tables if list(t.primary_key)[0].name != "account_id"] == sorted(state)
+
+
+def test_a_downgrade_leaves_nothing_and_an_upgrade_brings_it_back(engine: Engine):
+    with engine.begin() as connection:
+        before = rows(connection, SCHEMA)
+        migrate(connection, "base")
+        assert rows(connection, SCHEMA) == []
+        migrate(connection)
+        assert rows(connection, SCHEMA) == before
+
+
+def test_a_warehouse_of_a_newer_program_is_refused_with_a_sentence(tmp_path: Path):
+    engine = open_warehouse(tmp_path)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    with pytest.raises(WarehouseError, match=r"schema 9999, written by a newer Voronka.*Update the program"):
+        open_warehouse(tmp_path)
+
+
+def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path):
+    (tmp_path / "warehouse.duckdb").write_bytes(b"garbage" * 1000)
+    with pytest.raises(WarehouseError, match="is damaged"):
+        open_warehouse(tmp_path)
+
+
+def test_folder_file_and_key_are_for_their_owner_only(tmp_path: Path):
+    open_warehouse(tmp_path / "data").dispose()
+    personal_key(tmp_path / "data")
+    with writer_lock(tmp_path / "data"):
+        pass
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
+    assert modes == {"warehouse.duckdb": 0o600, "phone.key": 0o600, "sync.lock": 0o600}
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_the_key_is_made_once(tmp_path: Path):
+    assert personal_key(tmp_path) == personal_key(tmp_path)
+    assert len(personal_key(tmp_path)) == 32
+
+
+def test_sessions_are_in_utc(engine: Engine):
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql("SELECT current_setting('TimeZone')").scalar_one() == "UTC"
+
+
+def test_a_second_writer_is_refused_while_the_first_works(tmp_path: Path):
+    with writer_lock(tmp_path), pytest.raises(LockedError, match="Another process"), writer_lock(tmp_path):
+        pass
+    with writer_lock(tmp_path):
+        pass  # free again
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path):
+    script = (
+        "import os, signal, sys; from pathlib import Path; from warehouse.database import writer_lock\n"
+        "with writer_lock(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -9
+    with writer_lock(tmp_path):
+        pass

@@ -1,0 +1,211 @@
+"""What the sync remembers between runs: how far it read, which windows are done, what it was asked to read again.
+
+Everything is written in the transaction of the rows it speaks of, so that a kill leaves no mark without its rows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from warehouse.database import WarehouseError
+
+KILLED = "The run was killed; the next one goes on where it stopped."
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A resource as coverage sees it: the tables whose completeness it decides; is_core: the account waits for it."""
+
+    resource: str
+    tables: tuple[str, ...]
+    is_core: bool
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where to go on with a resource.
+
+    watermark: everything changed before it was read; None: never read whole. done: finished windows of an unfinished
+    first walk, each with the start (server clock) of the run that read it.
+    """
+
+    watermark: datetime | None = None
+    done: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A line of the run log."""
+
+    account_id: str
+    resource: str
+    started_at: datetime
+    finished_at: datetime | None
+    status: str
+    n_read: int
+    n_written: int
+    n_unknown: int
+    error: str | None
+
+
+def start_run(connection: Connection, *, now: datetime) -> int:
+    """The next run's number; runs that never ended are written down as killed."""
+    run_id: int = connection.exec_driver_sql("SELECT nextval('run_id')").scalar_one()
+    connection.exec_driver_sql(
+        "UPDATE sync_run SET status = 'failed', finished_at = ?, error = ? WHERE status = 'running'", (now, KILLED)
+    )
+    return run_id
+
+
+def log(connection: Connection, run_id: int, lines: Iterable[Logged]) -> None:
+    """Write or overwrite the run log of resources."""
+    for line in lines:
+        connection.exec_driver_sql(
+            "INSERT INTO sync_run (run_id, account_id, resource, started_at, finished_at, status, n_read, n_written, "
+            "n_unknown, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "finished_at = excluded.finished_at, status = excluded.status, n_read = excluded.n_read, "
+            "n_written = excluded.n_written, n_unknown = excluded.n_unknown, error = excluded.error",
+            (run_id, *astuple(line)),
+        )
+
+
+def external_id(connection: Connection, account_id: str) -> str | None:
+    """The source's own account number, as it was at the first sync."""
+    found = connection.exec_driver_sql("SELECT external_id FROM sync_account WHERE account_id = ?", (account_id,))
+    number: str | None = found.scalar()
+    return number
+
+
+def know_account(connection: Connection, account_id: str, *, connector: str, number: str, target: str) -> None:
+    """Remember who answered to `account_id`. Raises WarehouseError when it was somebody else before."""
+    known = external_id(connection, account_id)
+    if known is not None and known != number:
+        raise WarehouseError(other_account(account_id, known, number))
+    connection.exec_driver_sql(
+        "INSERT INTO sync_account (account_id, connector, external_id, target_account_id) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (account_id, connector, number, target),
+    )
+
+
+def other_account(account_id: str, known: str, number: str) -> str:
+    return (
+        f"The account {account_id} was number {known} in its CRM so far, now number {number} answers. Check the "
+        "address and the token; for another CRM account add an entry with an id of its own to the configuration."
+    )
+
+
+def know_resources(connection: Connection, account_id: str, *, target: str, resources: Sequence[Filled]) -> None:
+    """Make a line for every resource and table, so that what was never read is known to be missing."""
+    lines = [(r.resource, table, r.is_core) for r in resources for table in (r.tables or ("",))]
+    present = {(resource, table) for resource, table, _ in lines}
+    for resource, table in connection.exec_driver_sql(
+        "SELECT resource, table_name FROM sync_watermark WHERE account_id = ?", (account_id,)
+    ).fetchall():
+        if (resource, table) not in present:
+            connection.exec_driver_sql(
+                "DELETE FROM sync_watermark WHERE account_id = ? AND resource = ? AND table_name = ?",
+                (account_id, resource, table),
+            )
+    for resource, table, is_core in lines:
+        connection.exec_driver_sql(
+            "INSERT INTO sync_watermark (account_id, resource, table_name, target_account_id, is_core) "
+            "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET is_core = excluded.is_core",
+            (account_id, resource, table, target, is_core),
+        )
+
+
+def watermark(connection: Connection, account_id: str, resource: str) -> datetime | None:
+    """Up to when a resource was read; None when it never was, or when a table it fills is new to it."""
+    found = connection.exec_driver_sql(
+        "SELECT CASE WHEN count(*) = count(watermark) THEN min(watermark) END FROM sync_watermark "
+        "WHERE account_id = ? AND resource = ?",
+        (account_id, resource),
+    )
+    instant: datetime | None = found.scalar()
+    return instant
+
+
+def move_watermark(
+    connection: Connection, account_id: str, resource: str, *, to: datetime, complete_from: datetime
+) -> None:
+    """A resource was read whole: never back; its windows are forgotten."""
+    connection.exec_driver_sql(
+        "UPDATE sync_watermark SET watermark = greatest(watermark, ?), complete_from = least(complete_from, ?) "
+        "WHERE account_id = ? AND resource = ?",
+        (to, complete_from, account_id, resource),
+    )
+    forget_windows(connection, account_id, resource)
+
+
+def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None:
+    """`coverage` per table from all resources that fill it: complete since the latest, read up to the earliest."""
+    connection.exec_driver_sql(
+        "INSERT INTO coverage (account_id, resource, complete_from, watermark, synced_at, raw_hash, read_seq, "
+        "load_seq) SELECT target_account_id, table_name, "
+        "CASE WHEN count(*) = count(watermark) THEN max(complete_from) END, "
+        "CASE WHEN count(*) = count(watermark) THEN min(watermark) END, ?, '', ?, ? FROM sync_watermark "
+        "WHERE table_name <> '' GROUP BY target_account_id, table_name ON CONFLICT DO UPDATE SET "
+        "complete_from = excluded.complete_from, watermark = excluded.watermark, synced_at = excluded.synced_at, "
+        "read_seq = excluded.read_seq, load_seq = excluded.load_seq",
+        (now, seq, seq),
+    )
+    connection.exec_driver_sql(
+        "DELETE FROM coverage c WHERE NOT EXISTS (FROM sync_watermark w "
+        "WHERE w.target_account_id = c.account_id AND w.table_name = c.resource)"
+    )
+
+
+def resume(connection: Connection, account_id: str, resource: str) -> Resume:
+    done = connection.exec_driver_sql(
+        "SELECT window_key, started_at FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource)
+    )
+    return Resume(watermark(connection, account_id, resource), {row[0]: row[1] for row in done.fetchall()})
+
+
+def window_done(
+    connection: Connection,
+    account_id: str,
+    resource: str,
+    key: str,
+    *,
+    run_id: int,
+    started_at: datetime,
+    now: datetime,
+) -> None:
+    connection.exec_driver_sql(
+        "INSERT INTO sync_state (account_id, resource, window_key, run_id, started_at, done_at) "
+        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (account_id, resource, key, run_id, started_at, now),
+    )
+
+
+def forget_windows(connection: Connection, account_id: str, resource: str) -> None:
+    connection.exec_driver_sql("DELETE FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource))
+
+
+def ask_again(connection: Connection, account_id: str, resource: str, ids: Iterable[str], *, run_id: int) -> None:
+    """Remember ids to be read again, until `read_again` says it has happened."""
+    connection.exec_driver_sql(
+        "INSERT INTO sync_reread (account_id, resource, native_id, run_id) "
+        "SELECT ?, ?, unnest(?::VARCHAR[]), ? ON CONFLICT DO NOTHING",
+        (account_id, resource, sorted(set(ids)), run_id),
+    )
+
+
+def asked_again(connection: Connection, account_id: str) -> dict[str, list[str]]:
+    """Ids still to be read again, by resource."""
+    found = connection.exec_driver_sql(
+        "SELECT resource, list(native_id ORDER BY native_id) FROM sync_reread WHERE account_id = ? GROUP BY resource",
+        (account_id,),
+    )
+    return {row[0]: list(row[1]) for row in found.fetchall()}
+
+
+def read_again(connection: Connection, account_id: str, resource: str, ids: Iterable[str]) -> None:
+    connection.exec_driver_sql(
+        "DELETE FROM sync_reread WHERE account_id = ? AND resource = ? AND native_id IN (SELECT unnest(?::VARCHAR[]))",
+        (account_id, resource, sorted(set(ids))),
+    )

@@ -1,0 +1,114 @@
+"""`<data_dir>/status.json`: what the sync is doing, for everybody who may not open the warehouse.
+
+```
+{run_id, state, started_at, heartbeat_at, finished_at, accounts: [
+    {account_id, name, state, error, resources: [
+        {resource, state, n_read, n_written, n_unknown, windows_done, windows_total, watermark, error, warnings}]}]}
+```
+
+state of a run: running, done, failed (some account or resource did), interrupted. Of an account and a resource:
+waiting, running, done, failed, skipped (not asked for this time). n_read: objects of the source; n_written: canonical
+rows. Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that this run did
+not read stay as the run before left them.
+"""
+
+import os
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+FILE = "status.json"
+
+
+@dataclass
+class ResourceStatus:
+    resource: str
+    state: str = "waiting"
+    n_read: int = 0
+    n_written: int = 0
+    n_unknown: int = 0
+    windows_done: int = 0
+    windows_total: int | None = None
+    watermark: datetime | None = None
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class AccountStatus:
+    account_id: str
+    name: str | None = None
+    state: str = "waiting"
+    error: str | None = None
+    resources: list[ResourceStatus] = field(default_factory=list)
+
+    def resource(self, name: str) -> ResourceStatus:
+        return next(status for status in self.resources if status.resource == name)
+
+
+@dataclass
+class RunStatus:
+    run_id: int
+    state: str
+    started_at: datetime
+    heartbeat_at: datetime
+    finished_at: datetime | None = None
+    accounts: list[AccountStatus] = field(default_factory=list)
+
+    @property
+    def is_well(self) -> bool:
+        """Everything that was asked for was read."""
+        return self.state == "done"
+
+    def account(self, account_id: str) -> AccountStatus:
+        return next(status for status in self.accounts if status.account_id == account_id)
+
+
+def write_status(data_dir: Path, status: RunStatus) -> None:
+    """Replace the file whole: a reader sees the old text or the new one."""
+    content = asdict(status)
+    present = {account["account_id"] for account in content["accounts"]}
+    before = (read_status(data_dir) or {}).get("accounts", [])
+    content["accounts"] += [account for account in before if account["account_id"] not in present]
+    replace_file(data_dir / FILE, orjson.dumps(content, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
+
+
+def read_status(data_dir: Path) -> dict[str, Any] | None:
+    """The last run's own account of itself; None when there is none or it cannot be read."""
+    try:
+        content: dict[str, Any] = orjson.loads((data_dir / FILE).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return content
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write `file` whole or not at all, also when the power fails."""
+    new = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def iso(instant: datetime | None) -> str | None:
+    """As the status and the manifest write instants: `2026-11-21T00:00:00Z`."""
+    return None if instant is None else instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
