@@ -50,6 +50,7 @@ UNKNOWN = "{file}, line {line}: unknown key `{key}`. Known here: {known}."
 UNKNOWN_NEAR = "{file}, line {line}: unknown key `{key}`. Did you mean `{near}`?"
 REQUIRED = "{file}, line {line}: the key `{key}` is missing. Add it."
 WRONG = "{file}, line {line}: `{key}` is {got}, but {expected}."
+TOGETHER = "{file}, line {line}: `{key}`: {expected}."
 UNKNOWN_CONNECTOR = "{file}, line {line}: `{key}` is {got}, but there is no such connector. Known: {known}."
 SAME_ID = "{file}, line {line}: another account is called {got} already. Give each account an id of its own."
 UNKNOWN_FEEDS = "{file}, line {line}: `{key}` is {got}, but no account has this id. Known: {known}."
@@ -374,6 +375,8 @@ def _told(model: type[BaseModel], problem: Any, lines: dict[Location, int], file
     expected = EXPECTED.get(problem["type"], "{msg}").format(**{"msg": problem["msg"], **context})
     if problem["type"] == "value_error":
         expected = str(context["error"])
+        if isinstance(problem["input"], dict):  # keys that do not fit each other
+            return _error(TOGETHER, where, lines, file, expected=expected)
     return _error(WRONG, where, lines, file, got=_shown(problem["input"]), expected=expected)
 
 

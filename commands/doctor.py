@@ -6,15 +6,18 @@ Our side: configuration, folder, disk, age of the data. The source's side is loo
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from commands.status import manifest_of
+from commands.text import language
 from config import Config
-from connectors.connector import Connector, Finding
+from connectors.connector import Connector, Finding, find_connectors
 from connectors.errors import ConnectorError
+from warehouse.database import private_folder
 
 MIN_FREE_BYTES = 2 * 1024**3
 CLOCK_SKEW = timedelta(minutes=2)
@@ -47,10 +50,11 @@ def of_folder(config: Config) -> Iterator[Finding]:
 
 
 def of_account(
-    connector: Connector, settings: Any, *, env: Mapping[str, str], state_dir: Path, now: datetime
+    connector: Connector, settings: Any, *, env: Mapping[str, str], state_dir: Path, now: Callable[[], datetime]
 ) -> Iterator[Finding]:
     """One account: whether it answers, as whom, with which rights; and whether our clocks agree."""
-    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (state_dir.parent.parent, state_dir.parent, state_dir):
+        private_folder(folder)
     try:
         api = connector.open_api(settings, env=env, ordinals=count(1).__next__, state_dir=str(state_dir))
     except ConnectorError as error:
@@ -64,9 +68,9 @@ def of_account(
             f"Аккаунт «{account.name}» отвечает (номер {account.external_id}, пояс {account.tz}).",
             f"The account “{account.name}” answers (number {account.external_id}, zone {account.tz}).",
         )
-        yield _clock(api.server_now(), now)
+        yield _clock(api.server_now(), now())
         if connector.examine is not None:
-            yield from connector.examine(api, settings)
+            yield from connector.examine(api, settings, env=env)
     except ConnectorError as error:
         yield Finding("source", False, str(error), str(error))
     finally:
@@ -115,3 +119,19 @@ def _existing(folder: Path) -> Path:
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
+
+
+def examine_all(config: Config, account_id: str | None) -> int:
+    """Print every finding; 1 when something is wrong."""
+    findings = list(of_folder(config))
+    for entry in [config.account(account_id)] if account_id else config.accounts:
+        state_dir = config.data_dir / "state" / entry.id
+        connector = find_connectors()[entry.connector]
+        findings += of_account(connector, entry, env=os.environ, state_dir=state_dir, now=now)
+    findings += of_data(manifest_of(config), now())
+    for finding in findings:
+        print(f"{MARKS[finding.is_ok]} {finding.ru if language() == 'ru' else finding.en}")  # noqa: T201
+    return 1 if any(finding.is_ok is False for finding in findings) else 0
+
+
+MARKS = {True: "✓", False: "✗", None: "·"}

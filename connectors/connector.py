@@ -101,8 +101,8 @@ class Connector:
     open: settings, environment (where secrets are), `ordinals` (each call gives the next read ordinal; the API calls it
     once per response, from any thread), `state_dir` (a private folder for rotating tokens) → an API.
     account: reads who we are; the sync stores it and refuses an `id` that suddenly names another `external_id`.
-    examine: looks at token, rights and switches of the account, for `voronka doctor`; raises ConnectorError where it
-    cannot go on.
+    examine: (api, settings, *, env) → what there is to know of token, rights and switches of the account, for `voronka
+    doctor`; raises ConnectorError where it cannot go on.
     login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) keeps
     the tokens for `answer`, a code or the whole redirect address. None where a source has no OAuth.
     An opened API serves one run: it remembers what the run has found out.
@@ -112,7 +112,7 @@ class Connector:
     open: Callable[..., Api]
     account: Callable[[Any, Any], Account]
     resources: tuple[Resource, ...]
-    examine: Callable[[Any, Any], Iterator[Finding]] | None = None
+    examine: Callable[..., Iterator[Finding]] | None = None
     login_url: Callable[..., str] | None = None
     login: Callable[..., None] | None = None
 
