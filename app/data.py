@@ -93,7 +93,7 @@ def now() -> datetime:
 def config() -> Config:
     """The configuration, or its defaults where the app was started with a data folder alone. Raises ConfigError."""
     folder = os.environ.get(DATA_DIR_VARIABLE)
-    file = config_path()
+    file = config_path(None)
     if file.exists():
         loaded = _config(file.absolute(), file.stat().st_mtime_ns)
     elif folder:

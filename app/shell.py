@@ -63,7 +63,17 @@ class Shell:
             await send({**head, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page})
 
-        await self.app(scope, receive, relay)
+        await self.app(without_encodings(scope) if is_page(scope) else scope, receive, relay)
+
+
+def is_page(scope: Scope) -> bool:
+    """A path without an extension is the shell page, whichever page of the app it names."""
+    return "." not in scope["path"].rpartition("/")[2]
+
+
+def without_encodings(scope: Scope) -> Scope:
+    """The same request without gzip: a compressed page could not be rewritten."""
+    return {**scope, "headers": [(k, v) for k, v in scope["headers"] if k != b"accept-encoding"]}
 
 
 COMMON_HEADERS = [

@@ -7,7 +7,7 @@ from typing import Literal
 import polars as pl
 import streamlit as st
 
-from app.i18n import _, language, plural
+from app.i18n import _, language
 from app.ui import exports, formats
 
 Kind = Literal["text", "int", "number", "money", "rate", "moment", "day", "days", "hours", "link", "bar", "flag"]
@@ -34,7 +34,7 @@ CARD = "url"
 
 
 def card() -> Column:
-    return Column(CARD, _("Card"), "link", width=92)
+    return Column(CARD, _("Card"), "link", width=84)
 
 
 def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str = "RUB") -> None:
@@ -78,7 +78,7 @@ def _config(column: Column, currency: str) -> object:
     same = {"label": column.title, "width": column.width, "help": column.help}
     match column.kind:
         case "link":
-            return st.column_config.LinkColumn(display_text=_("Open"), **same)
+            return st.column_config.LinkColumn(display_text=_("Open"), pinned=True, **same)
         case "money":
             return st.column_config.NumberColumn(format="localized", **{**same, "label": f"{column.title}, {formats.sign(currency)}"})
         case "rate":
@@ -90,7 +90,7 @@ def _config(column: Column, currency: str) -> object:
         case "day":
             return st.column_config.DateColumn(format="DD.MM.YYYY" if language() == "ru" else "YYYY-MM-DD", **same)
         case "days":
-            return st.column_config.NumberColumn(format=f"%.0f {_('d')}", **same)
+            return st.column_config.NumberColumn(format=f"%.1f {_('d')}", **same)
         case "hours":
             return st.column_config.NumberColumn(format=f"%.0f {_('h')}", **same)
         case "bar":

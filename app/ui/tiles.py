@@ -14,6 +14,9 @@ TILE_PX = 160
 """Two tiles in a row on a phone of 390 px."""
 
 
+Good = Literal["up", "down", "neither"]
+
+
 @dataclass(frozen=True)
 class Tile:
     """One number. delta: signed text of the change; note: the norm or what it is compared with.
@@ -25,21 +28,26 @@ class Tile:
     value: str
     delta: str | None = None
     note: str | None = None
-    good: Literal["up", "down", "neither"] = "neither"
+    good: Good = "neither"
     help: str | None = None
     open_label: str | None = None
     on_open: Callable[[], None] | None = None
     answer: Answer | None = None
 
 
-COLOURS: dict[str, Literal["normal", "inverse", "off"]] = {"up": "normal", "down": "inverse", "neither": "off"}
+COLOURS: dict[Good, Literal["normal", "inverse", "off"]] = {"up": "normal", "down": "inverse", "neither": "off"}
 
 
 def row(tiles: list[Tile], publication: Publication, *, key: str, width_px: int = TILE_PX) -> None:
-    grid = st.grid(len(tiles), min_column_width=width_px, gap="small", key=key)
+    grid = st.grid(len(tiles), min_column_width=width_px, gap="small", row_height=height_px(tiles), key=key)
     for number, tile in enumerate(tiles):
         with grid.cell(), st.container(border=True, height="stretch", key=f"{key}_{number}", gap="xsmall"):
             _draw(tile, publication, key=f"{key}_{number}")
+
+
+def height_px(tiles: list[Tile]) -> int:
+    """All tiles of a row are as tall as the fullest of them."""
+    return max(178 if tile.on_open is not None else 138 for tile in tiles)
 
 
 def _draw(tile: Tile, publication: Publication, *, key: str) -> None:

@@ -56,7 +56,7 @@ def _missed(view: View, answer: Answer, before: Answer) -> tiles.Tile:
         label,
         formats.number(now["n_not_reached"]),
         tiles.difference(now["n_not_reached"], was["n_not_reached"]) if is_comparable else None,
-        _("to the period before") if is_comparable else _("of {n} clients").format(n=formats.number(now["n_threads"])),
+        calls.used_to_be(was["n_not_reached"]) if is_comparable else formats.count(now["n_threads"], "of {n} client", "of {n} clients"),
         "down",
         open_label=_("Whom to call"),
         on_open=_opening("calls"),
@@ -73,8 +73,10 @@ def _forgotten(view: View, answer: Answer) -> tiles.Tile:
     return tiles.Tile(
         label,
         formats.number(total["num"]),
-        note=_("{share} of {n} clients").format(share=part, n=formats.number(total["den"])),
-        help=_("No contact for more than {n} days").format(n=getattr(answer.result.params, "n_days", 60)),
+        note=f"{part} " + formats.count(total["den"], "of {n} client", "of {n} clients"),
+        help=formats.count(
+            getattr(answer.result.params, "n_days", 60), "No contact for more than {n} day", "No contact for more than {n} days"
+        ),
         open_label=_("Show the list"),
         on_open=_opening("forgotten"),
         answer=answer,

@@ -12,6 +12,7 @@ from app.i18n import N_, _
 from app.page import Page, View
 from app.ui import charts, formats, states, tables, tiles
 from app.ui.tables import Column
+from app.ui.tiles import Good
 
 STATES = {
     "never": (N_("Nobody called back"), colours.BAD),
@@ -52,9 +53,13 @@ def earlier(period: tuple[date, date]) -> tuple[date, date]:
 
 def counts(answer: Answer) -> dict[str, int]:
     """Totals of the `n_` columns over accounts; zero rows mean zero threads."""
-    total = answer.table("by_user")
+    total = answer.table("total")
     names = [name for name in total.columns if name.startswith("n_")]
     return dict(total.select(pl.col(names).sum()).row(0, named=True))
+
+
+def used_to_be(n: int) -> str:
+    return _("it was {n}").format(n=formats.number(n))
 
 
 def share(part: int, whole: int) -> float | None:
@@ -64,25 +69,26 @@ def share(part: int, whole: int) -> float | None:
 def _tiles(view: View, answer: Answer, before: Answer) -> None:
     now, was = counts(answer), counts(before)
     is_comparable = before.is_covered and was["n_threads"] > 0
-    note = _("to the period before")
 
-    def change(name: str) -> str | None:
-        return tiles.difference(now[name], was[name]) if is_comparable else None
+    def counted(label: str, name: str, good: Good) -> tiles.Tile:
+        change = tiles.difference(now[name], was[name]) if is_comparable else None
+        return tiles.Tile(label, formats.number(now[name]), change, used_to_be(was[name]) if change else None, good, answer=answer)
 
     rate, old = share(now["n_not_reached"], now["n_judged"]), share(was["n_not_reached"], was["n_judged"])
     is_low = now["n_judged"] < 10
     shown = [
-        tiles.Tile(_("Clients who missed us"), formats.number(now["n_threads"]), change("n_threads"), note, answer=answer),
-        tiles.Tile(_("Nobody called back"), formats.number(now["n_never"]), change("n_never"), note, "down"),
-        tiles.Tile(_("Tried, not reached"), formats.number(now["n_attempted_only"]), change("n_attempted_only"), note, "down"),
-        tiles.Tile(_("Waiting, less than a day"), formats.number(now["n_pending"]), None, _("call them first")),
+        counted(_("Clients who missed us"), "n_threads", "neither"),
+        counted(_("Nobody called back"), "n_never", "down"),
+        counted(_("Tried, not reached"), "n_attempted_only", "down"),
         tiles.Tile(
             _("Not reached, share"),
             formats.rate(rate, low_n=is_low, digits=1),
             tiles.points_difference(rate, old) if is_comparable and not is_low else None,
-            note,
+            _("it was {n}").format(n=formats.rate(old, digits=1)) if old is not None else None,
             "down",
+            answer=answer,
         ),
+        tiles.Tile(_("Waiting, less than a day"), formats.number(now["n_pending"]), None, _("call them first"), answer=answer),
     ]
     tiles.row(shown, view.publication, key="call_tiles")
 
@@ -149,18 +155,19 @@ def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Clients who missed us, the most valuable first, with the card to open."""
     named = tables.with_names(data.with_cards(view.publication, rows), view.users)
     named = tables.with_labels(named).with_columns(
+        open_d=pl.col("open_h") / 24,
         state_name=pl.col("state").replace_strict({s: _(name) for s, (name, _c) in STATES.items()}, return_dtype=pl.String),
     )
     columns = [
+        tables.card(),
         Column("label", _("Client"), width="medium"),
         Column("state_name", _("What happened")),
+        Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
+        Column("open_d", _("Waits"), "days", width="small"),
         Column("first_missed_local", _("First missed"), "moment"),
         Column("n_missed", _("Missed"), "int", width="small", help=_("Missed calls of this client in a row")),
         Column("n_attempts", _("Attempts"), "int", width="small", help=_("Our unanswered calls since")),
-        Column("open_h", _("Waits"), "hours", width="small"),
-        Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
         Column("user_name", _("Manager")),
-        tables.card(),
     ]
     tables.show(named, columns, key=key, alt=_("Clients who missed us"), currency=view.publication.currency)
 

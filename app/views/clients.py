@@ -117,7 +117,7 @@ def _flows(months: pl.DataFrame) -> None:
     ]
     went = [bars.Series(_("Left"), months["churned_n"].to_list(), colours.BAD)]
     net = months["new"].sum() + months["reactivated_n"].sum() - months["churned_n"].sum()
-    alt = _("Over these months the base changed by {n} clients").format(n=formats.number(net))
+    alt = _("Over these months the base changed by {n}").format(n=tiles.difference(net, 0))
     charts.show(bars.up_and_down(_month_names(months), came, went), key="flows", alt=alt, height=330)
     st.caption(alt + ".")
 
@@ -174,12 +174,12 @@ def show_clients(view: View, rows: pl.DataFrame, *, key: str) -> None:
     )
     named = tables.with_local(named, str(view.publication.zone)).sort("event_at", "entity_id", descending=[True, False])
     columns = [
+        tables.card(),
         Column("label", _("Client"), width="medium"),
         Column("what", _("What happened")),
         Column("event_local", _("When"), "day"),
         Column("value", _("Days without a purchase"), "int"),
         Column("user_name", _("Manager")),
-        tables.card(),
     ]
     tables.show(named, columns, key=key, alt=_("Clients who left or came back"), currency=view.publication.currency)
 

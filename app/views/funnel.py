@@ -89,7 +89,7 @@ def _tiles(view: View, answer: Answer, top: dict[str, Any]) -> None:
     shown = [
         tiles.Tile(_("Deals looked at"), formats.number(top["n"]), note=_maturity(top), answer=answer),
         tiles.Tile(
-            _("Won"), formats.rate(won_rate, low_n=top["n"] < 10, digits=1), note=_("{n} deals").format(n=formats.number(top["won"]))
+            _("Won"), formats.rate(won_rate, low_n=top["n"] < 10, digits=1), note=formats.count(top["won"], "{n} deal", "{n} deals")
         ),
         tiles.Tile(_("Lost deals"), formats.number(top["lost"]), note=_("still open: {n}").format(n=formats.number(top["n_open"]))),
         tiles.Tile(_("Mean won deal"), formats.short_money(top["won_mean_minor"], currency)),
@@ -171,7 +171,7 @@ def _stage_table(view: View, stages: pl.DataFrame) -> None:
         Column("rank", _("Rank"), "int", width="small", help=_("1 is the stage to fix first; empty: too few deals")),
         Column("n", _("Reached"), "int"),
         Column("lost", _("Lost"), "int"),
-        Column("n_open", _("Open"), "int"),
+        Column("n_open", _("Still open"), "int"),
         Column("conv_shown", _("Went on"), "rate", help=_("Empty where fewer than ten deals got here")),
         Column("vs_text", _("To past quarters"), help=_("Difference to the four quarters before, in points; “≈”: may be chance")),
         Column("leak_minor", _("Lost money"), "money"),
@@ -216,12 +216,12 @@ def show_lost(view: View, rows: pl.DataFrame, *, key: str) -> None:
     named = tables.with_local(tables.with_labels(tables.with_names(rows, view.users)), zone)
     named = named.sort("value", "entity_id", descending=[True, False], nulls_last=True)
     columns = [
+        tables.card(),
         Column("label", _("Client"), width="medium"),
         Column("stage_name", _("Lost at stage")),
         Column("value", _("Amount"), "money"),
         Column("event_local", _("Lost on"), "moment"),
         Column("user_name", _("Manager")),
-        tables.card(),
     ]
     tables.show(named, columns, key=key, alt=_("Lost deals"), currency=view.publication.currency)
 

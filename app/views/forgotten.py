@@ -1,0 +1,173 @@
+"""Forgotten clients: nobody has been in touch with them for too long (B2)."""
+
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from app import data
+from app.charts import bars, colours
+from app.data import Answer
+from app.i18n import N_, _
+from app.page import Page, View
+from app.ui import charts, formats, states, tables, tiles
+from app.ui.tables import Column
+
+DAYS = (30, 60, 90, 180)
+MANAGERS_SHOWN = 15
+SEGMENT_COLOURS = (colours.WARN, "#e07b45", colours.BAD)
+TOUCHES = {
+    "call": N_("call"),
+    "message": N_("message"),
+    "meeting": N_("meeting"),
+    "visit": N_("visit"),
+}
+
+
+def render(view: View) -> None:
+    days = st.segmented_control(
+        _("Silent for more than, days"), DAYS, default=60, required=True, key="days", bind="query-params"
+    )
+    answer = view.run("B2", {"n_days": days})
+    states.notices([answer])
+    total = totals(answer)
+    if not total["den"]:
+        if answer.is_covered:
+            states.nothing_found(_("There are no clients with a deal yet, so nobody can be forgotten."))
+        return
+    _tiles(view, answer, total)
+    left, right = st.columns(2, gap="medium")
+    with left.container(border=True, height="stretch"):
+        _managers(view, answer)
+    with right.container(border=True, height="stretch"):
+        _segments(view, answer)
+    with st.container(border=True):
+        st.subheader(_("Whom to call"), anchor=False)
+        if answer.table("clients").is_empty():
+            states.nothing_found(_("Nobody is forgotten."))
+        else:
+            show_clients(view, answer, key="forgotten")
+    _reassign(view, answer)
+
+
+def totals(answer: Answer) -> dict[str, Any]:
+    """Counts over all accounts; zero rows mean that there is nobody to forget."""
+    names = ("num", "den", "n_never", "n_segment_1", "n_segment_2", "n_segment_3", "n_next_task", "revenue_12m_minor")
+    return dict(answer.table("total").select(pl.col(names).sum()).row(0, named=True))
+
+
+def share(total: dict[str, Any]) -> str:
+    rate = total["num"] / total["den"] if total["den"] else None
+    return formats.rate(rate, low_n=total["den"] < 10, digits=1)
+
+
+def _tiles(view: View, answer: Answer, total: dict[str, Any]) -> None:
+    reassign = answer.table("reassign")
+    waiting = int(reassign["num"].sum())
+    shown = [
+        tiles.Tile(
+            _("Forgotten clients"), formats.number(total["num"]), note=formats.count(total["den"], "of {n} client", "of {n} clients"), answer=answer
+        ),
+        tiles.Tile(_("Share of forgotten"), share(total), note=_("of clients with deals")),
+        tiles.Tile(
+            _("They bought in 12 months"),
+            formats.short_money(total["revenue_12m_minor"], view.publication.currency),
+            note=_("money at risk"),
+        ),
+        tiles.Tile(_("Never talked to"), formats.number(total["n_never"]), note=_("since the card was made")),
+        tiles.Tile(_("Without an owner"), formats.number(waiting), note=_("the manager has left")),
+    ]
+    tiles.row(shown, view.publication, key="forgotten_tiles")
+
+
+def _managers(view: View, answer: Answer) -> None:
+    st.subheader(_("By manager"), anchor=False)
+    people = tables.with_names(answer.table("by_user"), view.users).filter(pl.col("num") > 0)
+    people = people.sort("num", "den", "user_name", descending=[True, True, False]).head(MANAGERS_SHOWN)
+    if people.is_empty():
+        states.nothing_found(_("Nobody is forgotten."))
+        return
+    names = people["user_name"].to_list()
+    texts = [
+        f"{formats.number(row['num'])} · {formats.rate(row['rate'], low_n=row['low_n'])}"
+        for row in people.iter_rows(named=True)
+    ]
+    option = bars.ladder(names, people["num"].to_list(), texts, colour=colours.WARN, marked=0, mark=colours.BAD)
+    alt = _("Most forgotten clients: {name}, {n}").format(name=names[0], n=people["num"][0])
+    charts.show(option, key="forgotten_managers", alt=alt, height=bars.height(len(names), bar_px=32, extra_px=20))
+    st.caption(_("Forgotten clients and their share of the manager's clients."))
+
+
+def _segments(view: View, answer: Answer) -> None:
+    st.subheader(_("How long they have been silent"), anchor=False)
+    rows = answer.table("segments").group_by("segment", "days_from", "days_to").agg(pl.col("num", "revenue_12m_minor").sum())
+    rows = rows.sort("segment")
+    names = [_span(*days) for days in rows.select("days_from", "days_to").iter_rows()]
+    currency = view.publication.currency
+    texts = [
+        f"{formats.number(n)} · {formats.short_money(money, currency)}"
+        for n, money in rows.select("num", "revenue_12m_minor").iter_rows()
+    ]
+    option = bars.ladder(names, rows["num"].to_list(), texts, colour=colours.WARN, marked=None, mark=colours.BAD)
+    for item, colour in zip(option["series"][0]["data"], SEGMENT_COLOURS, strict=False):
+        item["itemStyle"] = {"color": colour}
+    alt = "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
+    charts.show(option, key="segments", alt=alt, height=bars.height(len(names), bar_px=50, extra_px=20))
+    st.caption(_("Clients, and what they bought in the last 12 months."))
+
+
+def _span(days_from: int, days_to: int | None) -> str:
+    if days_to is None:
+        return _("over {n} days").format(n=days_from - 1)
+    return _("{a}–{b} days").format(a=days_from, b=days_to)
+
+
+def show_clients(view: View, answer: Answer, *, key: str) -> None:
+    """Forgotten clients, the most valuable and the longest silent first."""
+    rows = answer.table("clients").with_columns(entity_id="client_id")
+    named = tables.with_names(data.with_cards(view.publication, rows), view.users)
+    named = tables.with_local(tables.with_labels(named), str(view.publication.zone), of="last_touch_at", into="last_local")
+    kinds = {kind: _(name) for kind, name in TOUCHES.items()}
+    named = named.with_columns(
+        kind_name=pl.when("never").then(pl.lit(_("never"))).otherwise(pl.col("last_touch_kind").replace_strict(kinds, default=None))
+    )
+    columns = [
+        tables.card(),
+        Column("label", _("Client"), width="medium"),
+        Column("days_since", _("Silent, days"), "int", width="small"),
+        Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
+        Column("last_local", _("Last contact"), "day"),
+        Column("kind_name", _("How")),
+        Column("next_task_on", _("Next task"), "day"),
+        Column("user_name", _("Manager")),
+    ]
+    tables.show(named, columns, key=key, alt=_("Forgotten clients"), currency=view.publication.currency)
+
+
+def _reassign(view: View, answer: Answer) -> None:
+    rows = answer.table("reassign").filter(pl.col("num") > 0)
+    if rows.is_empty():
+        return
+    with st.container(border=True):
+        st.subheader(_("Hand over: the manager has left"), anchor=False)
+        columns = [
+            Column("user_name", _("Former manager"), width="medium"),
+            Column("den", _("Clients"), "int"),
+            Column("num", _("Forgotten"), "int"),
+            Column("revenue_12m_minor", _("They bought in 12 months"), "money"),
+        ]
+        named = tables.with_names(rows, view.users)
+        tables.show(named, columns, key="reassign", alt=_("Clients to hand over"), currency=view.publication.currency)
+
+
+PAGE = Page(
+    url="forgotten",
+    title=N_("Forgotten clients"),
+    lead=N_("Clients with deals whom nobody has talked to for too long."),
+    icon=":material/person_off:",
+    section="Work",
+    order=2,
+    render=render,
+    filters=("manager",),
+    metric_id="B2",
+)
