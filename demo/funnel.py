@@ -93,7 +93,7 @@ class Walker:
         self._go(path, draft, place, at, stop_place)
         return path
 
-    def _go(self, path: Path, draft: Draft, place: int, at: int, stop_place: int) -> None:
+    def _go(self, path: Path, draft: Draft, place: int, at: int, stop_place: int) -> None:  # noqa: PLR0912 - one branch for each way a visit can end
         rng = self._rng
         while place != stop_place:
             steps, stages = office.STEPS[path.pipeline_id], OPEN_STAGES[path.pipeline_id]
@@ -118,7 +118,7 @@ class Walker:
                 place = 0
                 continue
             elif chance < 0.065 and place + 2 < len(stages):
-                self._misdrag(path, draft, at, stages, place)
+                self._misdrag(path, draft, at, stages=stages, place=place)
                 continue
             else:
                 target = place + (2 if chance > 0.9 else 1)
@@ -131,7 +131,7 @@ class Walker:
                 return
             place = target
 
-    def _misdrag(self, path: Path, draft: Draft, at: int, stages: tuple[int, ...], place: int) -> None:
+    def _misdrag(self, path: Path, draft: Draft, at: int, *, stages: tuple[int, ...], place: int) -> None:
         """Dropped on the wrong stage and back within the minute."""
         if self._step(path, draft, at, path.pipeline_id, stages[place + 2]):
             self._step(path, draft, at + self._rng.randrange(15, 50), path.pipeline_id, stages[place])
@@ -155,7 +155,9 @@ class Walker:
         moment = self._calendar.not_before(self._rng, at)
         return moment if moment < self._now - 600 else 0
 
-    def _step(self, path: Path, draft: Draft, at: int, pipeline_id: int, stage_id: int, by: int | None = None) -> bool:
+    def _step(
+        self, path: Path, draft: Draft, at: int, pipeline_id: int, stage_id: int, *, by: int | None = None
+    ) -> bool:
         user = draft.user_at(at)
         if at >= self._now - 600 or (user == self._leaver_id and at >= self._left_at):
             return False  # what a leaver left behind stands still
@@ -207,14 +209,14 @@ def make_deals(
             pipeline_id = office.REPEAT
         is_imported = created_at < started_at + 200 * DAY and rng.random() < 0.04
         if is_imported:
-            _import(rng, result, draft, pipeline_id, created_at, now)
+            _import(rng, result, draft, pipeline_id=pipeline_id, created_at=created_at, now=now)
             continue
         path = walker.walk(draft, pipeline_id, created_at, is_stuck=rng.random() < 0.05)
-        _write(rng, result, draft, path, created_at, now)
+        _write(rng, result, draft, path, created_at=created_at, now=now)
     return result
 
 
-def _import(rng: Random, result: Deals, draft: Draft, pipeline_id: int, created_at: int, now: int) -> None:
+def _import(rng: Random, result: Deals, draft: Draft, *, pipeline_id: int, created_at: int, now: int) -> None:
     """A deal that came from an older system: past dates, its end, and not one event."""
     stage_id = rng.choices((WON, LOST, OPEN_STAGES[pipeline_id][1]), (5, 4, 1))[0]
     day = (created_at + MSK_S) // DAY
@@ -222,11 +224,11 @@ def _import(rng: Random, result: Deals, draft: Draft, pipeline_id: int, created_
         stage_id = LOST
     created_at = max(day * DAY - MSK_S + 10 * 3600 + rng.randrange(3600), draft.created_at)
     path = Path(pipeline_id, stage_id, stage_id, [], pipeline_id)
-    _write(rng, result, draft, path, created_at, now, is_imported=True)
+    _write(rng, result, draft, path, created_at=created_at, now=now, is_imported=True)
 
 
 def _write(
-    rng: Random, result: Deals, draft: Draft, path: Path, created_at: int, now: int, *, is_imported: bool = False
+    rng: Random, result: Deals, draft: Draft, path: Path, *, created_at: int, now: int, is_imported: bool = False
 ) -> None:
     number = 18_800_001 + len(result.deals)
     steps = path.steps
@@ -240,6 +242,10 @@ def _write(
     if draft.previous_user_id and user_id == draft.user_id and created_at < draft.handed_at:
         result.owner_changes.append((LEAD, number, draft.handed_at, draft.previous_user_id, draft.user_id, office.HEAD))
         updated_at = max(updated_at, draft.handed_at)
+    elif not is_imported and rng.random() < 0.04:  # came in with nobody in charge
+        result.owner_changes.append(
+            (LEAD, number, created_at + rng.randrange(1, 50), 0, draft.user_at(created_at), ROBOT)
+        )
     contact_ids, main_id = _linked(rng, draft)
     deleted_at, restored_at, purged = 0, 0, False
     chance = rng.random()

@@ -1,7 +1,7 @@
 """Conversations of the demo company, and the notes a telephony writes of them, clean and dirty.
 
-First comes what really happened (`Conversation`), then its traces: the same call on the contact and on the deal, legs of
-a ring group, doubles without an id, hidden numbers. Whoever judges calls has to find the former from the latter.
+First comes what really happened (`Conversation`), then its traces: the same call on the contact and on the deal, legs
+of a ring group, doubles without an id, hidden numbers. Whoever judges calls has to find the former from the latter.
 """
 
 import math
@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
+from typing import NamedTuple
 
 from demo import office
 from demo.model import COMPANY, CONTACT, DAY, LEAD, CallNote, Columns, Conversation, Deal, Move
@@ -21,6 +22,20 @@ APART_S = 2_700
 """Between two conversations of one client, so that nothing can be taken for a leg or a double of another."""
 NOTES_PER_CONVERSATION = 1.165
 NULL_DURATION = -1
+
+
+class Ring(NamedTuple):
+    """One note of a call before it gets its number. written: when the telephony wrote it."""
+
+    at: int
+    written: int
+    user: int
+    is_in: int
+    duration: int
+    status: int
+    phone: int
+    uniq: int
+    provider: int
 
 
 class Phone:
@@ -44,9 +59,9 @@ class Phone:
         cards = Cards(draft, deals)
         free_at, ends_at = 0, draft.quiet_from or self._now
         quiet = False
-        for at, wish in sorted(draft.calls):
-            if wish == FREE:
-                at = self._calendar.moment(rng, at)
+        for wished_at, wished in sorted(draft.calls):
+            wish = wished
+            at = self._calendar.moment(rng, wished_at) if wish == FREE else wished_at
             if at < free_at:
                 at = free_at + rng.randrange(60, 900)
             if not self._started_at <= at < self._now - 2_000 or quiet:
@@ -67,7 +82,7 @@ class Phone:
             return at, False
         user = owner
         if is_orphan or rng.random() < 0.04:
-            user = self._colleague(owner, at)
+            user = self._colleague(owner)
         is_in = wish == FREE and rng.random() < 0.36
         if is_in and not is_orphan and rng.random() < self._miss_chance(owner, at, is_tired):
             return self._missed(draft, cards, at, owner)
@@ -123,7 +138,7 @@ class Phone:
     def _talk_s(self) -> int:
         return min(int(10 + math.exp(self._rng.gauss(4.5, 0.9))), 1_800)
 
-    def _colleague(self, user: int, at: int) -> int:
+    def _colleague(self, user: int) -> int:
         """Somebody else who works here now."""
         others = [m for m in self._managers if m not in {user, self._leaver, self._lunch}]
         return self._rng.choice(others)
@@ -163,52 +178,51 @@ class Phone:
             status = 4
         if is_voicemail:
             duration = rng.randrange(8, 40)
+        ring = Ring(at, written, user, is_in, duration, status, phone, uniq, provider)
         if n_rung > 1 or rings:
-            self._legs(card, at, written, user, is_in, duration, status, phone, uniq, provider, n_rung, rings)
-            return
-        if is_transfer:
-            first = talk_s // 3
-            uniq = uniq or self._uniq(at, provider, is_in)
-            self._note(card, at, written, user, is_in, first, 4, phone, uniq, provider)
-            other = self._colleague(user, at)
-            self._note(card, at + first + 2, written, other, is_in, talk_s - first, 4, phone, uniq, provider)
-            return
-        self._note(card, at, written, user, is_in, duration, status, phone, uniq, provider)
-        if not is_unmeasured and not is_voicemail:
-            self._double(card, cards, at, written, user, is_in, duration, status, phone, uniq, provider)
+            self._legs(card, ring, n_rung=n_rung, is_answered=rings)
+        elif is_transfer:
+            self._transfer(card, ring)
+        else:
+            self._note(card, ring)
+            if not is_unmeasured and not is_voicemail:
+                self._double(card, cards, ring)
 
-    def _legs(
-        self, card: tuple[int, int], at: int, written: int, user: int, is_in: int, duration: int, status: int,
-        phone: int, uniq: int, provider: int, n_rung: int, is_answered: bool,
-    ) -> None:  # fmt: skip
+    def _transfer(self, card: tuple[int, int], ring: Ring) -> None:
+        """Two people talk to the client one after the other."""
+        first = ring.duration // 3
+        ring = ring._replace(status=4, uniq=ring.uniq or self._uniq(ring.at, ring.provider, ring.is_in))
+        self._note(card, ring._replace(duration=first))
+        other = self._colleague(ring.user)
+        self._note(card, ring._replace(at=ring.at + first + 2, duration=ring.duration - first, user=other))
+
+    def _legs(self, card: tuple[int, int], ring: Ring, *, n_rung: int, is_answered: bool) -> None:
         """A ring group: several phones ring a few seconds apart, the last may be answered."""
         rng = self._rng
-        uniq = uniq or self._uniq(at, provider, is_in)
-        others = [m for m in self._managers if m not in {user, self._leaver}]
+        ring = ring._replace(uniq=ring.uniq or self._uniq(ring.at, ring.provider, ring.is_in))
+        others = [m for m in self._managers if m not in {ring.user, self._leaver}]
         n_others = rng.randrange(1, 3) if is_answered else n_rung - 1
-        rung = rng.sample(others, min(n_others, len(others)))
-        leg_at = at
-        for other in rung:
-            self._note(card, leg_at, written, other, is_in, 0, rng.choice((6, 0)), phone, uniq, provider)
+        leg_at = ring.at
+        for other in rng.sample(others, min(n_others, len(others))):
+            self._note(card, ring._replace(at=leg_at, user=other, duration=0, status=rng.choice((6, 0))))
             leg_at += rng.randrange(2, 5)
-        last = duration if is_answered else 0
-        self._note(card, leg_at, written, user, is_in, last, status if is_answered else 6, phone, uniq, provider)
+        if is_answered:
+            self._note(card, ring._replace(at=leg_at))
+        else:
+            self._note(card, ring._replace(at=leg_at, duration=0, status=6))
 
-    def _double(
-        self, card: tuple[int, int], cards: "Cards", at: int, written: int, user: int, is_in: int, duration: int,
-        status: int, phone: int, uniq: int, provider: int,
-    ) -> None:  # fmt: skip
+    def _double(self, card: tuple[int, int], cards: "Cards", ring: Ring) -> None:
         """The same call once more: on the deal beside the contact, or by a second integration without an id."""
         rng = self._rng
         chance = rng.random()
-        other = cards.deal_open_at(at)
-        if chance < 0.09 and uniq > 0 and other and card[0] != LEAD:
+        other = cards.deal_open_at(ring.at)
+        if chance < 0.09 and ring.uniq > 0 and other and card[0] != LEAD:
             shift = rng.randrange(0, 30)
-            self._note((LEAD, other), at + shift, written + shift, user, is_in, duration, status, phone, uniq, provider)
+            self._note((LEAD, other), ring._replace(at=ring.at + shift, written=ring.written + shift))
         elif chance < 0.11:
             shift = rng.randrange(0, 4)
-            again = max(duration - rng.randrange(0, 2), 1) if duration >= 15 else duration
-            self._note(card, at + shift, written + shift, user, is_in, again, status, phone, 0, provider)
+            again = max(ring.duration - rng.randrange(0, 2), 1) if ring.duration >= 15 else ring.duration
+            self._note(card, ring._replace(at=ring.at + shift, written=ring.written + shift, duration=again, uniq=0))
 
     def _status(self, is_answered: int, is_in: int, is_voicemail: bool) -> int:
         chance = self._rng.random()
@@ -233,38 +247,19 @@ class Phone:
             self._old_uniqs.append((at, self._n_uniq))
         return self._n_uniq
 
-    def _note(
-        self, card: tuple[int, int], at: int, written: int, user: int, is_in: int, duration: int, status: int,
-        phone: int, uniq: int, provider: int,
-    ) -> None:  # fmt: skip
-        rng = self._rng
-        chance = rng.random()
-        created_by, named = user, 0
+    def _note(self, card: tuple[int, int], ring: Ring) -> None:
+        chance = self._rng.random()
+        user, created_by, named = ring.user, ring.user, 0
         if chance < 0.1:
             created_by = office.ROBOT
         elif chance < 0.15:
             created_by, named = office.HEAD, user
         elif chance < 0.17:
             named = -1  # a name instead of an id
-        self.notes.append(
-            (
-                0,
-                card[0],
-                card[1],
-                at,
-                max(written, at),
-                created_by,
-                user,
-                named,
-                is_in,
-                duration,
-                status,
-                phone,
-                uniq,
-                provider,
-                rng.randrange(128),
-            )  # fmt: skip
-        )
+        kind, entity_id = card
+        written, style = max(ring.written, ring.at), self._rng.randrange(128)
+        _, _, _, is_in, *rest = ring
+        self.notes.append((0, kind, entity_id, ring.at, written, created_by, user, named, is_in, *rest, style))
 
     def noise(self, draft: Draft, cards: "Cards", n: int) -> None:
         """Calls that are no conversation with a client: hidden numbers that rang in vain."""
@@ -275,7 +270,7 @@ class Phone:
                 continue
             user = draft.user_at(at)
             self.conversations.append((draft.no, at, 1, 0, 0, user, 1, 1))
-            self._note(cards.pick(rng, at), at, at + 5, user, 1, 0, 6, 0, self._uniq(at, 0, 1), 0)
+            self._note(cards.pick(rng, at), Ring(at, at + 5, user, 1, 0, 6, 0, self._uniq(at, 0, 1), 0))
 
     def consult(self, draft: Draft, cards: "Cards", conversation: Conversation) -> None:
         """A word between colleagues some minutes before a long call to the client: written on his card all the same."""
@@ -283,9 +278,8 @@ class Phone:
         at = conversation.at - rng.randrange(300, 900)
         user = conversation.user_id
         self.conversations.append((draft.no, at, 0, 1, 40, user, 1, 2))
-        self._note(
-            cards.pick(rng, at), at, at + 45, user, 0, 40, 4, 100 + rng.randrange(1, 40), self._uniq(at, 0, 0), 0
-        )
+        phone = 100 + rng.randrange(1, 40)
+        self._note(cards.pick(rng, at), Ring(at, at + 45, user, 0, 40, 4, phone, self._uniq(at, 0, 0), 0))
 
 
 class Cards:
@@ -312,7 +306,7 @@ class Cards:
         return 0
 
 
-def wish_calls(
+def wish_calls(  # noqa: PLR0912 - one branch for each occasion to talk
     rng: Random, drafts: Sequence[Draft], deals: Sequence[Deal], moves: Columns[Move], *,
     n: int, now: int, started_at: int, leaver_id: int,
 ) -> None:  # fmt: skip

@@ -43,7 +43,9 @@ def make_tasks(
             elif draft.company_id and chance > 0.93:
                 kind, entity_id = COMPANY, draft.company_id
         at = min(calendar.not_before(rng, at), now - 1_200)
-        drawn.append(_task(rng, kind, entity_id, user, at, now, is_tired=user == tired[0] and at > tired[1]))
+        drawn.append(
+            _task(rng, kind, entity_id, user=user, at=at, now=now, is_tired=user == tired[0] and at > tired[1])
+        )
     drawn.sort(key=lambda row: row[5])
     tasks: Columns[Task] = Columns(Task, "ibiiiiiiiibbbi")
     for number, row in enumerate(drawn):
@@ -51,7 +53,7 @@ def make_tasks(
     return tasks
 
 
-def _task(rng: Random, kind: int, entity_id: int, user: int, at: int, now: int, *, is_tired: bool) -> tuple[int, ...]:
+def _task(rng: Random, kind: int, entity_id: int, *, user: int, at: int, now: int, is_tired: bool) -> tuple[int, ...]:
     local = at + MSK_S
     day = local // DAY + rng.choice((0, 1, 1, 2, 3, 7, 14, 30))
     due_at = day * DAY + (86_340 if rng.random() < 0.4 else (9 + rng.randrange(9)) * 3600) - MSK_S
@@ -139,7 +141,7 @@ def make_chats(
                 int(answered),
                 rate,
                 missed_at,
-            )  # fmt: skip
+            )
         )
     return talks, messages
 
