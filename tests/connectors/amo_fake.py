@@ -13,7 +13,7 @@ from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
 from connectors.connector import Window
 from connectors.http import Pace
-from connectors.records import Yield
+from connectors.records import OwnedSet, Yield
 
 HOST = "https://volga.amocrm.ru"
 SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
@@ -140,9 +140,7 @@ def of(kind: type, yielded: Iterable[Yield]) -> list[Any]:
 
 def rows_of(kind: type, yielded: Iterable[Yield]) -> list[Any]:
     """Rows of the yielded owned sets of one record type."""
-    return [
-        row for thing in yielded if getattr(thing, "owner_table", None) and thing.kind is kind for row in thing.rows
-    ]
+    return [row for thing in yielded if isinstance(thing, OwnedSet) and thing.kind is kind for row in thing.rows]
 
 
 def page(collection: str, *items: Any, has_next: bool = False, next_href: str = f"{HOST}/x?page=9") -> httpx.Response:

@@ -25,6 +25,7 @@ from amo_fake import (
     read,
 )
 
+from connectors.amocrm.resources import RESOURCES
 from connectors.errors import CredentialsError, ForbiddenError, PayloadError, RetriableError
 from connectors.http import Pace, redacted
 from connectors.records import Call, Deal, Notice, RawRecord, Stub, User
@@ -223,14 +224,8 @@ def test_c26_unknown_keys_are_stored_raw_and_disturb_nothing():
 
 def test_c110_only_reading_requests_are_possible():
     api, server = amo()
-    for resource, window in [
-        ("account", WHOLE),
-        ("users", WHOLE),
-        ("leads", FIRST),
-        ("events", FIRST),
-        ("calls", CHANGED),
-    ]:
-        read(api, resource, window)
+    for resource in RESOURCES:
+        read(api, resource.name, {"whole": WHOLE, "created": FIRST, "changed": CHANGED}[resource.windows[0]])
     assert {request.method for request in server.requests} == {"GET"}
     with pytest.raises(AssertionError, match="not among the requests"):
         api.get("/api/v4/leads/1/notes/2")

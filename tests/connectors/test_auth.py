@@ -1,0 +1,246 @@
+"""Tokens: section 6.1 of the amoCRM reference."""
+
+import base64
+import stat
+import threading
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import orjson
+import pytest
+from amo_fake import (
+    BLOCKED,
+    CHANGED,
+    ENV,
+    FROM_THE_BEGINNING,
+    LONG_LIVED,
+    NOTHING,
+    OAUTH,
+    SEPTEMBER_S,
+    Server,
+    amo,
+    lead,
+    of,
+    page,
+    problem,
+    read,
+)
+
+from connectors.amocrm.api import login, login_url, open_api, token_store
+from connectors.auth import Tokens, expiry
+from connectors.errors import CredentialsError, RetriableError
+from connectors.records import Deal
+
+LEADS = "/api/v4/leads"
+TOKEN_URL = "/oauth2/access_token"
+REVOKED = problem(401, hint="Token has been revoked", title="Некорректный запрос")
+
+
+def pair(number: int, **changes: object) -> httpx.Response:
+    body = {"token_type": "Bearer", "expires_in": 86400, "access_token": f"a{number}", "refresh_token": f"r{number}"}
+    return httpx.Response(200, json={**body, **changes})
+
+
+def stored(tmp_path, *, lasts_s: float = 3600) -> None:
+    token_store(OAUTH, str(tmp_path)).write(Tokens("a0", "r0", SEPTEMBER_S + lasts_s, "volga.amocrm.ru"))
+
+
+def only_for(token: str, answer: httpx.Response):
+    """`answer` for whoever brings `token`, 401 for others."""
+    return lambda request: answer if request.headers["Authorization"] == f"Bearer {token}" else problem(401)
+
+
+def refreshes(server: Server) -> list[dict]:
+    return [orjson.loads(request.content) for request in server.requests if request.url.path == TOKEN_URL]
+
+
+def test_c01_a_code_is_exchanged_and_stored_before_anything_else(tmp_path):
+    server = Server({TOKEN_URL: [pair(1)]})
+    login(OAUTH, "def502", env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
+    assert [request.url.path for request in server.requests] == [TOKEN_URL]
+    assert refreshes(server)[0]["redirect_uri"] == OAUTH.redirect_uri
+    tokens = token_store(OAUTH, str(tmp_path)).read()
+    assert (tokens.access_token, tokens.refresh_token, tokens.host) == ("a1", "r1", "volga.amocrm.ru")
+
+
+def test_tokens_are_readable_by_their_owner_only(tmp_path):
+    stored(tmp_path)
+    assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600]
+
+
+def test_c02_a_token_about_to_end_is_refreshed_once_before_work(tmp_path):
+    stored(tmp_path, lasts_s=30)
+    api, server = amo({TOKEN_URL: pair(1), LEADS: page("leads", lead(1))}, settings=OAUTH, state_dir=tmp_path)
+    assert len(of(Deal, read(api, "leads", CHANGED))) == 1
+    assert [body["refresh_token"] for body in refreshes(server)] == ["r0"]
+    assert server.requests[0].url.path == TOKEN_URL
+
+
+def test_c03_a_401_with_a_token_still_good_is_refreshed_and_repeated_once(tmp_path):
+    stored(tmp_path)
+    answers = {TOKEN_URL: pair(1), LEADS: only_for("a1", page("leads", lead(1)))}
+    api, server = amo(answers, settings=OAUTH, state_dir=tmp_path)
+    assert len(of(Deal, read(api, "leads", CHANGED))) == 1
+    assert len(refreshes(server)) == 1
+    assert len(server.asked(LEADS)) == 2
+
+
+def test_c04_a_401_after_a_refresh_ends_the_run(tmp_path):
+    stored(tmp_path)
+    api, server = amo({TOKEN_URL: pair(1), LEADS: problem(401)}, settings=OAUTH, state_dir=tmp_path)
+    for _ in range(2):
+        with pytest.raises(CredentialsError, match="voronka login main"):
+            read(api, "leads", CHANGED)
+    assert (len(refreshes(server)), len(server.asked(LEADS))) == (1, 2)
+
+
+def test_c05_a_revoked_refresh_token_asks_for_a_person(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    api, server = amo({TOKEN_URL: REVOKED}, settings=OAUTH, state_dir=tmp_path)
+    with pytest.raises(CredentialsError, match="voronka login main") as caught:
+        read(api, "leads", CHANGED)
+    assert "r0" not in str(caught.value)
+    assert len(refreshes(server)) == 1
+
+
+def test_another_process_that_refreshed_first_is_believed(tmp_path):
+    stored(tmp_path)
+    api, server = amo({LEADS: only_for("a7", page("leads", lead(1)))}, settings=OAUTH, state_dir=tmp_path)
+    read(api, "account")
+    token_store(OAUTH, str(tmp_path)).write(Tokens("a7", "r7", SEPTEMBER_S + 3600, "volga.amocrm.ru"))
+    assert len(of(Deal, read(api, "leads", CHANGED))) == 1
+    assert not refreshes(server)
+
+
+def test_c06_ten_parallel_requests_with_an_ended_token_refresh_once(tmp_path):
+    stored(tmp_path)
+    api, server = amo({TOKEN_URL: pair(1), LEADS: only_for("a1", NOTHING)}, settings=OAUTH, state_dir=tmp_path)
+    start, failures = threading.Barrier(10), []
+
+    def ask() -> None:
+        start.wait()
+        try:
+            api.get(LEADS)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(refreshes(server)) == 1
+
+
+def test_c07_a_refused_long_lived_token_names_its_variable_and_where_to_make_one():
+    api, server = amo({LEADS: problem(401, title="Unauthorized")})
+    with pytest.raises(CredentialsError, match=r"AMO_TOKEN.*amoМаркет") as caught:
+        read(api, "leads", CHANGED)
+    assert "long-lived-token" not in str(caught.value)
+    assert not refreshes(server)
+    assert len(server.asked(LEADS)) == 1
+
+
+def test_an_empty_variable_is_told_before_anything_is_sent():
+    with pytest.raises(CredentialsError, match=r"AMO_TOKEN is empty.*amoМаркет"):
+        open_api(LONG_LIVED, env={"AMO_TOKEN": " "}, ordinals=lambda: 1, state_dir="")
+
+
+def test_c08_a_token_end_point_that_blocks_is_not_asked_again(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    api, server = amo({TOKEN_URL: BLOCKED}, settings=OAUTH, state_dir=tmp_path)
+    for _ in range(2):
+        with pytest.raises(CredentialsError, match="blocked"):
+            read(api, "leads", CHANGED)
+    assert len(server.requests) == 1
+
+
+def test_a_refused_integration_names_what_to_check(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    refused = problem(401, title="Некорректный клиент", detail="Авторизация клиента не прошла")
+    api, _ = amo({TOKEN_URL: refused}, settings=OAUTH, state_dir=tmp_path)
+    with pytest.raises(CredentialsError, match="id, secret and redirect address") as caught:
+        read(api, "leads", CHANGED)
+    assert "client-secret" not in str(caught.value)
+
+
+def test_a_lost_refresh_answer_is_asked_for_again_with_what_is_stored(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    lost = httpx.ReadError("reset")
+    api, server = amo({TOKEN_URL: [lost, REVOKED]}, settings=OAUTH, state_dir=tmp_path)
+    with pytest.raises(CredentialsError, match="voronka login main"):
+        read(api, "leads", CHANGED)
+    assert len(refreshes(server)) == 2
+
+
+def test_a_token_end_point_that_fails_is_worth_another_run(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    api, _ = amo({TOKEN_URL: problem(500)}, settings=OAUTH, state_dir=tmp_path)
+    with pytest.raises(RetriableError):
+        read(api, "leads", CHANGED)
+
+
+def test_the_new_pair_is_stored_before_its_first_use(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    seen = []
+
+    def account(request: httpx.Request) -> httpx.Response:
+        seen.append(token_store(OAUTH, str(tmp_path)).read().access_token)
+        return NOTHING
+
+    api, _ = amo({TOKEN_URL: pair(1), LEADS: account}, settings=OAUTH, state_dir=tmp_path)
+    read(api, "leads", FROM_THE_BEGINNING)
+    assert seen == ["a1"]
+
+
+@pytest.mark.parametrize("referer", ["evil.example.org", "other.amocrm.ru", "volga.amocrm.ru.evil.org"])
+def test_c09_a_redirect_from_another_account_sends_nothing(tmp_path, referer):
+    server = Server({})
+    answer = f"https://analytics.example.org/oauth/amo?code=c&state=s&referer={referer}"
+    with pytest.raises(CredentialsError, match="Nothing was sent"):
+        login(OAUTH, answer, env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
+    assert not server.requests
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_redirect_address_of_our_account_gives_its_code(tmp_path):
+    server = Server({TOKEN_URL: [pair(1)]})
+    answer = "https://analytics.example.org/oauth/amo?code=c1&state=s&referer=volga.amocrm.ru"
+    login(OAUTH, answer, env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
+    assert refreshes(server)[0]["code"] == "c1"
+
+
+def test_a_declined_consent_is_told():
+    with pytest.raises(CredentialsError, match="declined"):
+        login(OAUTH, "https://analytics.example.org/oauth/amo?error=access_denied", env=ENV, state_dir="")
+
+
+def test_the_consent_page_is_asked_for_our_integration():
+    url = urlsplit(login_url(OAUTH, env=ENV))
+    assert (url.netloc, url.path) == ("www.amocrm.ru", "/oauth")
+    assert parse_qs(url.query)["client_id"] == ["client-id"]
+    assert "client-secret" not in url.query
+
+
+def test_c10_an_unreadable_token_lives_as_long_as_its_answer_says(tmp_path):
+    server = Server({TOKEN_URL: [pair(1, access_token="not.a-jwt", expires_in=100)]})
+    login(OAUTH, "def502", env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
+    assert expiry("not.a-jwt") is None
+    assert token_store(OAUTH, str(tmp_path)).read().expires_at > 0
+
+
+def test_the_end_of_a_token_is_read_from_it():
+    claims = base64.urlsafe_b64encode(orjson.dumps({"exp": 1788220800})).decode().rstrip("=")
+    assert expiry(f"x.{claims}.y") == 1788220800
+
+
+def test_an_account_never_authorised_is_told_so(tmp_path):
+    api, server = amo(settings=OAUTH, state_dir=tmp_path)
+    with pytest.raises(CredentialsError, match="voronka login main"):
+        read(api, "leads", CHANGED)
+    assert not server.requests
+
+
+def test_tokens_do_not_show_in_a_traceback():
+    assert "a0" not in repr(Tokens("a0", "r0", 0, "volga.amocrm.ru"))

@@ -1,0 +1,252 @@
+"""Lists, pages and filters: section 6.3 of the amoCRM reference."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+from amo_fake import (
+    ACCOUNT_BODY,
+    CHANGED,
+    FIRST,
+    FROM_THE_BEGINNING,
+    LONG_LIVED,
+    NOTHING,
+    OCTOBER,
+    SEPTEMBER,
+    SEPTEMBER_S,
+    amo,
+    contact,
+    event,
+    lead,
+    of,
+    page,
+    problem,
+    read,
+    reading,
+    stage_event,
+)
+
+from connectors.amocrm.resources import RESOURCES
+from connectors.connector import Window
+from connectors.errors import PayloadError
+from connectors.paging import by_page_number
+from connectors.records import Deal, DealStageTransition, FieldDef, Notice
+
+LEADS = "/api/v4/leads"
+EVENTS = "/api/v4/events"
+OLD_S = SEPTEMBER_S - 86_400
+
+
+def deal_ids(yielded) -> list[str]:
+    return [deal.deal_id for deal in of(Deal, yielded)]
+
+
+def pages_of(rows, *, has_next=True, cap=250):
+    """A server's paging: `limit` above `cap` is cut silently; a page past the end is 204."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        limit = min(int(request.url.params["limit"]), cap)
+        first = (int(request.url.params["page"]) - 1) * limit
+        some = rows[first : first + limit]
+        is_last = first + limit >= len(rows)
+        return page("leads", *some, has_next=has_next and not is_last) if some else NOTHING
+
+    return answer
+
+
+def test_c27_an_empty_account_is_an_empty_account():
+    api, _ = amo()
+    for resource in RESOURCES:
+        kind = resource.windows[0]
+        window = {"created": FIRST, "changed": CHANGED, "whole": Window("whole")}[kind]
+        assert not of(Deal, read(api, resource.name, window))
+
+
+def test_c28_a_next_link_to_an_empty_page_ends_the_list():
+    full = [page("leads", *map(lead, range(n, n + 250)), has_next=True) for n in (0, 250)]
+    api, server = amo({LEADS: [*full, NOTHING, *full, NOTHING]})
+    assert len(of(Deal, read(api, "leads", FIRST))) == 500
+    assert len(server.asked(LEADS)) == 6  # an empty answer where a page was promised is looked at twice
+
+
+@pytest.mark.parametrize(("limit", "cap"), [(100, 250), (250, 100)])
+def test_c29_a_missing_next_link_does_not_end_a_list(limit, cap):
+    api, _ = amo(
+        {LEADS: pages_of([lead(n) for n in range(137)], has_next=False, cap=cap)},
+        settings=LONG_LIVED.model_copy(update={"page_size": limit}),
+    )
+    assert len(of(Deal, read(api, "leads", FIRST))) == 137
+
+
+def test_c30_a_short_page_with_a_next_link_is_not_the_last():
+    sizes = [(0, 250, True), (250, 430, True), (430, 680, False)]
+    answers = [page("leads", *map(lead, range(first, last)), has_next=more) for first, last, more in sizes]
+    api, _ = amo({LEADS: [*answers, NOTHING]})
+    assert len(of(Deal, read(api, "leads", FIRST))) == 680
+
+
+def test_c31_a_next_link_to_another_host_is_not_followed():
+    elsewhere = page("leads", lead(1), has_next=True, next_href="https://shard151.amocrm.ru/api/v4/leads?page=7")
+    api, server = amo({LEADS: [elsewhere, page("leads", lead(2))]})
+    assert deal_ids(read(api, "leads", FIRST)) == ["lead:1", "lead:2"]
+    assert {request.url.host for request in server.requests} == {"volga.amocrm.ru"}
+    assert [params["page"] for params in server.asked(LEADS)] == ["1", "2"]
+
+
+def test_c32_rows_are_walked_in_the_order_of_ids_so_that_a_change_shifts_no_page():
+    api, server = amo({"/api/v4/contacts": page("contacts", contact(1))})
+    read(api, "contacts", FIRST)
+    read(api, "contacts", CHANGED)
+    assert all(params["order[id]"] == "asc" for params in server.asked("/api/v4/contacts"))
+
+
+def test_c33_a_later_read_has_no_upper_bound_and_so_finds_what_came_meanwhile():
+    api, server = amo({LEADS: NOTHING})
+    read(api, "leads", FIRST)
+    read(api, "leads", CHANGED)
+    first, later = server.asked(LEADS)
+    assert {"filter[created_at][from]", "filter[created_at][to]"} <= set(first)
+    assert "filter[updated_at][from]" in later
+    assert not [key for key in later if key.endswith("[to]")]
+
+
+def test_c34_an_empty_answer_in_the_middle_walks_the_window_once_more():
+    rows = [lead(n) for n in range(1110)]
+    served = pages_of(rows)
+    hiccups = iter([False, False, True])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return NOTHING if next(hiccups, False) else served(request)
+
+    api, server = amo({LEADS: answer})
+    assert deal_ids(read(api, "leads", FIRST)) == [f"lead:{n}" for n in range(1110)]
+    assert [params["page"] for params in server.asked(LEADS)] == ["1", "2", "3", "1", "2", "3", "4", "5"]
+
+
+def test_c35_an_account_without_filters_is_read_whole_once_a_run():
+    rows = [lead(1, created_at=OLD_S, updated_at=OLD_S), lead(2)]
+    api, server = amo({LEADS: page("leads", *rows)}, account_body={**ACCOUNT_BODY, "is_api_filter_enabled": False})
+    assert deal_ids(read(api, "leads", FIRST)) == ["lead:1", "lead:2"]
+    assert len(server.asked(LEADS)) == 2  # until two walks show the same
+    assert not [key for params in server.asked(LEADS) for key in params if key.startswith("filter")]
+    another = Window("created", OCTOBER, OCTOBER + timedelta(days=30))
+    assert not deal_ids(read(api, "leads", another))
+    assert len(server.asked(LEADS)) == 2
+
+
+def test_without_filters_a_later_read_takes_what_has_changed_since():
+    rows = [lead(1, updated_at=OLD_S), lead(2)]
+    api, _ = amo({LEADS: page("leads", *rows)}, account_body={**ACCOUNT_BODY, "is_api_filter_enabled": False})
+    assert deal_ids(read(api, "leads", CHANGED)) == ["lead:2"]
+
+
+def test_c36_rows_outside_the_filter_give_it_away():
+    rows = [lead(1, created_at=OLD_S), lead(2)]
+    api, _ = amo({LEADS: page("leads", *rows)})
+    yielded = read(api, "leads", FIRST)
+    assert deal_ids(yielded) == ["lead:1", "lead:2"]
+    assert "no effect" in of(Notice, yielded)[0].text
+
+
+def test_c37_a_row_changed_at_the_very_bound_is_asked_for():
+    api, server = amo({LEADS: page("leads", lead(1, updated_at=SEPTEMBER_S))})
+    assert deal_ids(read(api, "leads", Window("changed", SEPTEMBER))) == ["lead:1"]
+    assert int(server.asked(LEADS)[0]["filter[updated_at][from]"]) < SEPTEMBER_S
+
+
+def test_c38_events_are_asked_for_by_a_hundred():
+    api, server = amo({EVENTS: NOTHING})
+    read(api, "events", FIRST)
+    assert [params["limit"] for params in server.asked(EVENTS)] == ["100"]
+
+
+@pytest.mark.parametrize("body", [{"_page": 1}, {"_embedded": []}, {"_embedded": {"leads": None}}])
+def test_c39_c40_a_list_without_items_is_empty_with_a_warning(body):
+    api, _ = amo({LEADS: httpx.Response(200, json=body)})
+    yielded = read(api, "leads", FIRST)
+    assert not deal_ids(yielded)
+    assert "taken as empty" in of(Notice, yielded)[0].text
+
+
+def test_c41_a_list_with_holes_comes_as_an_object():
+    with_holes = httpx.Response(200, json={"_embedded": {"leads": {"0": lead(1), "2": lead(3)}}})
+    api, _ = amo({LEADS: with_holes})
+    assert deal_ids(read(api, "leads", FIRST)) == ["lead:1", "lead:3"]
+
+
+def test_an_item_that_is_no_object_is_left_out_and_told():
+    api, _ = amo({LEADS: page("leads", None, lead(1), "x")})
+    yielded = read(api, "leads", FIRST)
+    assert deal_ids(yielded) == ["lead:1"]
+    assert "not objects" in of(Notice, yielded)[0].text
+
+
+def test_c42_times_are_filtered_by_ranges_only():
+    api, server = amo()
+    for resource in RESOURCES:
+        for kind in set(resource.windows) & {"created", "changed"}:
+            read(api, resource.name, FIRST if kind == "created" else CHANGED)
+    asked = {key for request in server.requests for key in request.url.params if "_at" in key}
+    assert asked
+    assert all(key.endswith(("[from]", "[to]")) for key in asked)
+
+
+def test_c89_an_event_that_slid_to_the_next_page_is_stored_once():
+    move = stage_event("e1", (7100101, 60200001), (7100101, 60200002))
+    api, _ = amo({EVENTS: [page("events", event("lead_added", "e2"), move, has_next=True), page("events", move)]})
+    assert len(of(DealStageTransition, read(api, "events", CHANGED))) == 1
+
+
+def test_c92_events_are_never_filtered_by_the_id_of_an_entity():
+    api, server = amo()
+    read(api, "events", FIRST)
+    read(api, "events", CHANGED)
+    assert not [key for params in server.asked(EVENTS) for key in params if key.startswith("filter[entity")]
+
+
+def test_c64_definitions_are_paged_through():
+    definitions = [{"id": n, "name": f"Поле {n}", "type": "text"} for n in range(120)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        first = (int(request.url.params["page"]) - 1) * 50  # whatever `limit` says
+        some = definitions[first : first + 50]
+        return page("custom_fields", *some) if some else NOTHING
+
+    api, _ = amo({"/api/v4/leads/custom_fields": answer})
+    assert len(of(FieldDef, read(api, "fields"))) == 120
+
+
+def test_ids_are_asked_for_together_and_missing_ones_left_out():
+    api, server = amo({LEADS: page("leads", lead(1), lead(3))})
+    assert deal_ids(read(api, "leads", Window("ids", ids=("1", "2", "3")))) == ["lead:1", "lead:3"]
+    assert server.asked(LEADS)[0].get("filter[id][2]") == "3"
+
+
+@pytest.mark.parametrize("missing", [NOTHING, problem(404)])
+def test_ids_are_asked_for_one_by_one_where_filters_have_no_effect(missing):
+    api, _ = amo(
+        {LEADS: page("leads", lead(8), lead(9)), f"{LEADS}/1": httpx.Response(200, json=lead(1)), f"{LEADS}/2": missing}
+    )
+    assert deal_ids(read(api, "leads", Window("ids", ids=("1", "2")))) == ["lead:1"]
+
+
+def test_a_server_that_repeats_itself_is_not_believed():
+    with pytest.raises(PayloadError, match="more than 3 pages"):
+        list(
+            by_page_number(
+                lambda _: {"_links": {"next": {"href": "x"}}, "_embedded": {"leads": [{"id": 1}]}},
+                {},
+                collection="leads",
+                limit=1,
+                max_pages=3,
+            )
+        )
+
+
+def test_a_pages_records_come_before_the_next_request():
+    api, _ = amo({LEADS: [page("leads", lead(1), has_next=True), page("leads", lead(2))]})
+    walk = reading(api, "leads", FROM_THE_BEGINNING)
+    assert [(record.deal_id, api.read_seq()) for record in walk if type(record) is Deal] == [
+        ("lead:1", 2),  # the account was answer 1
+        ("lead:2", 3),
+    ]
