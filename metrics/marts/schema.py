@@ -1,16 +1,15 @@
-"""Derived tables: the only place where raw facts become clients, episodes, touches, stays and sales.
+"""Columns of the derived tables, and the parameters they are built with.
 
-`build(tables, as_of, params)` is called once a generation, and again for another `as_of` or mart parameter. Columns are
-fixed by `MARTS`; every table also has `account_id` first. An instant `x` comes three ways (`instant`): `x_at` UTC,
-`x_local` wall time of the account, `x_epoch` whole seconds since 1970.
+Every table has `account_id` first. An instant `x` comes three ways (`instant`): `x_at` UTC, `x_local` wall time of the
+account, `x_epoch` whole seconds since 1970.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from metrics.calendar import Calendar
 
 Schema = dict[str, pl.DataType]
 
@@ -155,10 +154,16 @@ MARTS: dict[str, Schema] = {
 }
 
 DEFAULT_CALENDAR = "default"
+"""The calendar of accounts that have none of their own."""
 
 
 class MartParams(BaseModel):
-    """Parameters that marts consume; they live in the config and in the manifest, not in metrics."""
+    """Parameters that marts consume; they live in the config and in the manifest, not in metrics.
+
+    client_grain: R-CLIENT. merge_mode: R-MERGE; `none` keeps merged cards apart. leg_gap_s: R-DEDUP step 3.
+    min_visit_s: R-STAGE. min_talk_s: from how long on an answered call is a meaningful touch. zero_amount_is_null:
+    R-NULL. calendars: working time by calendar_id; every account gets the days of each in its own time zone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -168,9 +173,4 @@ class MartParams(BaseModel):
     min_visit_s: int = 60
     min_talk_s: int = 10
     zero_amount_is_null: bool = True
-
-
-def build(
-    tables: Mapping[str, pl.LazyFrame], as_of: datetime | Mapping[str, datetime], params: MartParams
-) -> dict[str, pl.DataFrame]:
-    raise NotImplementedError
+    calendars: dict[str, Calendar] = Field(default_factory=lambda: {DEFAULT_CALENDAR: Calendar()})

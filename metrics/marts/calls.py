@@ -1,0 +1,306 @@
+"""Calls: doubles taken out, legs joined into episodes (R-DEDUP), scope (R-CALLSCOPE), client and deal (R-ATTR)."""
+
+import polars as pl
+
+from metrics.marts.facts import Facts
+
+SAME_ID_S = 300
+"""Telephony systems reuse ids: equal ones mean one call only this close together."""
+SAME_START_S, SAME_TALK_S = 5, 2
+"""How close start and talk of two records of one call are where an id is missing."""
+MIN_DIGITS = 6
+"""A shorter number is an extension."""
+
+LINKS = ["contact_id", "company_id", "deal_id", "card_kind", "card_id"]
+
+
+def records(facts: Facts) -> pl.DataFrame:
+    """Call records seen by `as_of`, in order of start and id, with the keys that de-duplication compares."""
+    columns = ["call_id", "external_uniq", "external_call_id", "call_group_id", "direction", "subtype", "is_internal"]
+    columns += ["started_at", "started_epoch", "wait_s", "talk_s", "status", "user_id", "phone_key", "phone_digits"]
+    columns += ["line", "entity_kind", "entity_id", "contact_id", "company_id", "deal_id", "provider", "has_recording"]
+    return (
+        facts.alive("call", columns, at="started_at")
+        .rename({"entity_kind": "card_kind", "entity_id": "card_id"})
+        .sort("started_epoch", "call_id")
+        .with_columns(
+            # Numbers instead of texts: sorting hundreds of thousands of 64-letter keys is most of the work otherwise.
+            phone=_number("phone_key"),
+            uniq=_number(pl.struct("provider", "external_uniq", "direction"), where=_has_text("external_uniq")),
+            user=_number("user_id"),
+            way=_number("direction"),
+            has_recording=pl.col("has_recording").fill_null(False),
+            phone_digits=pl.col("phone_digits").fill_null(0),
+        )
+    )
+
+
+def _has_text(name: str) -> pl.Expr:
+    return pl.col(name).str.strip_chars().str.len_chars() > 0
+
+
+def _number(of: str | pl.Expr, *, where: pl.Expr | None = None) -> pl.Expr:
+    """A number per distinct value; null where the value is."""
+    value = pl.col(of) if isinstance(of, str) else of
+    known = value.is_not_null() if where is None else where
+    return pl.when(known).then(value.rank("dense").cast(pl.Int64))
+
+
+def without_doubles(calls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """R-DEDUP steps 1 and 2.
+
+    Returns:
+        the records that stay, with the links of those that went; and call_id, kept_id: which record each became.
+    """
+    once, first = _merged(calls, _same_id(calls))
+    twice, second = _merged(once, _same_instant(once))
+    became = first.join(second.rename({"call_id": "kept_id", "kept_id": "final_id"}), on="kept_id")
+    return twice.sort("started_epoch", "call_id"), became.select("call_id", kept_id="final_id")
+
+
+def _same_id(calls: pl.DataFrame) -> pl.DataFrame:
+    """call_id and group: records of one id, direction, phone and user within five minutes.
+
+    A record without a user or phone goes with the one that has them; different users are legs, which stay apart.
+    """
+    near = (
+        calls.filter(pl.col("uniq").is_not_null())
+        .sort("uniq", "started_epoch", "call_id")
+        .with_columns(session=_new_group(["uniq"], gap_s=SAME_ID_S).cum_sum())
+        .filter(pl.col("session").is_duplicated())
+        .with_columns(pl.col("user", "phone").forward_fill().backward_fill().over("session"))
+        .sort("session", "user", "phone", "started_epoch", "call_id")
+    )
+    groups = _new_group(["session", "user", "phone"], gap_s=SAME_ID_S).cum_sum()
+    return near.select("call_id", group=groups)
+
+
+def _same_instant(calls: pl.DataFrame) -> pl.DataFrame:
+    """call_id and group: records of one direction, phone, user, start and talk of which all but one lack an id."""
+    key = ["way", "phone", "user"]
+    talk = pl.col("talk_s")
+    is_far = ((talk - talk.shift(1)).abs() > SAME_TALK_S).fill_null(talk.is_null().ne_missing(talk.shift(1).is_null()))
+    near = (
+        calls.filter(pl.col("phone").is_not_null())
+        .sort(*key, "started_epoch", "call_id")
+        .with_columns(session=(_new_group(key, gap_s=SAME_START_S) | is_far).cum_sum())
+        .filter(pl.col("session").is_duplicated())
+        .with_columns(of_id=pl.col("uniq").forward_fill().backward_fill().over("session"))
+    )
+    return near.select("call_id", group=pl.struct("session", "of_id").rank("dense").cast(pl.UInt32))
+
+
+def _new_group(key: list[str], *, gap_s: int) -> pl.Expr:
+    """Whether a row of a sorted frame starts a group: another key, or more than `gap_s` after the row before."""
+    values = pl.struct(key)
+    is_late = pl.col("started_epoch") - pl.col("started_epoch").shift(1) > gap_s
+    return values.ne_missing(values.shift(1)) | is_late.fill_null(True)
+
+
+def _merged(calls: pl.DataFrame, groups: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One record per group: the one with a recording, then with a user, then of the smallest id, with all links."""
+    grouped = calls.join(groups, on="call_id", how="inner").filter(pl.col("group").is_duplicated())
+    alone = calls.join(grouped, on="call_id", how="anti")
+    is_deal = pl.col("card_kind").is_in(["lead", "deal"])
+    by_worth = grouped.sort(
+        "group", "has_recording", pl.col("user_id").is_not_null(), "call_id", descending=[False, True, True, False]
+    )
+    ranked = by_worth.with_columns(
+        deal_kind=pl.when(is_deal).then("card_kind"), deal_card=pl.when(is_deal).then("card_id")
+    )
+    kept = ranked.group_by("group", maintain_order=True).agg(
+        pl.col("call_id", "subtype", "status", "has_recording", "phone_digits", "direction", "way").first(),
+        pl.col("is_internal").any(),
+        pl.col("started_at", "started_epoch").min(),
+        *(
+            pl.col(name).drop_nulls().first()
+            for name in calls.columns
+            if name in {*LINKS, *FILLED} or name in {"deal_kind", "deal_card"}
+        ),
+        pl.col("deal_kind", "deal_card").drop_nulls().first(),
+        pl.col("call_id").alias("members"),
+    )
+    became = kept.select("members", kept_id="call_id").explode("members").rename({"members": "call_id"})
+    stay = kept.with_columns(
+        card_kind=pl.coalesce("deal_kind", "card_kind"), card_id=pl.coalesce("deal_card", "card_id")
+    )
+    identity = alone.select("call_id", kept_id="call_id")
+    return pl.concat([alone, stay.select(alone.columns)]), pl.concat([identity, became.select(identity.columns)])
+
+
+FILLED = {
+    "external_uniq",
+    "external_call_id",
+    "call_group_id",
+    "wait_s",
+    "talk_s",
+    "user_id",
+    "user",
+    "phone_key",
+    "phone",
+    "line",
+    "provider",
+    "uniq",
+}
+"""Columns taken from the best record that has them."""
+
+
+def with_episode(calls: pl.DataFrame, leg_gap_s: int) -> pl.DataFrame:
+    """R-DEDUP step 3: `calls` with `episode`, a number, and `is_new`: the first leg.
+
+    Inbound legs of one phone on one line that overlap, follow within `leg_gap_s`, or share an id of their telephony
+    within five minutes are one episode. Without a phone only the id tells. Other directions are never joined.
+    """
+    shared = pl.coalesce(
+        pl.when(_has_text("call_group_id")).then("call_group_id"),
+        pl.when(_has_text("external_call_id")).then("external_call_id"),
+        pl.col("uniq").cast(pl.String),
+    )
+    ends = pl.col("started_epoch") + pl.col("wait_s").fill_null(0) + pl.col("talk_s").fill_null(0)
+    inbound = (
+        calls.filter(pl.col("direction") == "in")
+        .with_columns(shared=shared, ends=ends, line_no=_number("line"))
+        .with_columns(caller=pl.coalesce(pl.col("phone"), -_number("shared")))
+        .sort("caller", "line_no", "started_epoch", "call_id")
+    )
+    caller = pl.struct("caller", "line_no")
+    busy_until = pl.col("ends").cum_max().over("caller", "line_no").shift(1)
+    follows = pl.col("started_epoch") <= busy_until + leg_gap_s
+    is_same_id = (pl.col("shared") == pl.col("shared").shift(1)) & (pl.col("started_epoch") - busy_until <= SAME_ID_S)
+    joins = (
+        caller.eq_missing(caller.shift(1)) & pl.col("caller").is_not_null() & (follows | is_same_id).fill_null(False)
+    )
+    numbered = inbound.with_columns(is_new=~joins.fill_null(False)).with_columns(episode=pl.col("is_new").cum_sum())
+    others = calls.filter(pl.col("direction") != "in").with_columns(is_new=pl.lit(True))
+    after = numbered["episode"].max() or 0
+    return pl.concat(
+        [
+            numbered.select(*calls.columns, "is_new", pl.col("episode").cast(pl.Int64)),
+            others.with_columns(episode=pl.int_range(1, pl.len() + 1, dtype=pl.Int64) + after),
+        ]
+    )
+
+
+def episodes(legs: pl.DataFrame) -> pl.DataFrame:
+    """One row per episode: the columns of `call_episode` that calls alone can tell, and the links of its legs."""
+    is_answered = (pl.col("status") == "answered") & pl.col("subtype").ne_missing("robot")
+    is_in = pl.col("direction").first() == "in"
+    ordered = legs.with_columns(is_answered=is_answered).sort("episode", "started_epoch", "call_id")
+    answered_talk = pl.when("is_answered").then(pl.col("talk_s").fill_null(0))
+    longest = answered_talk.arg_max()
+    n_rung = pl.col("user_id").drop_nulls().n_unique().cast(pl.Int64)
+    only_user = pl.when(n_rung == 1).then(pl.col("user_id").drop_nulls().first())
+    begin = pl.col("started_epoch").min()
+    answered_wait = (pl.col("started_epoch") + pl.col("wait_s")).filter("is_answered").min() - begin
+    rung_wait = (pl.col("started_epoch") + pl.col("wait_s")).max() - begin
+    return ordered.group_by("episode", maintain_order=True).agg(
+        pl.col("direction").first(),
+        episode_id=pl.col("call_id").first(),
+        is_answered=pl.col("is_answered").any(),
+        started_at=pl.col("started_at").min(),
+        wait_s=pl.when(pl.col("is_answered").any()).then(answered_wait).otherwise(rung_wait),
+        talk_s=pl.when(pl.col("is_answered").any())
+        .then(pl.when(pl.col("talk_s").filter("is_answered").count() > 0).then(answered_talk.sum()))
+        .otherwise(0),
+        n_legs=pl.len().cast(pl.Int64),
+        user_id=pl.when(pl.col("is_answered").any())
+        .then(pl.col("user_id").get(longest, null_on_oob=True))
+        .otherwise(only_user),
+        rung_user_id=pl.when(is_in).then(only_user),
+        n_rung=pl.when(is_in).then(n_rung).otherwise(0),
+        line=pl.col("line").drop_nulls().first(),
+        phone_key=pl.col("phone_key").drop_nulls().first(),
+        phone_digits=pl.col("phone_digits").max(),
+        is_internal=pl.col("is_internal").any() | pl.col("phone_digits").max().is_between(1, MIN_DIGITS - 1),
+        is_robot=(pl.col("subtype") == "robot").fill_null(False).any(),
+        is_voicemail=(pl.col("status") == "voicemail").any() & ~pl.col("is_answered").any(),
+        has_recording=pl.col("has_recording").any(),
+        **{name: pl.col(name).drop_nulls().first() for name in LINKS},
+    )
+
+
+def with_client(calls: pl.DataFrame, members: pl.DataFrame, facts: Facts) -> pl.DataFrame:
+    """`calls` with `client_id`: of the cards named; else (a PBX knows none) of the only client who has this phone."""
+    found = calls
+    for name in ("company_id", "contact_id", "deal_id", "card_id"):
+        of_card = members.select(pl.col("entity_id").alias(name), pl.col("client_id").alias(f"client_of_{name}"))
+        found = found.join(of_card, on=name, how="left", maintain_order="left")
+    first = ("contact_id", "deal_id", "company_id", "card_id")
+    order = first if facts.params.client_grain == "contact" else ("company_id", "contact_id", "deal_id", "card_id")
+    is_unnamed = pl.all_horizontal(pl.col(name).is_null() for name in order)
+    owners = _phone_owners(members, facts)
+    return (
+        found.join(owners, on="phone_key", how="left", maintain_order="left")
+        .with_columns(
+            client_id=pl.coalesce(*(f"client_of_{name}" for name in order), pl.when(is_unnamed).then("client_of_phone"))
+        )
+        .drop(*(f"client_of_{name}" for name in order), "client_of_phone")
+    )
+
+
+def _phone_owners(members: pl.DataFrame, facts: Facts) -> pl.DataFrame:
+    """phone_key and client_of_phone, for phones of exactly one client."""
+    phones = facts.rows("client_phone", ["entity_id", "phone_key"])
+    return (
+        phones.join(members.select("entity_id", "client_id"), on="entity_id")
+        .filter(pl.col("client_id").is_not_null())
+        .group_by("phone_key")
+        .agg(client_of_phone=pl.col("client_id").min(), n=pl.col("client_id").n_unique())
+        .filter(pl.col("n") == 1)
+        .drop("n")
+    )
+
+
+def with_deal(calls: pl.DataFrame, deals: pl.DataFrame, run: pl.DataFrame, *, key: str, at: str) -> pl.DataFrame:
+    """`calls` with `deal_id` and `deal_rule` (R-ATTR): the deal named, else the client's newest deal open then.
+
+    Args:
+        calls: has `key` (unique), client_id, deal_id as named, instant `at`. deals: deal_id, client_id, created_at.
+        run: `stages.runs`.
+    """
+    alive = deals.select("deal_id", is_alive=pl.lit(True))
+    named = calls.join(alive, on="deal_id", how="left", maintain_order="left").with_columns(
+        deal_id=pl.when("is_alive").then("deal_id")
+    )
+    first = pl.col("first_n") == 1
+    open_runs = (
+        run.filter(pl.col("outcome").is_in(["open", "unsorted"]))
+        .join(deals.select("deal_id", "client_id", "created_at"), on="deal_id")
+        .select(
+            "client_id",
+            "created_at",
+            "left_at",
+            open_id="deal_id",
+            since=pl.when(first).then("created_at").otherwise("begun_at"),
+        )
+    )
+    asked = named.filter(pl.col("deal_id").is_null() & pl.col("client_id").is_not_null()).select(key, "client_id", at)
+    is_open = (pl.col("since") <= pl.col(at)) & (pl.col("left_at").is_null() | (pl.col("left_at") > pl.col(at)))
+    newest = (
+        asked.lazy()
+        .join(open_runs.lazy(), on="client_id")
+        .filter(is_open)
+        .sort("created_at", "open_id")
+        .group_by(key)
+        .agg(open_id=pl.col("open_id").last())
+        .collect()
+    )
+    return (
+        named.join(newest, on=key, how="left", maintain_order="left")
+        .with_columns(
+            deal_rule=pl.when(pl.col("deal_id").is_not_null())
+            .then(pl.lit("named"))
+            .when(pl.col("open_id").is_not_null())
+            .then(pl.lit("open_deal")),
+            deal_id=pl.coalesce("deal_id", "open_id"),
+        )
+        .drop("open_id", "is_alive")
+    )
+
+
+def legs_table(legs: pl.DataFrame, became: pl.DataFrame, episode: pl.DataFrame) -> pl.DataFrame:
+    """`call_episode_leg`: to which episode each record went, and whether it was a double."""
+    names = legs.select("call_id", "episode").join(episode.select("episode", "episode_id"), on="episode")
+    return became.join(names.select("episode_id", kept_id="call_id"), on="kept_id").select(
+        "call_id", "episode_id", is_duplicate=pl.col("call_id") != pl.col("kept_id")
+    )
