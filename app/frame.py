@@ -118,10 +118,9 @@ def _age_badge(publication: data.Publication) -> None:
 
 def _foot(publication: data.Publication | None, viewer: rights.Viewer) -> None:
     with st.container(key="foot"):
-        if publication is not None:
-            st.caption(states.escaped(", ".join(_shown(account) for account in publication.accounts)))
-        role = _(ROLE_NAMES[viewer.role])
-        st.caption(role if viewer is rights.LOCAL_OWNER else f"{states.escaped(viewer.login)} · {role}")
+        accounts = [_shown(account) for account in publication.accounts] if publication else []
+        people = [] if viewer is rights.LOCAL_OWNER else [viewer.login]
+        st.caption("  \n".join(states.escaped(line) for line in [*accounts, *people, _(ROLE_NAMES[viewer.role])]))
 
 
 def _shown(account: dict[str, str]) -> str:

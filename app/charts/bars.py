@@ -76,7 +76,7 @@ def ladder(categories: Sequence[str], values: Sequence[float], texts: Sequence[s
     ]
     return {
         **BASE,
-        "grid": {**BASE["grid"], "top": 8, "right": 120},
+        "grid": {**BASE["grid"], "top": 8, "right": 96},
         "xAxis": {"type": "value", "show": False, "max": max(values, default=1) or 1},
         "yAxis": {
             "type": "category",

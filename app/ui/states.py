@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from app.data import Answer
-from app.i18n import _, language
+from app.i18n import _, language, plural
 from metrics.metric import Notice
 
 
@@ -47,20 +47,25 @@ def nothing_found(sentence: str) -> None:
     st.success(sentence, icon=":material/check_circle:")
 
 
-def notices(answers: Iterable[Answer]) -> None:
-    """Warnings of the answers on a page, each once; those about the data as a whole are folded away."""
-    unique: dict[str, Notice] = {}
-    for answer in answers:
-        for notice in answer.result.warnings:
-            unique.setdefault(notice.ru, notice)
-    loud = [n for n in unique.values() if n.code in LOUD]
-    quiet = [n for n in unique.values() if n.code not in LOUD]
-    for notice in loud:
-        st.warning(text_of(notice), icon=":material/warning:")
-    if quiet:
-        with st.expander(_("Notes to these numbers") + f" ({len(quiet)})", icon=":material/info:"):
-            for notice in quiet:
+def alarms(answers: Iterable[Answer]) -> None:
+    """Warnings that change what a number means, each once."""
+    for notice in _unique(answers):
+        if notice.code in LOUD:
+            st.warning(escaped(text_of(notice)), icon=":material/warning:")
+
+
+def notes(answers: Iterable[Answer]) -> None:
+    """Warnings that explain a number, one click away."""
+    found = [notice for notice in _unique(answers) if notice.code not in LOUD]
+    if found:
+        label = plural("{n} note", "{n} notes", len(found)).format(n=len(found))
+        with st.popover(label, icon=":material/sticky_note_2:", type="tertiary", key="notes"):
+            for notice in found:
                 st.markdown(f"- {escaped(text_of(notice))}")
+
+
+def _unique(answers: Iterable[Answer]) -> list[Notice]:
+    return list({notice.ru: notice for answer in answers for notice in answer.result.warnings}.values())
 
 
 LOUD = {"no_data", "stale_account"}

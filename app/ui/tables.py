@@ -12,7 +12,7 @@ from app.ui import exports, formats
 
 Kind = Literal["text", "int", "number", "money", "rate", "moment", "day", "days", "hours", "link", "bar", "flag"]
 FIRST = 10
-ROW_PX = 35
+ROW_PX = 33
 TALLEST_PX = 640
 
 
@@ -47,6 +47,7 @@ def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, c
         hide_index=True,
         column_config={column.name: _config(column, currency) for column in columns},
         column_order=[column.name for column in columns],
+        row_height=ROW_PX,
         height=min(ROW_PX * (shown.height + 1) + 3, TALLEST_PX),
         placeholder="",
         alt=alt,

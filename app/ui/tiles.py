@@ -12,6 +12,7 @@ from app.ui import filters, formats, states
 
 TILE_PX = 160
 """Two tiles in a row on a phone of 390 px."""
+PLAIN_PX, FOOTED_PX = 122, 164
 
 
 Good = Literal["up", "down", "neither"]
@@ -39,29 +40,26 @@ COLOURS: dict[Good, Literal["normal", "inverse", "off"]] = {"up": "normal", "dow
 
 
 def row(tiles: list[Tile], publication: Publication, *, key: str, width_px: int = TILE_PX) -> None:
-    grid = st.grid(len(tiles), min_column_width=width_px, gap="small", row_height=height_px(tiles), key=key)
+    """Tiles side by side, all as tall as the fullest of them."""
+    has_foot = any(tile.on_open is not None or tile.answer is not None for tile in tiles)
+    grid = st.grid(
+        len(tiles), min_column_width=width_px, gap="small", row_height=FOOTED_PX if has_foot else PLAIN_PX, key=key
+    )
     for number, tile in enumerate(tiles):
         with grid.cell(), st.container(border=True, height="stretch", key=f"{key}_{number}", gap="xsmall"):
             _draw(tile, publication, key=f"{key}_{number}")
-
-
-def height_px(tiles: list[Tile]) -> int:
-    """All tiles of a row are as tall as the fullest of them."""
-    return max(178 if tile.on_open is not None else 138 for tile in tiles)
 
 
 def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
     st.metric(
         tile.label,
         tile.value,
-        tile.delta,
-        delta_color=COLOURS[tile.good],
+        tile.delta or tile.note,  # a note alone is drawn like a change, but grey and without an arrow
+        delta_color=COLOURS[tile.good] if tile.delta else "off",
+        delta_arrow="auto" if tile.delta else "off",
         delta_description=tile.note if tile.delta else None,
         help=tile.help,
-        height="stretch",
     )
-    if tile.note and not tile.delta:
-        st.caption(tile.note)
     if tile.on_open is None and tile.answer is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
@@ -71,10 +69,19 @@ def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
             passport(tile.answer, publication, key=key)
 
 
-def passport(answer: Answer, publication: Publication, *, key: str) -> None:
+def about(answer: Answer, publication: Publication) -> None:
+    """Under the filters of a metric's page: what its numbers mean and what to know about them."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        passport(answer, publication, key="page", label=_("How it is counted"))
+        states.notes([answer])
+    states.alarms([answer])
+
+
+def passport(answer: Answer, publication: Publication, *, key: str, label: str = "") -> None:
     """What the number means, from the metric itself, one click away."""
     text = answer.metric.text[language()]
-    with st.popover("", icon=":material/info:", type="tertiary", help=_("What this number means"), key=f"{key}_passport"):
+    help_text = None if label else _("What this number means")
+    with st.popover(label, icon=":material/info:", type="tertiary", help=help_text, key=f"{key}_passport"):
         st.markdown(f"**{states.escaped(text.name)}** · {answer.metric.id}")
         st.markdown(states.escaped(text.definition))
         st.markdown(f"**{_('Formula.')}** {states.escaped(text.formula)}")

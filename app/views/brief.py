@@ -34,9 +34,11 @@ def render(view: View) -> None:
     ]
     tiles.row(shown, view.publication, key="brief_tiles", width_px=160)
     answers = {"calls": missed, "forgotten": silent, "lost": leaks, "left": flows}
+    states.alarms(answers.values())
     with st.container(border=True, key="brief_list"):
         _list(view, answers)
-    states.notices(answers.values())
+    with st.container(horizontal=True):
+        states.notes(answers.values())
 
 
 def _opening(name: str) -> Callable[[], None]:

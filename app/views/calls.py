@@ -29,7 +29,7 @@ MANAGERS_SHOWN = 15
 def render(view: View) -> None:
     answer = view.run("A3")
     before = view.run("A3", period=earlier(view.period_of("A3")))
-    states.notices([answer])
+    tiles.about(answer, view.publication)
     threads = answer.table("threads")
     if threads.is_empty():
         if answer.is_covered:
@@ -72,7 +72,7 @@ def _tiles(view: View, answer: Answer, before: Answer) -> None:
 
     def counted(label: str, name: str, good: Good) -> tiles.Tile:
         change = tiles.difference(now[name], was[name]) if is_comparable else None
-        return tiles.Tile(label, formats.number(now[name]), change, used_to_be(was[name]) if change else None, good, answer=answer)
+        return tiles.Tile(label, formats.number(now[name]), change, used_to_be(was[name]) if change else None, good)
 
     rate, old = share(now["n_not_reached"], now["n_judged"]), share(was["n_not_reached"], was["n_judged"])
     is_low = now["n_judged"] < 10
@@ -86,9 +86,8 @@ def _tiles(view: View, answer: Answer, before: Answer) -> None:
             tiles.points_difference(rate, old) if is_comparable and not is_low else None,
             _("it was {n}").format(n=formats.rate(old, digits=1)) if old is not None else None,
             "down",
-            answer=answer,
         ),
-        tiles.Tile(_("Waiting, less than a day"), formats.number(now["n_pending"]), None, _("call them first"), answer=answer),
+        tiles.Tile(_("Waiting, less than a day"), formats.number(now["n_pending"]), None, _("call them first")),
     ]
     tiles.row(shown, view.publication, key="call_tiles")
 

@@ -19,7 +19,7 @@ Month = dict[str, Any]
 
 def render(view: View) -> None:
     answer = view.run("D6")
-    states.notices([answer])
+    tiles.about(answer, view.publication)
     months = by_month(answer)
     if months.is_empty() or not months["buyers"].sum():
         if answer.is_covered:
@@ -71,7 +71,7 @@ def _tiles(view: View, answer: Answer, months: pl.DataFrame) -> None:
     note = _("to {month}").format(month=was) if before else None
     low = month["churn_low_n"]
     shown = [
-        tiles.Tile(_("Active clients now"), formats.number(running["active"]), _since_start(running, "active"), _("since the 1st"), "up", answer=answer),
+        tiles.Tile(_("Active clients now"), formats.number(running["active"]), _since_start(running, "active"), _("since the 1st"), "up"),
         tiles.Tile(_("At risk now"), formats.number(running["at_risk"]), _since_start(running, "at_risk"), _("since the 1st"), "down"),
         tiles.Tile(_("Left in {month}").format(month=name), formats.number(month["churned_n"]), change("churned_n"), note, "down"),
         tiles.Tile(_("Came back in {month}").format(month=name), formats.number(month["reactivated_n"]), change("reactivated_n"), note, "up"),

@@ -29,7 +29,7 @@ def render(view: View) -> None:
         _("Silent for more than, days"), DAYS, default=60, required=True, key="days", bind="query-params"
     )
     answer = view.run("B2", {"n_days": days})
-    states.notices([answer])
+    tiles.about(answer, view.publication)
     total = totals(answer)
     if not total["den"]:
         if answer.is_covered:
@@ -66,7 +66,7 @@ def _tiles(view: View, answer: Answer, total: dict[str, Any]) -> None:
     waiting = int(reassign["num"].sum())
     shown = [
         tiles.Tile(
-            _("Forgotten clients"), formats.number(total["num"]), note=formats.count(total["den"], "of {n} client", "of {n} clients"), answer=answer
+            _("Forgotten clients"), formats.number(total["num"]), note=formats.count(total["den"], "of {n} client", "of {n} clients")
         ),
         tiles.Tile(_("Share of forgotten"), share(total), note=_("of clients with deals")),
         tiles.Tile(

@@ -20,7 +20,7 @@ def render(view: View) -> None:
     if view.filters.pipeline_id:
         asked["pipeline_id"] = view.filters.pipeline_id
     answer = view.run("E6", asked)
-    states.notices([answer])
+    tiles.about(answer, view.publication)
     _history(view)
     top = worst_pipeline(answer)
     if top is None:
@@ -87,7 +87,7 @@ def _tiles(view: View, answer: Answer, top: dict[str, Any]) -> None:
     currency = view.publication.currency
     won_rate = top["won"] / top["n"] if top["n"] else None
     shown = [
-        tiles.Tile(_("Deals looked at"), formats.number(top["n"]), note=_maturity(top), answer=answer),
+        tiles.Tile(_("Deals looked at"), formats.number(top["n"]), note=_maturity(top)),
         tiles.Tile(
             _("Won"), formats.rate(won_rate, low_n=top["n"] < 10, digits=1), note=formats.count(top["won"], "{n} deal", "{n} deals")
         ),

@@ -56,11 +56,12 @@ def _running(run: Mapping[str, Any] | None) -> None:
 def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None:
     as_of = publication.as_of.astimezone(publication.zone)
     age = data.age(publication)
+    ago = _("{age} ago").format(age=formats.hours(age.total_seconds() / 3600))
     rows = sum(table["rows"] for table in publication.manifest["tables"].values())
     failed = len(list(errors(run)))
     problems = sum(1 for check in publication.manifest.get("checks", ()) if check.get("count"))
     shown = [
-        tiles.Tile(_("Data as of"), formats.moment(as_of), note=_("{age} ago").format(age=formats.hours(age.total_seconds() / 3600))),
+        tiles.Tile(_("Data as of"), formats.day(as_of.date()), note=f"{as_of:%H:%M} · {ago}"),
         tiles.Tile(
             _("Freshness"),
             _("stale") if age > data.STALE_AFTER else _("fresh"),

@@ -1,0 +1,40 @@
+"""Lists as files: readable by a spreadsheet, and harmless in it."""
+
+import io
+import zipfile
+
+import polars as pl
+import pytest
+
+from app.ui import exports
+
+COLUMNS = [("name", "Клиент", "text"), ("paid", "Купил", "money"), ("days", "Дней", "int")]
+
+
+def rows(*names):
+    return pl.DataFrame({"name": names, "paid": [12_345] * len(names), "days": [3] * len(names)})
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+7 900", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_name_that_looks_like_a_formula_stays_text(name):
+    assert exports.plain(rows(name), COLUMNS, "RUB")["Клиент"].to_list() == ["'" + name]
+
+
+def test_an_ordinary_name_and_numbers_are_left_alone():
+    ready = exports.plain(rows("Ромашка"), COLUMNS, "RUB")
+    assert ready.to_dicts() == [{"Клиент": "Ромашка", "Купил, ₽": 123.45, "Дней": 3}]
+
+
+def test_excel_opens_the_csv_in_russian():
+    text = exports.csv(exports.plain(rows("Ромашка"), COLUMNS, "RUB"))
+    assert text.startswith(b"\xef\xbb\xbf")
+    assert text.decode("utf-8-sig").splitlines()[0] == "Клиент;Купил, ₽;Дней"
+
+
+def test_the_workbook_holds_no_formula():
+    book = exports.xlsx(exports.plain(rows("=1+1"), COLUMNS, "RUB"))
+    with zipfile.ZipFile(io.BytesIO(book)) as parts:
+        sheet = parts.read("xl/worksheets/sheet1.xml").decode()
+        texts = parts.read("xl/sharedStrings.xml").decode()
+    assert "<f>" not in sheet
+    assert "'=1+1" in texts
