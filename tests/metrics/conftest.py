@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from published import SCHEMAS, Rows, whole
 
 from metrics.frames import DuckDbEngine, Engine, FrameSet, PolarsEngine, SparkEngine, frames_from
 from metrics.marts import MARTS
