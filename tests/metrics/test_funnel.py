@@ -1,81 +1,18 @@
 """E1–E5: members of a funnel, what they reached, how long they stood, what flowed."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
+from funnel_paths import AS_OF, START, path, stages, tables
 
 from metrics import funnel
 from metrics.funnel import DAY_S
 from metrics.metric import Period
 
-START = datetime(2026, 3, 1, 9, tzinfo=UTC)
-AS_OF = START + timedelta(days=100)
 PERIOD = Period(AS_OF, date(2026, 3, 1), date(2026, 6, 1))
-OPEN = {"1": 10, "2": 20, "3": 30}
-KINDS = {"W": "won", "L": "lost", "U": "unsorted"}
-
-STAGES = [
-    *(
-        {"pipeline_id": "p", "stage_id": name, "name": name, "sort": sort, "kind": "open"}
-        for name, sort in OPEN.items()
-    ),
-    {"pipeline_id": "p", "stage_id": "W", "name": "Won", "sort": 10_000, "kind": "won"},
-    {"pipeline_id": "p", "stage_id": "L", "name": "Lost", "sort": 11_000, "kind": "lost"},
-]
-
-
-def path(
-    deal_id: str, stages: str, *, amount_minor: int | None = 100, hours: float = 24, **rest: Any
-) -> dict[str, Any]:
-    """A deal that went through `stages` ("12W"), `hours` on each; `|` begins another pipeline ("12|1")."""
-    pipeline, visits, now = 0, [], START
-    for mark in stages:
-        if mark == "|":
-            pipeline += 1
-            continue
-        kind = KINDS.get(mark, "open")
-        visits.append(
-            {
-                "deal_id": deal_id,
-                "n": len(visits) + 1,
-                "pipeline_id": "p" if pipeline == 0 else f"p{pipeline}",
-                "stage_id": mark,
-                "stage_kind": kind,
-                "stage_sort": OPEN.get(mark, 10_000),
-                "entered_at": now,
-                "left_at": now + timedelta(hours=hours),
-            }
-        )
-        now += timedelta(hours=hours)
-    visits[-1]["left_at"] = None
-    last = visits[-1]
-    decided = last["stage_kind"] in {"won", "lost"}
-    state = {
-        "deal_id": deal_id,
-        "entity_kind": "deal",
-        "client_id": f"c{deal_id}",
-        "pipeline_id": last["pipeline_id"],
-        "stage_id": last["stage_id"],
-        "outcome": last["stage_kind"],
-        "responsible_user_id": "user:1",
-        "amount_minor": amount_minor,
-        "created_at": START,
-        "outcome_at": last["entered_at"] if decided else None,
-        **rest,
-    }
-    return {"state": state, "visits": visits}
-
-
-def tables(*paths: dict[str, Any], stages: Sequence[dict[str, Any]] = STAGES) -> dict[str, Any]:
-    return {
-        "deal_state": [one["state"] for one in paths],
-        "stage_interval": [visit for one in paths for visit in one["visits"]],
-        "stage": list(stages),
-        "pipeline": [{"pipeline_id": "p", "name": "Продажи", "sort": 1}],
-    }
+STAGES = stages("123")
 
 
 EXAMPLE = [
@@ -87,8 +24,8 @@ EXAMPLE = [
 class Opened:
     """A funnel on an engine: what the tests ask of it, collected."""
 
-    def __init__(self, engine: Any, *paths: dict[str, Any], **more: Any) -> None:
-        self.frames = engine.frames(tables(*paths, **more), as_of=AS_OF, period=PERIOD)
+    def __init__(self, engine: Any, *paths: dict[str, Any], ladder: list[dict[str, Any]] = STAGES) -> None:
+        self.frames = engine.frames(tables(*paths, ladder=ladder), as_of=AS_OF, period=PERIOD)
         self.clock = self.frames["clock"]
         self.deals, self.visits = funnel.seen(self.frames["deal_state"], self.frames["stage_interval"], self.clock)
         self.rungs = funnel.ladder(self.frames["stage"], self.clock)
@@ -175,13 +112,13 @@ def test_an_unsorted_request_reaches_nothing(engine: Any) -> None:
 
 def test_a_stage_deleted_since_counts_as_the_rung_below(engine: Any) -> None:
     gone = {**STAGES[1], "deleted_at": AS_OF - timedelta(days=1)}
-    ladder = Opened(engine, path("d1", "12L"), stages=[STAGES[0], gone, *STAGES[2:]]).ladder()
+    ladder = Opened(engine, path("d1", "12L"), ladder=[STAGES[0], gone, *STAGES[2:]]).ladder()
     assert ladder.select("stage_id", "reached", "lost").rows() == [("1", 1, 1), ("3", 0, 0)]
 
 
 def test_a_stage_deleted_after_as_of_is_still_a_rung(engine: Any) -> None:
     gone = {**STAGES[1], "deleted_at": AS_OF + timedelta(days=1)}
-    assert Opened(engine, path("d1", "1"), stages=[STAGES[0], gone]).ladder()["stage_id"].to_list() == ["1", "2"]
+    assert Opened(engine, path("d1", "1"), ladder=[STAGES[0], gone]).ladder()["stage_id"].to_list() == ["1", "2"]
 
 
 def test_leads_of_their_own_kind_are_no_deals(engine: Any) -> None:
@@ -199,21 +136,12 @@ def test_flow_counts_entries_of_the_window_whoever_made_them(engine: Any) -> Non
     """E3: 40 created in April, 12 won in April, 9 of them created before; the April cohort itself has 3 wins."""
     april = datetime(2026, 4, 10, 9, tzinfo=UTC)
 
-    def deal(number: int, born: datetime, won: bool) -> dict[str, Any]:
-        one = path(f"d{number}", "1W" if won else "1")
-        shift = born - START
-        for visit in one["visits"]:
-            visit["entered_at"] += shift
-            visit["left_at"] = visit["left_at"] and visit["left_at"] + shift
-        one["state"]["created_at"] = born
-        if won:
-            one["state"]["outcome_at"] = april
-            one["visits"][-1]["entered_at"] = april
-        return one
+    def deal(number: int, born: datetime, *, days: int | None = None) -> dict[str, Any]:
+        return path(f"d{number}", "1W" if days is not None else "1", start=born, hours=24 * (days or 0))
 
-    deals = [deal(number, april - timedelta(days=20), True) for number in range(9)]
-    deals += [deal(9 + number, april, number < 3) for number in range(40)]
-    one = Opened(engine, *deals, stages=[STAGES[0], STAGES[3], STAGES[4]])
+    deals = [deal(number, april - timedelta(days=20), days=20) for number in range(9)]
+    deals += [deal(9 + number, april, days=0 if number < 3 else None) for number in range(40)]
+    one = Opened(engine, *deals, ladder=[STAGES[0], STAGES[3], STAGES[4]])
     rows = collect(funnel.flow(one.visits, one.rungs, date(2026, 4, 1), date(2026, 5, 1)))
     assert rows["reached"].to_list() == [40]
     everyone = collect(one.members)
