@@ -251,6 +251,11 @@ def test_what_a_listing_does_not_name_was_removed_and_stays_for_history(engine: 
     ]
 
 
+def test_what_was_only_mentioned_is_not_removed_by_a_listing(engine: Engine, table: Table):
+    load(engine, (1, Stub(user(9))), (2, Listing(User, "main", frozenset(), LATER)))
+    assert table("user", "is_active", "deleted_at") == [(True, None)]
+
+
 def test_a_listing_leaves_other_accounts_alone(engine: Engine, table: Table):
     load(engine, (1, user(1)), (1, user(1, account_id="shop")))
     load(engine, (2, Listing(User, "main", frozenset(), LATER)))

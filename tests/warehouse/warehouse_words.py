@@ -42,7 +42,7 @@ def deal(number: int = 1, **fields: Any) -> Deal:
 
 def task(number: int = 1, **fields: Any) -> Task:
     known = {"account_id": "main", "task_id": f"task:{number}", "kind": "call", "created_at": NOON}
-    return Task(**(known | {"due_is_allday": False, "is_completed": False, "is_completed": True} | fields))
+    return Task(**(known | {"due_is_allday": False, "is_completed": True} | fields))
 
 
 def user(number: int = 1, **fields: Any) -> User:
