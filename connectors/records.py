@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -75,10 +75,11 @@ class Record(BaseModel):
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
-class RawRecord(BaseModel):
-    """One object of the source as it came, so that a mapping can be replayed without calling the CRM."""
+class RawRecord(NamedTuple):
+    """One object of the source as it came, so that a mapping can be replayed without calling the CRM.
 
-    model_config = ConfigDict(frozen=True)
+    A tuple, because there is one for every object ever read.
+    """
 
     account_id: str
     entity: str
@@ -92,9 +93,7 @@ class RawRecord(BaseModel):
     def of(cls, account_id: str, entity: str, native_id: object, content: Any) -> "RawRecord":
         body = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
         digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-        return cls.model_construct(
-            account_id=account_id, entity=entity, native_id=str(native_id), raw_hash=digest, body=body
-        )
+        return cls(account_id, entity, str(native_id), digest, body)
 
 
 @dataclass(frozen=True)

@@ -81,13 +81,21 @@ def opened(company, **switches) -> AmoApi:
 def read_all(api: AmoApi) -> tuple[dict[str, dict], list[Notice]]:
     """Tables as a warehouse would have them after a first sync, and what was noticed."""
     tables: dict[str, dict] = {}
+    return tables, read_into(tables, api, since=None)
+
+
+def read_into(tables: dict[str, dict], api: AmoApi, *, since: datetime | None) -> list[Notice]:
+    """A first read, or a later one of what changed since an instant; returns what was noticed."""
     notices: list[Notice] = []
     rereads: Counter[tuple[str, str]] = Counter()
     me = account(api, SETTINGS)
     store(tables, [me])
     for resource in RESOURCES:
         kind = resource.windows[0]
-        window = Window(kind, end=api.server_now() if kind == "created" else None)
+        if since and kind != "whole":
+            window = Window("changed", start=since)
+        else:
+            window = Window(kind, end=api.server_now() if kind == "created" else None)
         for item in resource.read(api, me, window):
             if isinstance(item, Notice):
                 notices.append(item)
@@ -99,14 +107,15 @@ def read_all(api: AmoApi) -> tuple[dict[str, dict], list[Notice]]:
     for name in {name for name, _ in rereads}:
         ids = tuple(native_id for other, native_id in rereads if other == name)
         store(tables, by_name[name].read(api, me, Window("ids", ids=ids)))
-    return tables, notices
+    return notices
 
 
 def store(tables: dict[str, dict], items: Iterable[Yield]) -> None:
     """What the loader does, in a few lines."""
     for item in items:
         if isinstance(item, Record):
-            tables.setdefault(item.table(), {})[key_of(item)] = item
+            rows = tables.setdefault(item.table(), {})
+            rows[key_of(item)] = with_known(item, rows.get(key_of(item)))
         elif isinstance(item, Stub):
             tables.setdefault(item.record.table(), {}).setdefault(key_of(item.record), item.record)
         elif isinstance(item, OwnedSet):
@@ -125,6 +134,15 @@ def store(tables: dict[str, dict], items: Iterable[Yield]) -> None:
                 rows[(item.id,)] = row.model_copy(update={item.column: item.at} | ({flag: False} if flag else {}))
         else:
             assert isinstance(item, RawRecord | Listing | Notice)
+
+
+def with_known(row: Record, old: Record | None) -> Record:
+    """`row` with the exact instants only events know."""
+    for column, flag in row.patched.items():
+        is_vague = getattr(row, flag) if flag else getattr(row, column) is None
+        if old and is_vague and getattr(old, column) and not (flag and getattr(old, flag)):
+            row = row.model_copy(update={column: getattr(old, column)} | ({flag: False} if flag else {}))
+    return row
 
 
 def key_of(row: Record) -> tuple:
@@ -162,3 +180,48 @@ def test_a_complete_read_gives_what_was_planted(company, planted, switches):
     api.close()
     assert {name: len(tables.get(name, {})) for name in planted["counts"]} == planted["counts"]
     assert not notices
+
+
+def test_a_later_read_finds_what_people_did_meanwhile(company):
+    api = opened(company)
+    tables, _ = read_all(api)
+    living = [row for row in tables["deal"].values() if not row.deleted_at]
+    lost, back, tagged, moved = (deal.deal_id for deal in living[:4])
+    loser, winner = (row.contact_id for row in list(tables["contact"].values())[:2])
+    waiting = next(row.task_id for row in tables["task"].values() if not row.is_completed)
+
+    def change(kind: str, entity_id: str, entity: str = "leads", **more) -> dict:
+        return {"op": kind, "entity": entity, "id": int(entity_id.partition(":")[2]), **more}
+
+    app = httpx.Client(transport=api._client._http._transport, base_url="http://testserver")
+    app.post("/_emu/clock", json={"advance": 3600}).raise_for_status()
+    before = api.server_now()
+    orders = [
+        change("delete", lost),
+        change("delete", back),
+        change("restore", back),
+        change("tag", tagged, name="спешит"),
+        change("move", moved, stage_id=142),
+        change("merge", loser, "contacts", into_id=int(winner.partition(":")[2])),
+        {"op": "task", "task_id": int(waiting.partition(":")[2]), "completed": True},
+    ]
+    app.post("/_emu/mutate", json=orders).raise_for_status()
+    again = open_api(
+        SETTINGS,
+        env={"TOKEN": "demo-token"},
+        ordinals=count(1_000_000).__next__,
+        state_dir="/nonexistent",
+        transport=api._client._http._transport,
+        pace=Pace(1e6, sleep=lambda _: None),
+    )
+    read_into(tables, again, since=before)
+
+    deals = {key[0]: row for key, row in tables["deal"].items()}
+    assert deals[lost].deleted_at == again.server_now()
+    assert (deals[back].deleted_at, deals[back].restored_at) == (None, again.server_now())
+    assert (tagged, "спешит") in tables["entity_tag"]
+    assert deals[moved].stage_id == "status:142"
+    assert tables["merge_link"][("contact", loser)].into_id == winner
+    assert tables["contact"][(loser,)].deleted_at == again.server_now()
+    done = tables["task"][(waiting,)]
+    assert (done.is_completed, done.completed_is_estimate, done.completed_at) == (True, False, again.server_now())
