@@ -19,7 +19,7 @@ import polars as pl
 import streamlit as st
 
 from app import labels
-from app.rights import Viewer, departments, scoped
+from app.rights import LOCAL_OWNER, Viewer, departments, scoped
 from config import Config, config_path, load_config
 from metrics.evaluate import evaluate
 from metrics.frames import FrameSet, NoPublication, open_frames
@@ -32,11 +32,11 @@ STALE_AFTER = timedelta(hours=36)
 """A nightly sync makes data at most a day and some hours old; older ones need a look."""
 
 
-class BrokenPublication(Exception):
+class BrokenPublication(Exception):  # noqa: N818 — a state the page speaks of
     """Something is published but cannot be read."""
 
 
-class MissingMetric(Exception):
+class MissingMetric(Exception):  # noqa: N818 — likewise
     """A page asks for a metric that is not part of this installation. `args[0]` is its id."""
 
 
@@ -196,8 +196,15 @@ def run(
         values["population"] = tuple(sorted(seen))
     first, end = period or default_period(publication, found)
     chosen = found.params.model_validate(values)
-    text = chosen.model_dump_json()
-    result = _complete(str(publication.folder), publication.generation, settings_version(), metric_id, text, first, end)
+    result = _complete(
+        str(publication.folder),
+        publication.generation,
+        settings_version(),
+        metric_id=metric_id,
+        params=chosen.model_dump_json(),
+        first=first,
+        end=end,
+    )
     return Answer(found, scoped(result, seen))
 
 
@@ -217,7 +224,7 @@ def settings_version() -> int:
 
 @st.cache_resource(max_entries=300, show_spinner=False)
 def _complete(
-    folder: str, generation: str, version: int, metric_id: str, params: str, first: date, end: date
+    folder: str, generation: str, version: int, *, metric_id: str, params: str, first: date, end: date
 ) -> MetricResult:
     """The answer about everybody, labelled. Never shown as it is: `run` cuts it to the viewer."""
     frames = _frames(folder, generation, version)
@@ -292,15 +299,4 @@ def warm_up() -> None:
     publication = current()
     if publication is not None:
         for metric_id in ("A3", "B2", "E6", "D6"):
-            found = metric(metric_id)
-            first, end = default_period(publication, found)
-            _complete(
-                str(publication.folder),
-                publication.generation,
-                settings_version(),
-                metric_id,
-                found.params().model_dump_json(),
-                first,
-                end,
-            )
-
+            run(publication, LOCAL_OWNER, metric_id)

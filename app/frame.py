@@ -20,7 +20,9 @@ STATIC = Path(__file__).parent / "static"
 def run() -> None:
     """One run of the app."""
     i18n.use(str(st.session_state.get("lang") or st.query_params.get("lang") or "ru"))
-    st.set_page_config(page_title=_("Voronka"), page_icon=str(STATIC / "icon.svg"), layout="wide", initial_sidebar_state=SIDEBAR_PX)
+    st.set_page_config(
+        page_title=_("Voronka"), page_icon=str(STATIC / "icon.svg"), layout="wide", initial_sidebar_state=SIDEBAR_PX
+    )
     st.logo(str(STATIC / "logo.svg"), size="large", icon_image=str(STATIC / "icon.svg"))
     _language_switch()
     try:

@@ -80,7 +80,10 @@ def entries(text: str) -> dict[str, str]:
 
 
 def compiled(messages: dict[str, str]) -> bytes:
-    """A .mo image of `messages` (GNU gettext manual, "The Format of GNU MO Files"): two tables of lengths and offsets."""
+    """A .mo image of `messages`: two tables of lengths and offsets, then the strings.
+
+    GNU gettext manual, "The Format of GNU MO Files".
+    """
     pairs = sorted((key.encode(), value.encode()) for key, value in messages.items())
     start = 7 * 4 + 16 * len(pairs)
     strings = b""

@@ -7,7 +7,9 @@ from pathlib import Path
 APP = Path(__file__).parent
 
 
-def command(port: int = 8501, data_dir: Path | None = None, config: Path | None = None) -> tuple[list[str], dict[str, str]]:
+def command(
+    port: int = 8501, data_dir: Path | None = None, config: Path | None = None
+) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of the dashboard's server.
 
     Args:

@@ -5,7 +5,7 @@ Metrics always compute on whole accounts; what is cut is the result, by the owne
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import polars as pl
 
@@ -108,12 +108,18 @@ def departments(rows: pl.DataFrame, tree: pl.DataFrame) -> dict[str, set[str]]:
         rows: user_id, department_id of present memberships.
         tree: department_id, parent_id.
     """
-    parents: dict[str, Any] = dict(tree.select("department_id", "parent_id").iter_rows())
+    parents: dict[str, str | None] = dict(tree.select("department_id", "parent_id").iter_rows())
     members: dict[str, set[str]] = {department: set() for department in parents}
-    for user_id, department in rows.select("user_id", "department_id").iter_rows():
-        seen: set[str] = set()
-        while department is not None and department not in seen:  # a loop in the CRM's tree must not hang us
+    for user_id, own in rows.select("user_id", "department_id").iter_rows():
+        for department in _upwards(own, parents):
             members.setdefault(department, set()).add(user_id)
-            seen.add(department)
-            department = parents.get(department)
     return members
+
+
+def _upwards(department: str | None, parents: Mapping[str, str | None]) -> list[str]:
+    """A department and all it is part of. A loop in the CRM's tree must not hang us."""
+    path: list[str] = []
+    while department is not None and department not in path:
+        path.append(department)
+        department = parents.get(department)
+    return path

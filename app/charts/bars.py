@@ -51,7 +51,12 @@ def side_by_side(categories: Sequence[str], series: Sequence[Series]) -> Option:
         **BASE,
         "grid": {**BASE["grid"], "right": 74},
         "xAxis": {"type": "value", "splitNumber": 4},
-        "yAxis": {"type": "category", "inverse": True, "data": [_short(name) for name in categories], "axisTick": {"show": False}},
+        "yAxis": {
+            "type": "category",
+            "inverse": True,
+            "data": [_short(name) for name in categories],
+            "axisTick": {"show": False},
+        },
         "legend": {"top": 0, "left": 0, "itemWidth": 12, "itemHeight": 12},
         "tooltip": {"trigger": "axis", "axisPointer": {"type": "shadow"}, "confine": True},
         "series": [
@@ -68,7 +73,15 @@ def side_by_side(categories: Sequence[str], series: Sequence[Series]) -> Option:
     }
 
 
-def ladder(categories: Sequence[str], values: Sequence[float], texts: Sequence[str], *, colour: str, marked: int | None, mark: str) -> Option:
+def ladder(
+    categories: Sequence[str],
+    values: Sequence[float],
+    texts: Sequence[str],
+    *,
+    colour: str,
+    marked: int | None,
+    mark: str,
+) -> Option:
     """A funnel as horizontal bars over a pale background; one bar may be marked with another colour."""
     items = [
         {"value": value, "itemStyle": {"color": mark if number == marked else colour}, "label": {"formatter": text}}

@@ -1,4 +1,4 @@
-"""How charts are put on a page: drawn as SVG, so that their text is text, with the finding in words for screen readers."""
+"""How charts are put on a page: as SVG, so that their text is text, with the finding in words for screen readers."""
 
 import streamlit as st
 

@@ -11,7 +11,10 @@ from metrics.metric import Notice
 
 def nothing_published() -> None:
     st.info(
-        _("There are no data yet. Run `voronka sync`: it reads the CRM and publishes the first numbers. Then reload this page."),
+        _(
+            "There are no data yet. Run `voronka sync`: it reads the CRM and publishes the first numbers. "
+            "Then reload this page."
+        ),
         icon=":material/hourglass_empty:",
     )
 
@@ -35,7 +38,10 @@ def missing_metric(metric_id: str) -> None:
 
 def no_rights(login: str) -> None:
     text = (
-        _("You are signed in as {login}, but this login is not in the configuration. Ask the owner to add it to `viewers`.")
+        _(
+            "You are signed in as {login}, but this login is not in the configuration. "
+            "Ask the owner to add it to `viewers`."
+        )
         if login
         else _("The proxy did not say who you are. Ask the administrator to turn on sign-in there.")
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 import streamlit as st
@@ -10,7 +10,7 @@ import streamlit as st
 from app.i18n import _, language
 from app.ui import exports, formats
 
-Kind = Literal["text", "int", "number", "money", "rate", "moment", "day", "days", "hours", "link", "bar", "flag"]
+Kind = Literal["text", "int", "days", "money", "rate", "moment", "day", "link"]
 FIRST = 10
 ROW_PX = 33
 TALLEST_PX = 640
@@ -20,7 +20,7 @@ TALLEST_PX = 640
 class Column:
     """A column of a list: its name in the frame, its heading (already translated), and what it holds.
 
-    money: minor units; rate: 0..1; moment: wall time; hours, days: numbers; bar: 0..1 drawn.
+    money: minor units; rate: 0..1; moment: wall time; days: a length, shown with one digit after the point.
     """
 
     name: str
@@ -59,7 +59,6 @@ def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, c
         exports.buttons(rows, [(c.name, c.title, c.kind) for c in columns], key=key, currency=currency)
 
 
-
 def arrow(rows: pl.DataFrame, columns: Sequence[Column], currency: str) -> object:
     """The shown columns as an Arrow table: Streamlit passes it on without pandas."""
     picked = rows.select(_shown(column) for column in columns)
@@ -69,40 +68,35 @@ def arrow(rows: pl.DataFrame, columns: Sequence[Column], currency: str) -> objec
 def _shown(column: Column) -> pl.Expr:
     value = pl.col(column.name)
     if column.kind == "money":
-        return value / 100
+        return (value / 100).round(0)
+    if column.kind == "days":
+        return value.round(1)
     if column.kind == "rate":
         return value * 100
     return value
 
 
-def _config(column: Column, currency: str) -> object:
-    same = {"label": column.title, "width": column.width, "help": column.help}
-    match column.kind:
-        case "link":
-            return st.column_config.LinkColumn(display_text=_("Open"), pinned=True, **same)
-        case "money":
-            return st.column_config.NumberColumn(format="localized", **{**same, "label": f"{column.title}, {formats.sign(currency)}"})
-        case "rate":
-            return st.column_config.NumberColumn(format="%.0f %%", **same)
-        case "int" | "number":
-            return st.column_config.NumberColumn(format="localized" if column.kind == "int" else "%.1f", **same)
-        case "moment":
-            return st.column_config.DatetimeColumn(format="DD.MM.YYYY HH:mm" if language() == "ru" else "YYYY-MM-DD HH:mm", **same)
-        case "day":
-            return st.column_config.DateColumn(format="DD.MM.YYYY" if language() == "ru" else "YYYY-MM-DD", **same)
-        case "days":
-            return st.column_config.NumberColumn(format=f"%.1f {_('d')}", **same)
-        case "hours":
-            return st.column_config.NumberColumn(format=f"%.0f {_('h')}", **same)
-        case "bar":
-            return st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1, color="auto", **same)
-        case "flag":
-            return st.column_config.CheckboxColumn(**same)
-        case _:
-            return st.column_config.TextColumn(**same)
+def _config(column: Column, currency: str) -> Any:
+    """How the browser shows the column; the type of configuration differs by kind."""
+    russian = language() == "ru"
+    title = f"{column.title}, {formats.sign(currency)}" if column.kind == "money" else column.title
+    kinds: dict[Kind, tuple[Any, dict[str, Any]]] = {
+        "text": (st.column_config.TextColumn, {}),
+        "link": (st.column_config.LinkColumn, {"display_text": _("Open"), "pinned": True}),
+        "int": (st.column_config.NumberColumn, {"format": "localized"}),
+        "days": (st.column_config.NumberColumn, {"format": "localized"}),
+        "money": (st.column_config.NumberColumn, {"format": "localized"}),
+        "rate": (st.column_config.NumberColumn, {"format": "%.0f %%"}),
+        "moment": (st.column_config.DatetimeColumn, {"format": "DD.MM.YYYY HH:mm" if russian else "YYYY-MM-DD HH:mm"}),
+        "day": (st.column_config.DateColumn, {"format": "DD.MM.YYYY" if russian else "YYYY-MM-DD"}),
+    }
+    make, options = kinds[column.kind]
+    return make(title, width=column.width, help=column.help, **options)
 
 
-def with_names(rows: pl.DataFrame, names: dict[str, str], *, of: str = "user_id", into: str = "user_name") -> pl.DataFrame:
+def with_names(
+    rows: pl.DataFrame, names: dict[str, str], *, of: str = "user_id", into: str = "user_name"
+) -> pl.DataFrame:
     """`rows` with the name of the user in `of`; a user the CRM never listed keeps his id, nobody is «не назначен»."""
     shown = pl.col(of).replace_strict(names, default=pl.col(of), return_dtype=pl.String)
     return rows.with_columns(shown.fill_null(_("not assigned")).alias(into))
@@ -111,7 +105,11 @@ def with_names(rows: pl.DataFrame, names: dict[str, str], *, of: str = "user_id"
 def with_labels(rows: pl.DataFrame, label: str = "label", of: str = "entity_id") -> pl.DataFrame:
     """`label` filled for cards without a name: what kind of card and its number, so that a person can find it."""
     kinds = {"lead": _("Deal"), "deal": _("Deal"), "contact": _("Contact"), "company": _("Company")}
-    kind = pl.col(of).str.extract(r"^([a-z]+):").replace_strict(kinds, default=_("Number not in the CRM"), return_dtype=pl.String)
+    kind = (
+        pl.col(of)
+        .str.extract(r"^([a-z]+):")
+        .replace_strict(kinds, default=_("Number not in the CRM"), return_dtype=pl.String)
+    )
     bare = pl.concat_str(kind, pl.lit(" "), pl.col(of).str.extract(r":(.*)$"), ignore_nulls=True)
     return rows.with_columns(pl.coalesce(label, bare, pl.lit(_("Number not in the CRM"))).alias(label))
 

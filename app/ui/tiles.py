@@ -12,7 +12,7 @@ from app.ui import filters, formats, states
 
 TILE_PX = 160
 """Two tiles in a row on a phone of 390 px."""
-PLAIN_PX, FOOTED_PX = 122, 164
+PLAIN_PX, FOOTED_PX = 114, 154
 
 
 Good = Literal["up", "down", "neither"]
@@ -64,7 +64,9 @@ def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
         if tile.on_open is not None and tile.open_label:
-            st.button(tile.open_label, key=f"{key}_open", on_click=tile.on_open, type="tertiary", icon=":material/list:")
+            st.button(
+                tile.open_label, key=f"{key}_open", on_click=tile.on_open, type="tertiary", icon=":material/list:"
+            )
         if tile.answer is not None:
             passport(tile.answer, publication, key=key)
 

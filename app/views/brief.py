@@ -58,9 +58,11 @@ def _missed(view: View, answer: Answer, before: Answer) -> tiles.Tile:
         label,
         formats.number(now["n_not_reached"]),
         tiles.difference(now["n_not_reached"], was["n_not_reached"]) if is_comparable else None,
-        calls.used_to_be(was["n_not_reached"]) if is_comparable else formats.count(now["n_threads"], "of {n} client", "of {n} clients"),
+        calls.used_to_be(was["n_not_reached"])
+        if is_comparable
+        else formats.count(now["n_threads"], "of {n} client", "of {n} clients"),
         "down",
-        open_label=_("Whom to call"),
+        open_label=_("List"),
         on_open=_opening("calls"),
         answer=answer,
     )
@@ -77,39 +79,41 @@ def _forgotten(view: View, answer: Answer) -> tiles.Tile:
         formats.number(total["num"]),
         note=f"{part} " + formats.count(total["den"], "of {n} client", "of {n} clients"),
         help=formats.count(
-            getattr(answer.result.params, "n_days", 60), "No contact for more than {n} day", "No contact for more than {n} days"
+            getattr(answer.result.params, "n_days", 60),
+            "No contact for more than {n} day",
+            "No contact for more than {n} days",
         ),
-        open_label=_("Show the list"),
+        open_label=_("List"),
         on_open=_opening("forgotten"),
         answer=answer,
     )
 
 
 def _bottleneck(view: View, answer: Answer, top: dict[str, Any] | None) -> tiles.Tile:
-    label = _("Bottleneck")
+    label = _("Bottleneck, a month")
     if not answer.is_covered or top is None or top["stage_name"] is None:
         note = _("too few deals to judge") if answer.is_covered else _("deals have not been synced")
         return tiles.Tile(label, formats.no_data(), note=note, answer=answer)
     money = formats.short_money(top["leak_month_minor"], view.publication.currency)
-    versus = _versus(answer, top)
     return tiles.Tile(
-        f"{label}: {states.escaped(top['stage_name'])}",
-        _("≈ {money}/month").format(money=money) if top["leak_month_minor"] is not None else formats.no_data(),
-        versus,
-        _("to past quarters") if versus else _("is lost at this stage"),
-        "up",
-        help=_("Pipeline “{pipeline}”").format(pipeline=states.escaped(top["pipeline_name"] or "")),
-        open_label=_("Lost deals"),
+        _("Bottleneck, a month"),
+        f"≈ {money}" if top["leak_month_minor"] is not None else formats.no_data(),
+        note=top["stage_name"],
+        help=_where(answer, top),
+        open_label=_("List"),
         on_open=_opening("lost"),
         answer=answer,
     )
 
 
-def _versus(answer: Answer, top: dict[str, Any]) -> str | None:
-    """How the stage's conversion differs from the four quarters before."""
+def _where(answer: Answer, top: dict[str, Any]) -> str:
+    """Pipeline and stage in full, and how the stage's conversion differs from the four quarters before."""
+    said = [_("Pipeline “{pipeline}”").format(pipeline=top["pipeline_name"] or ""), top["stage_name"]]
     row = answer.table("stages").filter(pl.col("group_key") == top["group_key"])
     change = row["vs_benchmark"].item() if row.height == 1 else None
-    return tiles.points_difference(change, 0.0)
+    if change is not None:
+        said.append(_("conversion to past quarters: {points}").format(points=formats.points(change)))
+    return states.escaped("; ".join(said))
 
 
 def _left(view: View, answer: Answer) -> tiles.Tile:
@@ -126,7 +130,7 @@ def _left(view: View, answer: Answer) -> tiles.Tile:
         _("to {month}").format(month=formats.month(before["month"])) if before else None,
         "down",
         help=_("At risk now: {n}").format(n=formats.number(months["at_risk"][-1])),
-        open_label=_("Show the list"),
+        open_label=_("List"),
         on_open=_opening("left"),
         answer=answer,
     )
@@ -145,7 +149,9 @@ def _list(view: View, answers: dict[str, Answer]) -> None:
             bind="query-params",
         )
         links.to({"calls": "calls", "forgotten": "forgotten", "lost": "funnel", "left": "clients"}[chosen])
-    {"calls": _call_list, "forgotten": _forgotten_list, "lost": _lost_list, "left": _left_list}[chosen](view, answers[chosen])
+    {"calls": _call_list, "forgotten": _forgotten_list, "lost": _lost_list, "left": _left_list}[chosen](
+        view, answers[chosen]
+    )
 
 
 def _call_list(view: View, answer: Answer) -> None:

@@ -112,22 +112,28 @@ def _all_states(answer: Answer) -> None:
     charts.show(option, key="states", alt=alt, height=bars.height(len(found), bar_px=44, extra_px=20))
     hidden = answer.table("hidden").height
     if hidden:
-        st.caption(_("Besides, missed calls from hidden numbers: {n}. Nobody can call them back.").format(n=formats.number(hidden)))
+        st.caption(
+            _("Besides, missed calls from hidden numbers: {n}. Nobody can call them back.").format(
+                n=formats.number(hidden)
+            )
+        )
 
 
 def _managers(view: View, answer: Answer) -> None:
     st.subheader(_("By manager"), anchor=False)
     people = tables.with_names(answer.table("by_user"), view.users).filter(pl.col("n_not_reached") > 0)
-    people = people.sort(["n_not_reached", "never_rate", "user_id"], descending=[True, True, False]).head(MANAGERS_SHOWN)
+    people = people.sort(["n_not_reached", "never_rate", "user_id"], descending=[True, True, False]).head(
+        MANAGERS_SHOWN
+    )
     if people.is_empty():
         states.nothing_found(_("Everybody who missed us was reached."))
         return
-    parts = [
-        bars.Series(_(STATES[state][0]), people[f"n_{state}"].to_list(), STATES[state][1]) for state in UNREACHED
-    ]
+    parts = [bars.Series(_(STATES[state][0]), people[f"n_{state}"].to_list(), STATES[state][1]) for state in UNREACHED]
     names = people["user_name"].to_list()
     alt = _("Most clients not reached: {name}, {n}").format(name=names[0], n=people["n_not_reached"][0])
-    charts.show(bars.stacked(names, parts), key="call_managers", alt=alt, height=bars.height(len(names), bar_px=26, extra_px=70))
+    charts.show(
+        bars.stacked(names, parts), key="call_managers", alt=alt, height=bars.height(len(names), bar_px=26, extra_px=70)
+    )
 
 
 def _list(view: View, answer: Answer) -> None:
@@ -155,17 +161,18 @@ def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
     named = tables.with_names(data.with_cards(view.publication, rows), view.users)
     named = tables.with_labels(named).with_columns(
         open_d=pl.col("open_h") / 24,
-        state_name=pl.col("state").replace_strict({s: _(name) for s, (name, _c) in STATES.items()}, return_dtype=pl.String),
+        state_name=pl.col("state").replace_strict(
+            {s: _(name) for s, (name, _c) in STATES.items()}, return_dtype=pl.String
+        ),
     )
     columns = [
         tables.card(),
-        Column("label", _("Client"), width="medium"),
+        Column("label", _("Client"), width=170),
         Column("state_name", _("What happened")),
         Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
-        Column("open_d", _("Waits"), "days", width="small"),
+        Column("open_d", _("Waits, days"), "days", width="small"),
         Column("first_missed_local", _("First missed"), "moment"),
         Column("n_missed", _("Missed"), "int", width="small", help=_("Missed calls of this client in a row")),
-        Column("n_attempts", _("Attempts"), "int", width="small", help=_("Our unanswered calls since")),
         Column("user_name", _("Manager")),
     ]
     tables.show(named, columns, key=key, alt=_("Clients who missed us"), currency=view.publication.currency)

@@ -71,10 +71,34 @@ def _tiles(view: View, answer: Answer, months: pl.DataFrame) -> None:
     note = _("to {month}").format(month=was) if before else None
     low = month["churn_low_n"]
     shown = [
-        tiles.Tile(_("Active clients now"), formats.number(running["active"]), _since_start(running, "active"), _("since the 1st"), "up"),
-        tiles.Tile(_("At risk now"), formats.number(running["at_risk"]), _since_start(running, "at_risk"), _("since the 1st"), "down"),
-        tiles.Tile(_("Left in {month}").format(month=name), formats.number(month["churned_n"]), change("churned_n"), note, "down"),
-        tiles.Tile(_("Came back in {month}").format(month=name), formats.number(month["reactivated_n"]), change("reactivated_n"), note, "up"),
+        tiles.Tile(
+            _("Active clients now"),
+            formats.number(running["active"]),
+            _since_start(running, "active"),
+            _("since the 1st"),
+            "up",
+        ),
+        tiles.Tile(
+            _("At risk now"),
+            formats.number(running["at_risk"]),
+            _since_start(running, "at_risk"),
+            _("since the 1st"),
+            "down",
+        ),
+        tiles.Tile(
+            _("Left in {month}").format(month=name),
+            formats.number(month["churned_n"]),
+            change("churned_n"),
+            note,
+            "down",
+        ),
+        tiles.Tile(
+            _("Came back in {month}").format(month=name),
+            formats.number(month["reactivated_n"]),
+            change("reactivated_n"),
+            note,
+            "up",
+        ),
         tiles.Tile(
             _("Churn in {month}").format(month=name),
             formats.rate(month["churn_rate"], low_n=low, digits=1),
@@ -91,7 +115,9 @@ def _since_start(row: Month, name: str) -> str | None:
 
 
 def _month_names(months: pl.DataFrame) -> list[str]:
-    return [formats.month(day) + ("" if is_over else "*") for day, is_over in months.select("month", "complete").iter_rows()]
+    return [
+        formats.month(day) + ("" if is_over else "*") for day, is_over in months.select("month", "complete").iter_rows()
+    ]
 
 
 def _stocks(months: pl.DataFrame) -> None:
@@ -106,7 +132,9 @@ def _stocks(months: pl.DataFrame) -> None:
         active=last["active"], at_risk=last["at_risk"], churned=last["churned"]
     )
     charts.show(bars.stacked(_month_names(months), series, vertical=True), key="stocks", alt=alt, height=330)
-    st.caption(_("Active: bought within 90 days; at risk: 91 to 180 days ago; left: longer ago. * the month is not over."))
+    st.caption(
+        _("Active: bought within 90 days; at risk: 91 to 180 days ago; left: longer ago. * the month is not over.")
+    )
 
 
 def _flows(months: pl.DataFrame) -> None:
@@ -116,7 +144,7 @@ def _flows(months: pl.DataFrame) -> None:
         bars.Series(_("Came back"), months["reactivated_n"].to_list(), colours.GOOD),
     ]
     went = [bars.Series(_("Left"), months["churned_n"].to_list(), colours.BAD)]
-    net = months["new"].sum() + months["reactivated_n"].sum() - months["churned_n"].sum()
+    net = int(months.select(pl.col("new").sum() + pl.col("reactivated_n").sum() - pl.col("churned_n").sum()).item())
     alt = _("Over these months the base changed by {n}").format(n=tiles.difference(net, 0))
     charts.show(bars.up_and_down(_month_names(months), came, went), key="flows", alt=alt, height=330)
     st.caption(alt + ".")
@@ -131,7 +159,9 @@ def _managers(view: View, answer: Answer) -> None:
     now = table.filter(pl.col("month") == pl.col("month").max()).select("user_id", *STOCKS)
     events = table.group_by("user_id").agg(pl.col("new", "churned_n", "reactivated_n", "revenue_minor").sum())
     rows = now.group_by("user_id").agg(pl.col(*STOCKS).sum()).join(events, on="user_id", how="left", nulls_equal=True)
-    named = tables.with_names(rows, view.users).sort("at_risk", "churned_n", "user_name", descending=[True, True, False])
+    named = tables.with_names(rows, view.users).sort(
+        "at_risk", "churned_n", "user_name", descending=[True, True, False]
+    )
     columns = [
         Column("user_name", _("Manager"), width="medium"),
         Column("active", _("Active"), "int"),
@@ -149,12 +179,23 @@ def _list(view: View, answer: Answer, months: pl.DataFrame) -> None:
     st.subheader(_("The clients behind the numbers"), anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         event = st.segmented_control(
-            _("What happened"), list(EVENTS), format_func=lambda code: _(EVENTS[code]), default="CHURNED", required=True, key="event", bind="query-params"
+            _("What happened"),
+            list(EVENTS),
+            format_func=lambda code: _(EVENTS[code]),
+            default="CHURNED",
+            required=True,
+            key="event",
+            bind="query-params",
         )
         keys = months.sort("month", descending=True)["group_key"].to_list()
         names = {key: formats.month(day) for key, day in months.select("group_key", "month").iter_rows()}
         month = st.selectbox(
-            _("Month"), [ALL, *keys], format_func=lambda key: names.get(key, _("All months")), key="month", width=200, bind="query-params"
+            _("Month"),
+            [ALL, *keys],
+            format_func=lambda key: names.get(key, _("All months")),
+            key="month",
+            width=200,
+            bind="query-params",
         )
     rows = answer.result.drilldown.filter(pl.col("reason") == event)
     rows = rows if month == ALL else rows.filter(pl.col("group_key") == month)

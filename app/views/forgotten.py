@@ -66,7 +66,9 @@ def _tiles(view: View, answer: Answer, total: dict[str, Any]) -> None:
     waiting = int(reassign["num"].sum())
     shown = [
         tiles.Tile(
-            _("Forgotten clients"), formats.number(total["num"]), note=formats.count(total["den"], "of {n} client", "of {n} clients")
+            _("Forgotten clients"),
+            formats.number(total["num"]),
+            note=formats.count(total["den"], "of {n} client", "of {n} clients"),
         ),
         tiles.Tile(_("Share of forgotten"), share(total), note=_("of clients with deals")),
         tiles.Tile(
@@ -100,7 +102,11 @@ def _managers(view: View, answer: Answer) -> None:
 
 def _segments(view: View, answer: Answer) -> None:
     st.subheader(_("How long they have been silent"), anchor=False)
-    rows = answer.table("segments").group_by("segment", "days_from", "days_to").agg(pl.col("num", "revenue_12m_minor").sum())
+    rows = (
+        answer.table("segments")
+        .group_by("segment", "days_from", "days_to")
+        .agg(pl.col("num", "revenue_12m_minor").sum())
+    )
     rows = rows.sort("segment")
     names = [_span(*days) for days in rows.select("days_from", "days_to").iter_rows()]
     currency = view.publication.currency
@@ -126,10 +132,14 @@ def show_clients(view: View, answer: Answer, *, key: str) -> None:
     """Forgotten clients, the most valuable and the longest silent first."""
     rows = answer.table("clients").with_columns(entity_id="client_id")
     named = tables.with_names(data.with_cards(view.publication, rows), view.users)
-    named = tables.with_local(tables.with_labels(named), str(view.publication.zone), of="last_touch_at", into="last_local")
+    named = tables.with_local(
+        tables.with_labels(named), str(view.publication.zone), of="last_touch_at", into="last_local"
+    )
     kinds = {kind: _(name) for kind, name in TOUCHES.items()}
     named = named.with_columns(
-        kind_name=pl.when("never").then(pl.lit(_("never"))).otherwise(pl.col("last_touch_kind").replace_strict(kinds, default=None))
+        kind_name=pl.when("never")
+        .then(pl.lit(_("never")))
+        .otherwise(pl.col("last_touch_kind").replace_strict(kinds, default=None))
     )
     columns = [
         tables.card(),

@@ -71,7 +71,9 @@ def _history(view: View) -> None:
 def _headline(view: View, answer: Answer, top: dict[str, Any]) -> None:
     pipeline = states.escaped(top["pipeline_name"] or top["pipeline_id"])
     if top["stage_name"] is None or top["leak_month_minor"] is None:
-        sentence = _("Pipeline “{pipeline}”: too few deals or no won money to rank its stages.").format(pipeline=pipeline)
+        sentence = _("Pipeline “{pipeline}”: too few deals or no won money to rank its stages.").format(
+            pipeline=pipeline
+        )
     else:
         sentence = _("Pipeline “{pipeline}”: stage “{stage}” costs ≈ {money} a month.").format(
             pipeline=pipeline,
@@ -89,9 +91,15 @@ def _tiles(view: View, answer: Answer, top: dict[str, Any]) -> None:
     shown = [
         tiles.Tile(_("Deals looked at"), formats.number(top["n"]), note=_maturity(top)),
         tiles.Tile(
-            _("Won"), formats.rate(won_rate, low_n=top["n"] < 10, digits=1), note=formats.count(top["won"], "{n} deal", "{n} deals")
+            _("Won"),
+            formats.rate(won_rate, low_n=top["n"] < 10, digits=1),
+            note=formats.count(top["won"], "{n} deal", "{n} deals"),
         ),
-        tiles.Tile(_("Lost deals"), formats.number(top["lost"]), note=_("still open: {n}").format(n=formats.number(top["n_open"]))),
+        tiles.Tile(
+            _("Lost deals"),
+            formats.number(top["lost"]),
+            note=_("still open: {n}").format(n=formats.number(top["n_open"])),
+        ),
         tiles.Tile(_("Mean won deal"), formats.short_money(top["won_mean_minor"], currency)),
         tiles.Tile(
             _("+5 points at the bottleneck"),
@@ -121,7 +129,9 @@ def _ladder(stages: pl.DataFrame, top: dict[str, Any]) -> None:
     ]
     marked = next((n for n, row in enumerate(rows) if row["stage_id"] == top["stage_id"]), None)
     option = bars.ladder(names, values, texts, colour=colours.CALM, marked=marked, mark=colours.BAD)
-    alt = _("Of {n} deals {won} were won").format(n=formats.number(values[0] if values else 0), won=formats.number(top["won"]))
+    alt = _("Of {n} deals {won} were won").format(
+        n=formats.number(values[0] if values else 0), won=formats.number(top["won"])
+    )
     charts.show(option, key="ladder", alt=alt, height=bars.height(len(names), bar_px=42, extra_px=16))
     st.caption(_("The percentage on a bar is the share that came from the stage before. Red: the bottleneck."))
 
@@ -136,7 +146,9 @@ def _money(view: View, stages: pl.DataFrame) -> None:
     names, leaks = known["stage_name"].to_list(), known["leak_minor"].to_list()
     texts = [formats.short_money(leak, currency) for leak in leaks]
     worst = max(range(len(leaks)), key=lambda n: leaks[n])
-    option = bars.ladder(names, [leak / 100 for leak in leaks], texts, colour=colours.WARN, marked=worst, mark=colours.BAD)
+    option = bars.ladder(
+        names, [leak / 100 for leak in leaks], texts, colour=colours.WARN, marked=worst, mark=colours.BAD
+    )
     alt = _("Most money is lost at “{stage}”: {money}").format(stage=names[worst], money=texts[worst])
     charts.show(option, key="leak", alt=alt, height=bars.height(len(names), bar_px=42, extra_px=16))
     st.caption(_("Lost deals × chance to win from the next stage × mean won deal, for the whole period."))
@@ -157,7 +169,9 @@ def _dwell(stages: pl.DataFrame) -> None:
     ]
     alt = _("Median days on each stage")
     charts.show(bars.side_by_side(names, series), key="dwell", alt=alt, height=bars.height(len(names), bar_px=48))
-    st.caption(_("A plain median of finished stays looks shorter where deals get stuck: those that never left are not in it."))
+    st.caption(
+        _("A plain median of finished stays looks shorter where deals get stuck: those that never left are not in it.")
+    )
 
 
 def _stage_table(view: View, stages: pl.DataFrame) -> None:
@@ -173,12 +187,18 @@ def _stage_table(view: View, stages: pl.DataFrame) -> None:
         Column("lost", _("Lost"), "int"),
         Column("n_open", _("Still open"), "int"),
         Column("conv_shown", _("Went on"), "rate", help=_("Empty where fewer than ten deals got here")),
-        Column("vs_text", _("To past quarters"), help=_("Difference to the four quarters before, in points; “≈”: may be chance")),
+        Column(
+            "vs_text",
+            _("To past quarters"),
+            help=_("Difference to the four quarters before, in points; “≈”: may be chance"),
+        ),
         Column("leak_minor", _("Lost money"), "money"),
         Column("gain_pp_minor", _("+5 points give"), "money"),
         Column("delay_minor", _("Price of waiting"), "money"),
-        Column("km_median_d", _("Median, days"), "number"),
+        Column("km_median_d", _("Median, days"), "days"),
     ]
+    if rows["vs_text"].is_null().all():  # no stage has a past to be compared with
+        columns = [column for column in columns if column.name != "vs_text"]
     tables.show(rows, columns, key="stages", alt=_("Stages in numbers"), currency=view.publication.currency)
 
 
@@ -186,7 +206,13 @@ def _benchmark() -> pl.Expr:
     """`+3,1`, with ≈ where the interval holds zero."""
     is_chance = (pl.col("vs_lo") <= 0) & (pl.col("vs_hi") >= 0)
     number = pl.col("vs_benchmark").map_elements(formats.points, return_dtype=pl.String, skip_nulls=True)
-    return pl.when(pl.col("vs_benchmark").is_null()).then(None).when(is_chance).then(pl.format("≈ {}", number)).otherwise(number)
+    return (
+        pl.when(pl.col("vs_benchmark").is_null())
+        .then(None)
+        .when(is_chance)
+        .then(pl.format("≈ {}", number))
+        .otherwise(number)
+    )
 
 
 def _lost(view: View, answer: Answer, stages: pl.DataFrame, top: dict[str, Any]) -> None:

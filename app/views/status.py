@@ -50,7 +50,10 @@ def _running(run: Mapping[str, Any] | None) -> None:
     if not run or not run.get("is_running", run.get("running")):
         return
     resource = run.get("resource") or ""
-    st.info(_("A sync is running: {resource}").format(resource=states.escaped(resource_name(str(resource)))), icon=":material/sync:")
+    st.info(
+        _("A sync is running: {resource}").format(resource=states.escaped(resource_name(str(resource)))),
+        icon=":material/sync:",
+    )
 
 
 def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None:
@@ -139,7 +142,12 @@ def _coverage(publication: data.Publication) -> None:
             }
             for row in known
         ],
-        schema={"account_id": pl.String, "resource": pl.String, "complete_from": pl.Datetime("us"), "watermark": pl.Datetime("us")},
+        schema={
+            "account_id": pl.String,
+            "resource": pl.String,
+            "complete_from": pl.Datetime("us"),
+            "watermark": pl.Datetime("us"),
+        },
     ).sort("account_id", "resource")
     if rows.is_empty():
         st.caption(_("Nothing has been synced yet."))

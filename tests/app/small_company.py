@@ -112,7 +112,10 @@ def _client(dice: random.Random, tables: dict[str, list[Row]], number: int) -> N
     born = AS_OF - timedelta(days=dice.randint(90, 540), hours=dice.randint(1, 20))
     name = FORMULA_NAME if number == 0 else f"Клиент {number + 1}"
     tables["contact_pii"].append({"contact_id": client_id, "name": name})
-    won_at = [_deal(dice, tables, number, part, client_id, user, born) for part in range(dice.randint(1, 4))]
+    won_at = [
+        _deal(dice, tables, number, part, client_id=client_id, user=user, born=born)
+        for part in range(dice.randint(1, 4))
+    ]
     wins = [one for one in won_at if one]
     tables["client"].append(
         {
@@ -124,11 +127,18 @@ def _client(dice: random.Random, tables: dict[str, list[Row]], number: int) -> N
         }
     )
     tables["client_member"].append({"entity_id": client_id, "entity_kind": "contact", "client_id": client_id})
-    _talk(dice, tables, number, client_id, user, born)
+    _talk(dice, tables, number, client_id=client_id, user=user, born=born)
 
 
 def _deal(
-    dice: random.Random, tables: dict[str, list[Row]], number: int, part: int, client_id: str, user: str, born: datetime
+    dice: random.Random,
+    tables: dict[str, list[Row]],
+    number: int,
+    part: int,
+    *,
+    client_id: str,
+    user: str,
+    born: datetime,
 ) -> datetime | None:
     """One deal walking up its stages; the instant of the win, if it was won."""
     deal_id, pipeline = f"lead:{100 * (number + 1) + part}", "pipeline:1" if part == 0 else "pipeline:2"
@@ -197,7 +207,9 @@ def _deal(
     return moment
 
 
-def _talk(dice: random.Random, tables: dict[str, list[Row]], number: int, client_id: str, user: str, born: datetime) -> None:
+def _talk(
+    dice: random.Random, tables: dict[str, list[Row]], number: int, *, client_id: str, user: str, born: datetime
+) -> None:
     """Touches up to some day, and now and then a missed call with or without a callback."""
     silent_d = dice.choice((3, 20, 45, 75, 130, 220))
     talked = max(born, AS_OF - timedelta(days=silent_d, hours=5))

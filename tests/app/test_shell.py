@@ -13,7 +13,9 @@ def answer(path="/calls", query=b"", body=PAGE, kind=b"text/html; charset=utf-8"
 
     async def app(scope, receive, send):
         seen["headers"] = dict(scope["headers"])
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind), (b"etag", b"x")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind), (b"etag", b"x")]}
+        )
         await send({"type": "http.response.body", "body": body[:10], "more_body": True})
         await send({"type": "http.response.body", "body": body[10:]})
 
