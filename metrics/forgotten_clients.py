@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
 import polars as pl
+import polars.selectors as cs
 from pydantic import Field
 
 from metrics.channels import calls_only_notices, message_coverage
@@ -164,7 +165,7 @@ def finish(collected: dict[str, pl.DataFrame], params: ForgottenClientsParams, p
         tables={
             "by_user": ranked(by_user, "rate", "den", "account_id", "user_id"),
             "reassign": _reassign(clients),
-            "total": _rated(clients, ["account_id"], params).sort("account_id"),
+            "total": _total(clients, params),
             "segments": _segments(clients, params),
             "clients": forgotten.select(*CLIENT_TABLE),
         },
@@ -259,6 +260,18 @@ def _rated(clients: pl.DataFrame, by: list[str], params: ForgottenClientsParams)
     return _counted(clients, by).with_columns(*rate_columns(), low_n("den", min_n=params.min_n))
 
 
+def _total(clients: pl.DataFrame, params: ForgottenClientsParams) -> pl.DataFrame:
+    """Per account the clients people answer for; those to hand over stand beside them, in no rate (R-USER)."""
+    left = clients.group_by("account_id").agg(
+        reassign_num=(NEEDS_OWNER & pl.col("is_forgotten")).sum().cast(pl.Int64),
+        reassign_den=NEEDS_OWNER.sum().cast(pl.Int64),
+    )
+    counted = left.join(_counted(clients.filter(~NEEDS_OWNER), ["account_id"]), on="account_id", how="left")
+    numbers = cs.exclude("account_id")
+    rated = counted.with_columns(numbers.fill_null(0)).with_columns(*rate_columns(), low_n("den", min_n=params.min_n))
+    return rated.select(pl.exclude("reassign_num", "reassign_den"), "reassign_num", "reassign_den").sort("account_id")
+
+
 def _reassign(clients: pl.DataFrame) -> pl.DataFrame:
     """Clients of those who have left and of robots: counts without a rate, nobody is measured by them."""
     block = clients.filter(NEEDS_OWNER)
@@ -267,14 +280,16 @@ def _reassign(clients: pl.DataFrame) -> pl.DataFrame:
 
 
 def _segments(clients: pl.DataFrame, params: ForgottenClientsParams) -> pl.DataFrame:
-    """Per account three rows: days_from..days_to (null: no end) of silence, clients and their money."""
+    """Per account three rows: days_from..days_to (null: no end) of silence, clients of `total` and their money."""
     first, second, third = segment_edges(params.n_days)
     edges = pl.DataFrame(
         {"segment": [1, 2, 3], "days_from": [first + 1, second + 1, third + 1], "days_to": [second, third, None]},
         schema=dict.fromkeys(("segment", "days_from", "days_to"), pl.Int64),
     )
-    counted = clients.group_by("account_id", "segment").agg(
-        num=pl.len().cast(pl.Int64), revenue_12m_minor=pl.col("revenue_12m_minor").sum()
+    counted = (
+        clients.filter(~NEEDS_OWNER)
+        .group_by("account_id", "segment")
+        .agg(num=pl.len().cast(pl.Int64), revenue_12m_minor=pl.col("revenue_12m_minor").sum())
     )
     return (
         clients.select("account_id")

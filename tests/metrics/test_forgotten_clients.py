@@ -286,7 +286,15 @@ def test_clients_of_leavers_and_robots_are_to_be_handed_over(engine):
         ("user:0", True, 1, 1),
         ("user:2", False, 1, 1),
     ]
-    assert result.tables["total"].select("num", "den").rows() == [(4, 5)]
+    total = result.tables["total"].select("num", "den", "reassign_num", "reassign_den")
+    assert total.rows() == [(2, 3, 2, 2)]
+    assert result.tables["segments"]["num"].sum() == 2
+    assert result.drilldown.height == 4
+
+
+def test_an_account_with_nothing_but_clients_to_hand_over_has_a_total_without_a_rate(engine):
+    result = answer(engine, [client("contact:1")], user=[{"user_id": "user:1", "is_active": False}])
+    assert result.tables["total"].select("num", "den", "rate", "reassign_num").rows() == [(0, 0, None, 1)]
 
 
 def test_a_leaver_is_one_whose_last_day_people_have_set(engine):
