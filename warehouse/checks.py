@@ -1,0 +1,122 @@
+"""Data-quality gates: what in the data contradicts itself, counted, with examples, before any number is made of it.
+
+Metrics are computed regardless; these findings go into the manifest and from there into their warnings.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+SAMPLE = 5
+CLOCK_SKEW = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """query: rows (account_id, example) of what is wrong; `{now}` is the latest instant that can have been."""
+
+    code: str
+    ru: str
+    en: str
+    query: str
+
+
+GATES = (
+    Gate(
+        "orphan_links",
+        "Ссылок на карточки, которых нет в выгрузке: {count}. Их клиенты и сделки считаются неизвестными.",
+        "Links to cards that were never read: {count}. Their clients and deals count as unknown.",
+        """
+        SELECT l.account_id, l.deal_id || ' → ' || l.contact_id FROM deal_contact l
+            ANTI JOIN contact c ON c.account_id = l.account_id AND c.contact_id = l.contact_id
+        UNION ALL
+        SELECT d.account_id, d.deal_id || ' → ' || d.company_id FROM deal d
+            ANTI JOIN company c ON c.account_id = d.account_id AND c.company_id = d.company_id
+            WHERE d.company_id IS NOT NULL
+        UNION ALL
+        SELECT m.account_id, m.change_id || ' → ' || m.deal_id FROM deal_stage_transition m
+            ANTI JOIN deal d ON d.account_id = m.account_id AND d.deal_id = m.deal_id
+        """,
+    ),
+    Gate(
+        "stage_absent",
+        "Сделок на этапах, которых нет в воронках: {count}. В воронки они не входят.",
+        "Deals in stages that no pipeline has: {count}. Funnels leave them out.",
+        """
+        SELECT d.account_id, d.deal_id FROM deal d
+            ANTI JOIN stage s ON s.account_id = d.account_id
+                AND s.pipeline_id = d.pipeline_id AND s.stage_id = d.stage_id
+            WHERE d.deleted_at IS NULL
+        """,
+    ),
+    Gate(
+        "transitions_broken",
+        "Переходов, которые начинаются не там, где кончился предыдущий: {count}. Время на этапах там неточно.",
+        "Moves that do not begin where the one before ended: {count}. Times in stages are inexact there.",
+        """
+        SELECT account_id, change_id FROM (
+            SELECT account_id, change_id, changed_at, from_pipeline_id, from_stage_id,
+                lag(to_pipeline_id) OVER w AS last_pipeline, lag(to_stage_id) OVER w AS last_stage,
+                lag(changed_at) OVER w AS last_at, lead(changed_at) OVER w AS next_at
+            FROM deal_stage_transition
+            WINDOW w AS (PARTITION BY account_id, deal_id ORDER BY changed_at, change_id)
+        )
+        WHERE last_stage IS NOT NULL AND from_stage_id IS NOT NULL
+            AND (from_stage_id <> last_stage OR from_pipeline_id <> last_pipeline)
+            AND changed_at <> last_at AND changed_at IS DISTINCT FROM next_at  -- within a second the order is not known
+        """,
+    ),
+    Gate(
+        "history_differs",
+        "Сделок, чей последний переход ведёт не на нынешний этап: {count}. История там неполна.",
+        "Deals whose last move does not lead to their present stage: {count}. Their history has a gap.",
+        """
+        SELECT d.account_id, d.deal_id FROM deal d JOIN (
+            SELECT account_id, deal_id, max(changed_at) AS last_at FROM deal_stage_transition GROUP BY ALL
+        ) m ON m.account_id = d.account_id AND m.deal_id = d.deal_id
+        WHERE d.deleted_at IS NULL AND NOT EXISTS (
+            FROM deal_stage_transition t WHERE t.account_id = d.account_id AND t.deal_id = d.deal_id
+            AND t.changed_at = m.last_at AND t.to_stage_id = d.stage_id AND t.to_pipeline_id = d.pipeline_id
+        )
+        """,
+    ),
+    Gate(
+        "closed_before_created",
+        "Сделок, закрытых раньше, чем созданы: {count}. Длина цикла по ним неизвестна.",
+        "Deals closed before they were created: {count}. Their cycle has no length.",
+        "SELECT account_id, deal_id FROM deal WHERE closed_at < created_at AND deleted_at IS NULL",
+    ),
+    Gate(
+        "future_timestamps",
+        "Записей с датой из будущего: {count}. Они не видны, пока эта дата не наступит.",
+        "Records dated in the future: {count}. They stay unseen until then.",
+        """
+        SELECT account_id, deal_id FROM deal WHERE created_at > {now}
+        UNION ALL SELECT account_id, call_id FROM call WHERE started_at > {now}
+        UNION ALL SELECT account_id, change_id FROM deal_stage_transition WHERE changed_at > {now}
+        UNION ALL SELECT account_id, task_id FROM task WHERE created_at > {now}
+        """,
+    ),
+)
+
+
+def check(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
+    """Findings per gate and account: code, account_id, sentences, count and some ids."""
+    latest = f"TIMESTAMPTZ '{(now + CLOCK_SKEW).isoformat()}'"
+    return [
+        {
+            "code": gate.code,
+            "account_id": account_id,
+            "ru": gate.ru.format(count=n),
+            "en": gate.en.format(count=n),
+            "count": n,
+            "sample": list(sample),
+        }
+        for gate in GATES
+        for account_id, n, sample in connection.exec_driver_sql(
+            f"WITH found (account_id, example) AS ({gate.query.replace('{now}', latest)}) "
+            f"SELECT account_id, count(*), min(example, {SAMPLE}) FROM found GROUP BY account_id ORDER BY account_id"
+        ).fetchall()
+    ]

@@ -1,0 +1,419 @@
+"""Publication: what readers read. Generations of Parquet files, each whole, never changed, one of them current.
+
+A generation is made in a hidden folder (`begin`, `export`, `write`), then sealed: manifest, rename, last the pointer.
+Killed anywhere before that, it was never there; the next publish clears what is left. Files of months in which nothing
+changed are hard links to the generation before (copies where links are impossible). Everything is written read-only and
+flushed to the disk before the pointer names it.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+from sqlalchemy import Connection, Engine, Row, Table
+from sqlalchemy.types import TIMESTAMP
+
+from warehouse.columns import BOOKKEEPING, quoted
+from warehouse.database import WarehouseError, private_folder, said_plainly, schema_version
+from warehouse.models import CANONICAL
+from warehouse.status import iso, replace_file, sync_folder
+
+CURRENT, MANIFEST, DRAFT = "current", "manifest.json", ".draft-"
+FORMAT = 1  # goes up when files of the same rows are to be written anew
+ROOM = 1.2  # free space asked for, in sizes of the generation before
+STALE_AFTER = timedelta(hours=36)
+KEEP_NEWEST, KEEP_YOUNGER = 3, timedelta(hours=2)
+
+MONTHS: dict[str, str] = {
+    "call": "started_at",
+    "message": "sent_at",
+    "deal_stage_transition": "changed_at",
+    "deal_owner_change": "changed_at",
+    "deal_amount_change": "changed_at",
+    "call_episode": "started_at",
+    "touch": "touched_at",
+}
+"""Tables cut by the UTC month of an instant that does not change."""
+
+DERIVED: dict[str, dict[str, str]] = {
+    "message": {"text_len": "length(text)"},
+    "task": {"text_len": "length(text)", "result_len": "length(result)"},
+    "activity": {"text_len": "length(text)"},
+    "transcript": {"text_len": "length(text)"},
+    "deal": {"comment_letters": r"length(regexp_replace(coalesce(loss_comment, ''), '[^\p{L}]', '', 'g'))"},
+    "call": {"has_recording": "coalesce(recording_url, '') <> ''"},
+    "field_value": {
+        "is_empty": "trim(coalesce(value_text, '')) = '' AND value_num IS NULL AND value_ts IS NULL "
+        "AND value_date IS NULL AND enum_id IS NULL AND enum_code IS NULL"
+    },
+}
+"""What may be known of personal text without reading it, as SQL."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """What the config says of an account against what the source says; None: as the source says."""
+
+    tz: str | None = None
+    calendar_id: str | None = None
+    base_currency: str | None = None
+
+
+@dataclass
+class Draft:
+    """A generation in the making."""
+
+    publication: Path
+    generation: str
+    created_at: datetime
+    previous: dict[str, Any] | None
+    """Manifest of the current generation."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    n_linked: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.publication / f"{DRAFT}{self.generation}"
+
+    def path(self, file: str) -> Path:
+        return self.folder / file
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """A table written already, lazily."""
+        return pl.scan_parquet([self.path(file["name"]) for file in self.tables[table]["files"]])
+
+
+# --- a generation from its first file to the pointer ------------------------------------------------------------------
+
+
+def begin(publication: Path, *, now: datetime, full: bool = False) -> Draft:
+    """An empty draft; what killed publishes left is removed. full: link nothing, write everything.
+
+    Raises WarehouseError when the disk has too little room: the generation at hand goes on serving.
+    """
+    private_folder(publication)
+    current = read_manifest(publication)
+    _clear_leftovers(publication)
+    _ask_for_room(publication, current)
+    generation = _name(publication, now)
+    draft = Draft(publication, generation, now, None if full else current)
+    draft.folder.mkdir(mode=0o700)
+    return draft
+
+
+def write(into: Draft, name: str, frame: pl.LazyFrame | pl.DataFrame) -> None:
+    """Write a derived table; a month whose rows are the same as before is linked."""
+    with said_plainly(into.publication):
+        if name not in MONTHS:
+            file = f"{name}.parquet"
+            frame.lazy().sink_parquet(into.path(file), compression="zstd")
+            _add(into, name, file, rows=_rows(into.path(file)))
+            return
+        whole = into.path(f".{name}.parquet")
+        frame.lazy().sink_parquet(whole, compression="lz4")
+        _write_months(into, name, pl.scan_parquet(whole))
+        whole.unlink()
+
+
+def seal(into: Draft, manifest: Mapping[str, Any], *, daily: int = 7, monthly: int = 12) -> dict[str, Any]:
+    """Make the draft the current generation, pointer last, and let old ones go; return the manifest."""
+    content = {
+        "generation": into.generation,
+        "created_at": iso(into.created_at),
+        **manifest,
+        "tables": {name: into.tables[name] for name in sorted(into.tables)},
+    }
+    with said_plainly(into.publication):
+        manifest_file = into.path(MANIFEST)
+        manifest_file.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        _finish(manifest_file)
+        sync_folder(into.folder)
+        into.folder.rename(into.publication / into.generation)
+        sync_folder(into.publication)
+        replace_file(into.publication / CURRENT, into.generation.encode())
+    _retire(into.publication, into.generation, into.created_at, daily=daily, monthly=monthly)
+    return content
+
+
+def abandon(into: Draft) -> None:
+    """Throw a draft away."""
+    shutil.rmtree(into.folder, ignore_errors=True)
+
+
+def read_manifest(publication: Path) -> dict[str, Any] | None:
+    """Manifest of the current generation; None when there is none."""
+    try:
+        generation = (publication / CURRENT).read_text().strip()
+        content: dict[str, Any] = orjson.loads((publication / generation / MANIFEST).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return content
+
+
+def _name(publication: Path, now: datetime) -> str:
+    """A name that sorts after every name there was, even if the clock went back; never used before."""
+    newest = max(generations(publication), default="")
+    name = instant_name(now)
+    return name if name > newest else instant_name(name_instant(newest) + timedelta(microseconds=1))
+
+
+def instant_name(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S-%f")
+
+
+def name_instant(name: str) -> datetime:
+    return datetime.strptime(name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
+
+
+def generations(publication: Path) -> list[str]:
+    """Names of sealed generations, oldest first."""
+    return sorted(path.name for path in publication.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _clear_leftovers(publication: Path) -> None:
+    """Remove drafts, and generations sealed after the current one that no pointer ever named."""
+    pointer = publication / CURRENT
+    newest = pointer.read_text().strip() if pointer.exists() else ""
+    for path in publication.iterdir():
+        if path.name.startswith(".") or (path.is_dir() and path.name > newest):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _ask_for_room(publication: Path, current: dict[str, Any] | None) -> None:
+    if current is None:
+        return
+    folder = publication / current["generation"]
+    needed = ROOM * sum(file.stat().st_size for file in folder.iterdir())
+    free = shutil.disk_usage(publication).free
+    if free < needed:
+        raise WarehouseError(
+            f"The disk with {publication} has {free / 1e9:.1f} GB left, a new generation needs {needed / 1e9:.1f} GB. "
+            "Free some space and publish again; the data shown stays that of the last publication."
+        )
+
+
+def keep(names: Sequence[str], *, now: datetime, daily: int, monthly: int) -> set[str]:
+    """Which generations stay: the newest three, those younger than two hours, one a day and one a month."""
+    newest_first = sorted(names, reverse=True)
+    kept = set(newest_first[:KEEP_NEWEST])
+    kept |= {name for name in newest_first if now - name_instant(name) < KEEP_YOUNGER}
+    for length, n in (("%Y-%m-%d", daily), ("%Y-%m", monthly)):
+        last_of: dict[str, str] = {}
+        for name in newest_first:
+            last_of.setdefault(name_instant(name).strftime(length), name)
+        kept |= set(list(last_of.values())[:n])
+    return kept
+
+
+def _retire(publication: Path, current: str, now: datetime, *, daily: int, monthly: int) -> None:
+    names = generations(publication)
+    for name in set(names) - keep(names, now=now, daily=daily, monthly=monthly) - {current}:
+        gone = publication / f"{DRAFT}{name}"  # out of sight at once, then file by file
+        (publication / name).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _add(into: Draft, table: str, file: str, *, rows: int, stamp: str | None = None) -> None:
+    _finish(into.path(file))
+    entry = into.tables.setdefault(str(table), {"files": [], "rows": 0})  # names of SQLAlchemy are not plain text
+    entry["files"].append({"name": file, "rows": rows} | ({"stamp": stamp} if stamp else {}))
+    entry["rows"] += rows
+
+
+def _finish(file: Path) -> None:
+    """Flush a file to the disk and make it read-only. A linked file is both already."""
+    if file.stat().st_nlink > 1:
+        return
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    file.chmod(0o400)
+
+
+def _link(into: Draft, table: str, file: str, stamp: str) -> bool:
+    """Take the file over from the generation before, if its rows are the same."""
+    before = ((into.previous or {}).get("tables", {}).get(table) or {}).get("files", [])
+    known = next((entry for entry in before if entry["name"] == file and entry.get("stamp") == stamp), None)
+    if known is None or into.previous is None:
+        return False
+    old = into.publication / into.previous["generation"] / file
+    try:
+        os.link(old, into.path(file))
+    except FileNotFoundError:
+        return False
+    except OSError:  # a disk without links
+        shutil.copyfile(old, into.path(file))
+    into.n_linked += 1
+    _add(into, table, file, rows=known["rows"], stamp=stamp)
+    return True
+
+
+def _write_months(into: Draft, name: str, rows: pl.LazyFrame) -> None:
+    month = pl.col(MONTHS[name]).dt.strftime("%Y-%m")
+    months = rows.select(month.unique().sort()).collect(engine="streaming").to_series().to_list()
+    if not months:
+        rows.collect().write_parquet(into.path(f"{name}.parquet"))
+        _add(into, name, f"{name}.parquet", rows=0)
+    for one in months:
+        part = rows.filter(month == one).collect(engine="streaming")
+        stamp = f"{FORMAT}:{pl.__version__}:{part.height}:{part.hash_rows().sum()}:{_digest(str(part.schema))}"
+        file = f"{name}.{one}.parquet"
+        if not _link(into, name, file, stamp):
+            part.write_parquet(into.path(file), compression="zstd")
+            _add(into, name, file, rows=part.height, stamp=stamp)
+
+
+def _rows(file: Path) -> int:
+    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+# --- canonical tables -------------------------------------------------------------------------------------------------
+
+
+def export(engine: Engine, into: Draft, *, local: Mapping[str, Local] | None = None) -> None:
+    """Write the canonical tables, personal data apart, every instant also as wall time and as seconds."""
+    with said_plainly(into.publication), engine.begin() as connection:
+        connection.exec_driver_sql("CREATE OR REPLACE TEMP TABLE zone (account_id VARCHAR, tz VARCHAR)")
+        zones = _zones(connection, local or {})
+        for account_id, tz in zones.items():
+            connection.exec_driver_sql("INSERT INTO zone VALUES (?, ?)", (account_id, tz))
+        for table in CANONICAL:
+            public, personal = _public(table, local or {}), _personal(table)
+            _export(connection, into, table, table.name, columns=public, zones=zones)
+            if personal is not None:
+                _export(connection, into, table, f"{table.name}_pii", columns=personal, zones={})
+        connection.exec_driver_sql("DROP TABLE zone")
+
+
+def _zones(connection: Connection, local: Mapping[str, Local]) -> dict[str, str]:
+    rows = connection.exec_driver_sql("SELECT account_id, tz FROM account ORDER BY account_id").fetchall()
+    return {row[0]: (local[row[0]].tz if row[0] in local else None) or row[1] for row in rows}
+
+
+def _public(table: Table, local: Mapping[str, Local]) -> list[str]:
+    """SQL of the columns everybody may read."""
+    columns: list[str] = []
+    for column in table.columns:
+        if column.info.get("pii") or column.name in BOOKKEEPING[1:]:
+            continue
+        columns.append(_of_config(column.name, local) if table.name == "account" else f"t.{quoted(column.name)}")
+        if isinstance(column.type, TIMESTAMP) and column.name.endswith("_at") and column.name != "source_updated_at":
+            stem = column.name.removesuffix("_at")
+            columns.append(f"timezone(coalesce(z.tz, 'UTC'), t.{column.name}) AS {stem}_local")
+            columns.append(f"CAST(floor(epoch(t.{column.name})) AS BIGINT) AS {stem}_epoch")
+    return columns + [f"{sql} AS {name}" for name, sql in DERIVED.get(table.name, {}).items()]
+
+
+def _of_config(name: str, local: Mapping[str, Local]) -> str:
+    """A column of `account`: the config's word wins over the source's."""
+    said = {account_id: getattr(own, name, None) for account_id, own in sorted(local.items())}
+    cases = "".join(f" WHEN {_text(account_id)} THEN {_text(value)}" for account_id, value in said.items() if value)
+    return f"CASE t.account_id{cases} ELSE t.{quoted(name)} END AS {quoted(name)}" if cases else f"t.{quoted(name)}"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _personal(table: Table) -> list[str] | None:
+    """SQL of the key and the personal columns; None when there are none."""
+    names = [column.name for column in table.columns if column.info.get("pii")]
+    keys = [column.name for column in table.primary_key]
+    return [f"t.{quoted(name)}" for name in (*keys, *names)] if names else None
+
+
+def _export(
+    connection: Connection, into: Draft, table: Table, name: str, *, columns: Sequence[str], zones: Mapping[str, str]
+) -> None:
+    """Write one table, in one file or by months; rows lie in the order of the key, so equal tables are equal files."""
+    source = f"SELECT {', '.join(columns)} FROM {quoted(table.name)} t LEFT JOIN zone z ON z.account_id = t.account_id"
+    keys = ", ".join(f"t.{quoted(column.name)}" for column in table.primary_key)
+    cut = MONTHS.get(table.name)
+    months = _months(connection, table.name, cut) if cut else []
+    if cut is None or not months:
+        file = f"{name}.parquet"
+        rows = _copy(connection, f"{source} ORDER BY {keys}", into.path(file))
+        _add(into, name, file, rows=rows)
+        return
+    for month, rows, load_seq in months:
+        low = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+        high = (low + timedelta(days=32)).replace(day=1)
+        within = f"t.{cut} >= TIMESTAMPTZ '{low.isoformat()}' AND t.{cut} < TIMESTAMPTZ '{high.isoformat()}'"
+        stamp = f"{FORMAT}:{rows}:{load_seq}:{_digest(source + str(zones))}"
+        file = f"{name}.{month}.parquet"
+        if not _link(into, name, file, stamp):
+            written = _copy(connection, f"{source} WHERE {within} ORDER BY t.{cut}, {keys}", into.path(file))
+            _add(into, name, file, rows=written, stamp=stamp)
+
+
+def _months(connection: Connection, table: str, cut: str) -> list[tuple[str, int, int]]:
+    found = connection.exec_driver_sql(
+        f"SELECT strftime({cut}, '%Y-%m') AS month, count(*), max(load_seq) FROM {quoted(table)} "
+        "GROUP BY month ORDER BY month"
+    )
+    return [(row[0], row[1], row[2]) for row in found.fetchall()]
+
+
+def _copy(connection: Connection, query: str, file: Path) -> int:
+    """Write a query's rows; how many."""
+    copied = connection.exec_driver_sql(f"COPY ({query}) TO {_text(str(file))} (FORMAT parquet, COMPRESSION zstd)")
+    return int(copied.scalar_one())
+
+
+# --- the manifest -----------------------------------------------------------------------------------------------------
+
+
+def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None = None) -> dict[str, Any]:
+    """What the manifest says of the warehouse: schema, accounts with their `as_of`, coverage."""
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT a.account_id, a.connector, a.base_url, a.tz, a.base_currency, a.default_region, a.calendar_id, "
+            "CASE WHEN count(w.resource) = count(w.watermark) THEN min(w.watermark) END AS watermark "
+            "FROM account a LEFT JOIN sync_watermark w ON w.account_id = a.account_id AND w.is_core "
+            "GROUP BY ALL ORDER BY a.account_id"
+        )
+        accounts = [_plain(row) for row in found]
+        coverage = connection.exec_driver_sql(
+            "SELECT account_id, resource, complete_from, watermark FROM coverage ORDER BY ALL"
+        )
+        covered = [_plain(row) for row in coverage]
+        version = schema_version(connection)
+    for account in accounts:
+        own = (local or {}).get(account["account_id"], Local())
+        account |= {name: value for name, value in vars(own).items() if value is not None}
+    as_of = settle(accounts, now=now)
+    for entry in (*accounts, *covered):
+        entry |= {name: iso(value) for name, value in entry.items() if isinstance(value, datetime)}
+    return {"schema_version": version, "as_of": iso(as_of), "accounts": accounts, "coverage": covered}
+
+
+def _plain(row: Row[Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row._mapping.items()}
+
+
+def settle(accounts: Sequence[dict[str, Any]], *, now: datetime) -> datetime:
+    """Give every account its `as_of` and `is_stale`; return that of the whole: the smallest of the fresh ones.
+
+    A stale account (no word for 36 hours) is computed at its own watermark, so that it holds nobody back.
+    """
+    for account in accounts:
+        account["is_stale"] = account["watermark"] is None or now - account["watermark"] > STALE_AFTER
+    fresh = [account["watermark"] for account in accounts if not account["is_stale"]]
+    known = [account["watermark"] for account in accounts if account["watermark"] is not None]
+    as_of: datetime = min(fresh) if fresh else max(known, default=now)
+    for account in accounts:
+        account["as_of"] = (account["watermark"] or as_of) if account["is_stale"] else as_of
+    return as_of
