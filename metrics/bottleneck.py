@@ -1,6 +1,6 @@
 """E6: where deals, money and time are lost — which single stage to fix first.
 
-The cohort is the deals created (or moved in) within the period and at least `mature_d` days old, followed until
+The cohort is the deals created (or entered) within the period and at least `mature_d` days old, followed until
 `as_of`. For stage i: c_i step conversion, tail_i the way from the next stage to a win, V the mean won amount.
 leak_i = lost_i · tail_i · V is the won money that losses at i destroyed; delay_i the price of the days spent on i.
 
@@ -31,6 +31,8 @@ class BottleneckParams(Params):
 
     pipeline_id: str | None = None
     """One pipeline; None: all, each ranked apart."""
+    anchor: funnel.Anchor = "created"
+    """What makes a deal one of the period: its creation, or its first entry into the pipeline (a later transfer)."""
     mature_d: int = Field(default=60, ge=0)
     """Younger deals have had no time to be won or lost: they are left out of the cohort."""
     min_cohort: int = Field(default=30, ge=0)
@@ -59,7 +61,10 @@ def reduce(frames: Frames, params: BottleneckParams, period: Period) -> dict[str
     deals, visits = funnel.seen(frames["deal_state"], frames["stage_interval"], clock)
     rungs = _of_pipeline(funnel.ladder(frames["stage"], clock), params)
     everyone = _labelled(
-        _population(funnel.members(deals, _of_pipeline(visits, params)), params), clock, params, period
+        _population(funnel.members(deals, _of_pipeline(visits, params), anchor=params.anchor), params),
+        clock,
+        params,
+        period,
     )
     cohort = everyone.filter(nw.col("in_period"), nw.col("is_mature"), IS_ON_LADDER)
     small = _small_pipelines(rungs, cohort, params)

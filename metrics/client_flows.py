@@ -185,7 +185,7 @@ def reduce(frames: Frames, params: ClientFlowsParams, period: Period) -> dict[st
         "gaps": _gaps(bought),
         "left_out": _left_out(sold),
         "people": people(frames),
-        "clock": clock.select("account_id", "tz", "as_of_on", today=_last_day()),
+        "clock": clock.select("account_id", "tz", "as_of_on", today=day_number("as_of_local")),
     }
 
 
@@ -247,13 +247,6 @@ def months_covering(period: Period) -> list[tuple[date, date]]:
     return months
 
 
-def _last_day() -> nw.Expr:
-    """Number of the last local day that `as_of` has seen anything of: at midnight sharp it is the day before."""
-    now = nw.col("as_of_local").dt
-    at_midnight = (now.hour() == 0) & (now.minute() == 0) & (now.second() == 0)
-    return (day_number("as_of_local") - nw.when(at_midnight).then(nw.lit(1)).otherwise(nw.lit(0))).cast(nw.Int64)
-
-
 def _number(day: date) -> int:
     return day.toordinal() - EPOCH_DAY
 
@@ -261,19 +254,20 @@ def _number(day: date) -> int:
 def _months(clock: Lazy, period: Period) -> Lazy:
     """One row per account and month: month_no (0: the day before the first month, for its opening stock), first, last.
 
-    `last` is the day of the stocks: the month's last day, or the last day seen. Months not yet begun are left out.
+    `last` is the day of the stocks: the month's last day, in the running month the local day of `as_of`, to which all
+    "days since" of the catalogue are counted. Months not yet begun are left out.
     """
     spans = months_covering(period)
     edges = [(_number(first), _number(last)) for first, last in spans]
     opening = [(edges[0][0] - 1, edges[0][0] - 1)] if edges else [(0, -1)]
-    now = clock.select("account_id", today=_last_day())
+    now = clock.select("account_id", today=day_number("as_of_local"))
     rows = [
         now.select(
             "account_id",
             month_no=nw.lit(number, dtype=nw.Int64),
             first=nw.lit(first, dtype=nw.Int64),
             last=nw.min_horizontal(nw.lit(last, dtype=nw.Int64), nw.col("today")).cast(nw.Int64),
-            is_complete=nw.col("today") >= last,
+            is_complete=nw.col("today") > last,
         )
         for number, (first, last) in enumerate([*opening, *edges])
     ]

@@ -8,7 +8,7 @@ the second as a `transfer` (R-COHORT). A rung is an open stage of today's pipeli
 """
 
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
 import polars as pl
@@ -58,17 +58,21 @@ def seen(deals: Lazy, visits: Lazy, clock: Lazy) -> tuple[Lazy, Lazy]:
     )
 
 
-def members(deals: Lazy, visits: Lazy) -> Lazy:
+Anchor = Literal["created", "entered_pipeline"]
+
+
+def members(deals: Lazy, visits: Lazy, *, anchor: Anchor = "created") -> Lazy:
     """One row per deal and pipeline it has been in.
 
     Args:
         deals: rows of `deal_state`.
         visits: rows of `stage_interval`.
+        anchor: where a member starts: at the deal's creation, or at its first entry into the pipeline.
 
     Returns:
         account_id, pipeline_id, deal_id, client_id, user_id (responsible), amount_minor;
         entry: `created`, or `transfer` from another pipeline;
-        start_local, start_epoch: creation, of a transfer the first entry into this pipeline;
+        start_local, start_epoch: by `anchor` (creation where the entry is not recorded);
         outcome: unsorted, open, won, lost, or `moved` to another pipeline;
         ended_at, ended_local, ended_epoch: the outcome's instant (`moved`: only ended_epoch), null while open;
         top_sort: sort of the highest open stage visited, null if none; has_won: was in a won stage, ever: such a deal
@@ -98,7 +102,11 @@ def members(deals: Lazy, visits: Lazy) -> Lazy:
         user_id="responsible_user_id",
     )
     is_here = nw.col("pipeline_id") == nw.col("now_pipeline_id")
-    is_created = nw.col("first_n") == 1
+
+    def start(kind: str) -> nw.Expr:
+        created, entered_at = nw.col(f"created_{kind}"), nw.col(f"entered_{kind}")
+        return created if anchor == "created" else nw.coalesce(entered_at, created)
+
     return been.join(facts, on=DEAL, how="inner").select(
         *MEMBER,
         "client_id",
@@ -106,9 +114,9 @@ def members(deals: Lazy, visits: Lazy) -> Lazy:
         "amount_minor",
         "top_sort",
         is_truncated=nw.col("n_truncated") == 1,
-        entry=nw.when(is_created).then(nw.lit("created")).otherwise(nw.lit("transfer")),
-        start_local=nw.coalesce(nw.when(~is_created).then(nw.col("entered_local")), "created_local"),
-        start_epoch=nw.coalesce(nw.when(~is_created).then(nw.col("entered_epoch")), "created_epoch"),
+        entry=nw.when(nw.col("first_n") == 1).then(nw.lit("created")).otherwise(nw.lit("transfer")),
+        start_local=start("local"),
+        start_epoch=start("epoch"),
         outcome=nw.when(is_here).then(nw.col("now_outcome")).otherwise(nw.lit("moved")),
         ended_at=nw.when(is_here).then(nw.col("outcome_at")),
         ended_local=nw.when(is_here).then(nw.col("outcome_local")),

@@ -110,7 +110,7 @@ def test_every_event_opens_to_its_clients(engine: Any) -> None:
     rows = run(engine, EXAMPLE).drilldown
     events = rows.select("group_key", "reason", "client_id", "value").rows()
     assert ("2026-02", "REACTIVATED", "c2", 224.0) in events
-    assert ("2026-05", "CHURNED", "c3", 192.0) in events, "days without a purchase, up to now"
+    assert ("2026-05", "CHURNED", "c3", 193.0) in events, "days without a purchase, up to now"
     assert ("2026-01", "NEW", "c4", None) in events
     assert not any(client_id == "c1" and reason == "REACTIVATED" for _, reason, client_id, _ in events), (
         "a gap of 127 days"
@@ -149,10 +149,10 @@ def test_the_running_month_is_not_complete_and_ends_today(engine: Any) -> None:
     assert by_month(result, "complete", "stock_on", "active") == {"May": (False, date(2026, 5, 20), 1)}
 
 
-def test_at_midnight_the_last_day_seen_is_yesterday(engine: Any) -> None:
+def test_at_midnight_days_are_counted_to_the_day_that_begins(engine: Any) -> None:
     period = Period(midnight(date(2026, 5, 20)), date(2026, 5, 1), date(2026, 5, 20))
-    result = run(engine, history(c1="2026-05-19"), period)
-    assert by_month(result, "stock_on") == {"May": (date(2026, 5, 19),)}
+    result = run(engine, history(c1="2026-02-18", c2="2026-02-19"), period)  # 91 and 90 days
+    assert by_month(result, "stock_on", "active", "at_risk") == {"May": (date(2026, 5, 20), 1, 1)}
 
 
 def test_a_period_means_the_months_it_touches() -> None:

@@ -76,7 +76,8 @@ def test_a_pass_through_is_reached_but_not_entered(engine: Any) -> None:
 
 
 def test_a_moved_deal_leaves_one_cohort_and_joins_another(engine: Any) -> None:
-    rows = collect(Opened(engine, path("d1", "12|1")).members).sort("pipeline_id")
+    one = Opened(engine, path("d1", "12|1"))
+    rows = collect(funnel.members(one.deals, one.visits, anchor="entered_pipeline")).sort("pipeline_id")
     assert rows.select("pipeline_id", "entry", "outcome").rows() == [
         ("p", "created", "moved"),
         ("p1", "transfer", "open"),
