@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from commands.text import _
+from commands.text import _, said
 from config import Config, ConfigError, config_path, load_config
 from metrics.frames import NoPublication
 
@@ -300,7 +300,7 @@ def sentence(error: Exception) -> tuple[str, int] | None:
     told: tuple[str, int] | None = None
     match error:
         case ConfigError() | QueryError():
-            told = _(error.template).format(**error.fields), EXIT_WRONG
+            told = said(error.template, error.fields), EXIT_WRONG
         case NoPublication():
             told = _(NOTHING_PUBLISHED).format(where=error.where), EXIT_FAILED
         case LockedError():

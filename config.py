@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
 from apscheduler.triggers.cron import CronTrigger
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
-from metrics.marts import MartParams
+from metrics.calendar import Calendar
+from metrics.marts import DEFAULT_CALENDAR, MartParams
 
 DEFAULT_PATH = "config.yaml"
 PATH_VARIABLE = "VORONKA_CONFIG"
@@ -26,6 +27,16 @@ PATH_VARIABLE = "VORONKA_CONFIG"
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
 """Where in the file: `("accounts", 0, "token_env")`."""
+
+
+class Phrase:
+    """A part of a sentence that is said in another language too: a template and what goes into it."""
+
+    def __init__(self, template: str, **fields: object) -> None:
+        self.template, self.fields = template, fields
+
+    def __str__(self) -> str:
+        return self.template.format(**self.fields)
 
 
 class ConfigError(Exception):
@@ -141,32 +152,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CalendarConfig(Section):
-    """Working time. `hours` by days of the week, at most two spans a day (a lunch break lies between them).
+Span = Annotated[str, StringConstraints(pattern=f"^{_SPAN}$")]
+
+
+class CalendarConfig(Calendar):
+    """Working time. `hours` by days of the week, at most two spans a day; `lunch` is taken out of every working day.
 
     country: whose public holidays are days off (ISO 3166), null for none. exceptions: days with hours of their own.
     """
 
-    country: str | None = "RU"
     hours: dict[Weekdays, Hours] = Field(default_factory=lambda: {"mon-fri": "09:00-18:00"})
+    lunch: Span | None = None
     exceptions: dict[date, Hours] = Field(default_factory=dict)
-
-    def weekly(self) -> dict[int, tuple[tuple[str, str], ...]]:
-        """Spans of local time (`HH:MM`) by ISO day of the week, 1 = Monday; a day not named is off."""
-        days: dict[int, tuple[tuple[str, str], ...]] = dict.fromkeys(range(1, 8), ())
-        for names, hours in self.hours.items():
-            first, _, last = names.partition("-")
-            start, end = WEEKDAYS.index(first), WEEKDAYS.index(last or first)
-            for number in range(start, end + 1) if start <= end else (*range(start, 7), *range(end + 1)):
-                days[number + 1] = spans(hours)
-        return days
-
-
-def spans(hours: str) -> tuple[tuple[str, str], ...]:
-    """`"09:00-13:00, 14:00-18:00"` → pairs of local times; nothing for `"off"`."""
-    if hours.strip() == "off":
-        return ()
-    return tuple((begin, end) for begin, _, end in (span.strip().partition("-") for span in hours.split(",")))
+    timezone: Zone | None = None
 
 
 class AccountConfig(BaseModel):
@@ -225,6 +223,13 @@ class Config(Section):
     retention: RetentionConfig = RetentionConfig()
     viewers: tuple[ViewerConfig, ...] = ()
 
+    @field_validator("marts")
+    @classmethod
+    def _calendars_stand_apart(cls, marts: MartParams) -> MartParams:
+        if "calendars" in marts.model_fields_set:
+            raise ValueError("working hours belong into `calendar`")
+        return marts
+
     @property
     def warehouse_path(self) -> Path:
         return self.data_dir / "warehouse.duckdb"
@@ -249,13 +254,21 @@ class Config(Section):
         known = ", ".join(entry.id for entry in self.accounts) or "—"
         raise ConfigError(NO_ACCOUNT, got=account_id, known=known)
 
-    def calendar_of(self, account_id: str) -> CalendarConfig:
-        """The account's own calendar, else the global one."""
+    def own_calendar_of(self, account_id: str) -> CalendarConfig | None:
+        """The account's own calendar; None where the global one holds."""
         own = self.account(account_id).calendar
-        return self.calendar if own is None else CalendarConfig.model_validate(own)
+        return None if own is None else CalendarConfig.model_validate(own)
 
-    def timezone_of(self, account_id: str) -> str:
-        return self.account(account_id).timezone or self.timezone
+    def timezone_of(self, account_id: str) -> str | None:
+        """What the file says of an account's zone; None where the source's word counts."""
+        own: str | None = self.account(account_id).timezone
+        return own or (self.timezone if "timezone" in self.model_fields_set else None)
+
+    def mart_params(self) -> MartParams:
+        """Parameters of the derived tables, with the calendars: the global one, and those of accounts by their ids."""
+        own = {entry.id: self.own_calendar_of(entry.id) for entry in self.accounts}
+        calendars = {name: calendar for name, calendar in own.items() if calendar is not None}
+        return self.marts.model_copy(update={"calendars": {DEFAULT_CALENDAR: self.calendar, **calendars}})
 
 
 def config_path(given: str | Path | None, env: Mapping[str, str] = os.environ) -> Path:
@@ -371,13 +384,18 @@ def _told(model: type[BaseModel], problem: Any, lines: dict[Location, int], file
         if near:
             return _error(UNKNOWN_NEAR, where, lines, file, near=near[0])
         return _error(UNKNOWN, where, lines, file, known=", ".join(known))
-    context = problem.get("ctx", {})
-    expected = EXPECTED.get(problem["type"], "{msg}").format(**{"msg": problem["msg"], **context})
-    if problem["type"] == "value_error":
-        expected = str(context["error"])
-        if isinstance(problem["input"], dict):  # keys that do not fit each other
-            return _error(TOGETHER, where, lines, file, expected=expected)
+    expected = _expected(problem)
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # keys that do not fit each other
+        return _error(TOGETHER, where, lines, file, expected=expected)
     return _error(WRONG, where, lines, file, got=_shown(problem["input"]), expected=expected)
+
+
+def _expected(problem: Any) -> Phrase:
+    """What should stand there instead."""
+    context = problem.get("ctx", {})
+    if problem["type"] == "value_error":
+        return Phrase(str(context["error"]).replace("{", "{{").replace("}", "}}"))
+    return Phrase(EXPECTED.get(problem["type"], "{msg}"), msg=problem["msg"], **context)
 
 
 EXPECTED = {
@@ -430,15 +448,18 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in inner if model is not None), None)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any) -> Phrase:
     """A value short enough for a sentence. What looks like a secret pasted into the file is not repeated."""
     if value is None:
-        return "empty"
+        return Phrase(EMPTY)
     if isinstance(value, str) and len(value) > 40:
-        return f"a text of {len(value)} characters"
-    if isinstance(value, dict | list):
-        return "a list" if isinstance(value, list) else "a group of keys"
-    return repr(value)
+        return Phrase(LONG_TEXT, n=len(value))
+    if isinstance(value, dict):
+        return Phrase(GROUP_OF_KEYS)
+    return Phrase(LIST) if isinstance(value, list) else Phrase("{value}", value=repr(value))
+
+
+EMPTY, LIST, GROUP_OF_KEYS, LONG_TEXT = "empty", "a list", "a group of keys", "a text of {n} characters"
 
 
 def dotted(where: Location) -> str:

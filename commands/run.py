@@ -14,7 +14,9 @@ from commands.progress import SyncProgress, lines
 from commands.text import _
 from config import Config, ConfigError
 from connectors.connector import find_connectors
+from settings import SettingsStore
 from sync import SyncAccount, publish_all, sync
+from warehouse.publish import Local
 from warehouse.status import RunStatus, read_status
 
 log = logging.getLogger("voronka")
@@ -90,8 +92,22 @@ def run_publish(config: Config) -> int:
     return 0
 
 
-def publish_with(config: Config) -> Any:
-    return publish_all(config)
+def publish_with(config: Config) -> dict[str, Any]:
+    """A generation of what the warehouse holds; its manifest."""
+    return publish_all(
+        config.data_dir,
+        local={entry.id: local_of(config, entry) for entry in config.accounts if not entry.feeds},
+        params=config.mart_params(),
+        settings_version=SettingsStore(config.settings_path).version(),
+        daily=config.retention.daily_generations,
+        monthly=config.retention.monthly_generations,
+    )
+
+
+def local_of(config: Config, entry: Any) -> Local:
+    """What the configuration says of an account against its source."""
+    calendar_id = entry.id if config.own_calendar_of(entry.id) else None
+    return Local(tz=config.timezone_of(entry.id), calendar_id=calendar_id, base_currency=entry.currency)
 
 
 def run_scheduler(config: Config) -> None:

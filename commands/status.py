@@ -92,9 +92,8 @@ def _publication_lines(state: dict[str, Any], now: datetime) -> list[str]:
             generation=published["generation"], as_of=_ago(published["as_of"], now)
         )
     ]
-    lines += [
-        _("  ! Account {id} is stale.").format(id=a["account_id"]) for a in published["accounts"] if a["is_stale"]
-    ]
+    stale = [account["account_id"] for account in published["accounts"] if account["is_stale"]]
+    lines += [_("  ! Account {id} has not been updated for long.").format(id=account_id) for account_id in stale]
     lines += [_("  ! Account {id} has no data yet.").format(id=missing) for missing in state["accounts_without_data"]]
     rows = [
         (row["account_id"], row["resource"], _day(row["complete_from"]), _ago(row["watermark"], now))

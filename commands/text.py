@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.i18n import LOCALE, compiled, entries
+from config import Phrase
 
 Language = Literal["ru", "en"]
 
@@ -34,6 +35,16 @@ def language() -> Language:
 def _(message: str) -> str:
     """`message` in the language of whoever runs the command."""
     return catalogue(language()).gettext(message) if message else ""
+
+
+def said(template: str, fields: Mapping[str, object]) -> str:
+    """A sentence out of a template, its phrases translated as well."""
+    return _(template).format(
+        **{
+            name: said(part.template, part.fields) if isinstance(part, Phrase) else part
+            for name, part in fields.items()
+        }
+    )
 
 
 @cache

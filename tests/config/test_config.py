@@ -153,18 +153,20 @@ def test_a_long_value_is_not_repeated_it_may_be_a_secret(read):
     assert token not in str(refusal(read, f"timezone: {token}"))
 
 
-def test_days_of_the_week_and_lunch_become_spans_by_iso_day(read):
-    calendar = read(
-        "calendar: {hours: {mon-thu: '09:00-13:00, 14:00-18:00', sat-sun: 'off', fri: '09:00-16:00'}}"
-    ).calendar
-    week = calendar.weekly()
-    assert week[1] == (("09:00", "13:00"), ("14:00", "18:00"))
-    assert (week[5], week[6]) == ((("09:00", "16:00"),), ())
-
-
 def test_an_accounts_own_calendar_and_zone_win(read):
-    config = read(ACCOUNT + "    timezone: Asia/Omsk\n    calendar: {country: KZ}\n")
-    assert (config.timezone_of("main"), config.calendar_of("main").country) == ("Asia/Omsk", "KZ")
+    config = read("timezone: Asia/Almaty\n" + ACCOUNT + "    timezone: Asia/Omsk\n    calendar: {country: KZ}\n")
+    assert config.timezone_of("main") == "Asia/Omsk"
+    countries = {name: calendar.country for name, calendar in config.mart_params().calendars.items()}
+    assert countries == {"default": "RU", "main": "KZ"}
+
+
+def test_a_zone_nobody_wrote_leaves_the_word_to_the_source(read):
+    assert read(ACCOUNT).timezone_of("main") is None
+    assert read("timezone: Asia/Almaty\n" + ACCOUNT).timezone_of("main") == "Asia/Almaty"
+
+
+def test_calendars_are_not_hidden_among_the_mart_parameters(read):
+    assert refusal(read, "marts: {calendars: {}}").key == "marts"
 
 
 def test_cron_counts_days_of_the_week_from_sunday():
