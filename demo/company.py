@@ -54,7 +54,7 @@ def build(seed: int = 20260101, scale: float = 1.0, as_of: datetime = datetime(2
     _without_cards(dice("nobody"), plan, drafts, managers, leaver_id)
     deals = make_deals(dice("deals"), plan, calendar, now=now, started_at=started_at, leaver=(leaver_id, left_at))
     rng = dice("calls")
-    phone = Phone(rng, calendar, now=now, started_at=started_at, managers=managers)
+    phone = Phone(rng, calendar, now=now, started_at=started_at, managers=managers, left_at=left_at)
     n_conversations = round(N_CALLS * scale / NOTES_PER_CONVERSATION)
     wish_calls(
         rng, drafts, deals.deals, deals.moves, n=n_conversations, now=now, started_at=started_at, leaver_id=leaver_id

@@ -25,6 +25,7 @@ def counts(company: Company) -> dict[str, int]:
         "account": 1,
         "department": len(company.groups),
         "user": len(company.users) + 1,
+        "user_department": len(company.users),
         "pipeline": len(company.pipelines),
         "stage": sum(len(pipeline.stages) for pipeline in company.pipelines),
         "loss_reason": len(company.loss_reasons),

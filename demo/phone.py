@@ -41,12 +41,14 @@ class Ring(NamedTuple):
 class Phone:
     """Makes conversations and call notes, client by client."""
 
-    def __init__(self, rng: Random, calendar: Calendar, *, now: int, started_at: int, managers: Sequence[int]) -> None:
+    def __init__(
+        self, rng: Random, calendar: Calendar, *, now: int, started_at: int, managers: Sequence[int], left_at: int
+    ) -> None:
         self._rng, self._calendar, self._now, self._started_at = rng, calendar, now, started_at
         self._lunch = managers[office.LUNCH_NO]
         self._burnout = managers[office.BURNOUT_NO]
         self._leaver = managers[office.LEAVER_NO]
-        self._managers = managers
+        self._managers, self._left_at = managers, left_at
         self.burnout_from = now - 28 * DAY
         self.conversations: Columns[Conversation] = Columns(Conversation, "iibbiibb")
         self.notes: Columns[CallNote] = Columns(CallNote, "ibiiiiiibibqqbb")
@@ -76,10 +78,10 @@ class Phone:
         """One conversation. Returns when the client is free again, and whether all is silence from then on."""
         rng = self._rng
         owner = draft.user_at(at)
-        is_orphan = draft.user_id == self._leaver and at > self._now - 80 * DAY
+        is_orphan = owner == self._leaver and at >= self._left_at - 5 * DAY
         is_tired = owner == self._burnout and at >= self.burnout_from
-        if is_tired and wish == FREE and rng.random() < 0.55:
-            return at, False
+        if is_tired and rng.random() < 0.5 + 0.4 * (at - self.burnout_from) / (self._now - self.burnout_from):
+            return at, False  # from week to week more is left undone
         user = owner
         if is_orphan or rng.random() < 0.04:
             user = self._colleague(owner)
@@ -266,9 +268,9 @@ class Phone:
         rng = self._rng
         for _ in range(n):
             at = self._calendar.moment(rng, self._started_at + int(rng.random() * (self._now - self._started_at)))
-            if not draft.created_at <= at < self._now - 2_000:
-                continue
             user = draft.user_at(at)
+            if not draft.created_at <= at < self._now - 2_000 or (user == self._leaver and at >= self._left_at):
+                continue
             self.conversations.append((draft.no, at, 1, 0, 0, user, 1, 1))
             self._note(cards.pick(rng, at), Ring(at, at + 5, user, 1, 0, 6, 0, self._uniq(at, 0, 1), 0))
 
