@@ -49,7 +49,7 @@ OutputOption = Annotated[
     Path | None, typer.Option("--output", metavar="FILE", help=_("Write here, not to the screen."))
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help=_("For programs."))]
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")]
+DAY = "%Y-%m-%d"
 
 
 @app.command(help=_("Show the product on an invented company: demo CRM, sync, dashboard."))
@@ -167,8 +167,13 @@ def metric_list(as_json: JsonOption = False, config: ConfigOption = None) -> Non
 def metric_run(
     *,
     metric_id: Annotated[str, typer.Argument(metavar="ID")],
-    period_from: Annotated[Day, typer.Option("--from", help=_("First day."))] = None,
-    period_to: Annotated[Day, typer.Option("--to", help=_("Day after the last (exclusive)."))] = None,
+    period_from: Annotated[
+        datetime | None, typer.Option("--from", formats=[DAY], metavar="YYYY-MM-DD", help=_("First day."))
+    ] = None,
+    period_to: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=[DAY], metavar="YYYY-MM-DD", help=_("Day after the last (exclusive).")),
+    ] = None,
     as_of: Annotated[str | None, typer.Option(metavar="T", help=_("What was known at this instant."))] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_("A parameter; may be repeated."))

@@ -223,7 +223,7 @@ def note(text: str) -> None:
 def brief(value: Any) -> str:
     match value:
         case dict() | list():
-            text = json.dumps(value, ensure_ascii=False, default=str)
+            text = json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)
             return text if len(text) <= 60 else text[:57] + "…"
         case float():
             return f"{value:.6g}"
