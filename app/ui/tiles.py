@@ -12,7 +12,6 @@ from app.ui import filters, formats, states
 
 TILE_PX = 160
 """Two tiles in a row on a phone of 390 px."""
-PLAIN_PX, FOOTED_PX = 114, 154
 
 
 Good = Literal["up", "down", "neither"]
@@ -40,11 +39,8 @@ COLOURS: dict[Good, Literal["normal", "inverse", "off"]] = {"up": "normal", "dow
 
 
 def row(tiles: list[Tile], publication: Publication, *, key: str, width_px: int = TILE_PX) -> None:
-    """Tiles side by side, all as tall as the fullest of them."""
-    has_foot = any(tile.on_open is not None or tile.answer is not None for tile in tiles)
-    grid = st.grid(
-        len(tiles), min_column_width=width_px, gap="small", row_height=FOOTED_PX if has_foot else PLAIN_PX, key=key
-    )
+    """Tiles side by side. Each has a value and a note, so that all are equally tall."""
+    grid = st.grid(len(tiles), min_column_width=width_px, gap="small", key=key)
     for number, tile in enumerate(tiles):
         with grid.cell(), st.container(border=True, height="stretch", key=f"{key}_{number}", gap="xsmall"):
             _draw(tile, publication, key=f"{key}_{number}")

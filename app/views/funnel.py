@@ -100,7 +100,7 @@ def _tiles(view: View, answer: Answer, top: dict[str, Any]) -> None:
             formats.number(top["lost"]),
             note=_("still open: {n}").format(n=formats.number(top["n_open"])),
         ),
-        tiles.Tile(_("Mean won deal"), formats.short_money(top["won_mean_minor"], currency)),
+        tiles.Tile(_("Mean won deal"), formats.short_money(top["won_mean_minor"], currency), note=_("of this period")),
         tiles.Tile(
             _("+5 points at the bottleneck"),
             formats.short_money(top["gain_pp_minor"], currency),

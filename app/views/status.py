@@ -1,7 +1,7 @@
 """Sync status: how fresh the data are, since when they are complete, and what went wrong."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -32,6 +32,8 @@ def render(publication: data.Publication | None) -> None:
             _coverage(publication)
         with right.container(border=True):
             _counts(publication)
+    _last_run(run)
+    if publication is not None:
         with st.container(border=True):
             _checks(publication)
 
@@ -46,14 +48,30 @@ def _why_nothing() -> None:
 
 
 def _running(run: Mapping[str, Any] | None) -> None:
-    """A sync under way says how far it is."""
-    if not run or not run.get("is_running", run.get("running")):
+    """A sync under way says how far it is; one that fell silent says that too."""
+    if not run or run.get("state") != "running":
         return
-    resource = run.get("resource") or ""
-    st.info(
-        _("A sync is running: {resource}").format(resource=states.escaped(resource_name(str(resource)))),
-        icon=":material/sync:",
+    silent = data.now() - data.instant(run["heartbeat_at"])
+    if silent > HEARTBEAT:
+        text = _("The last sync broke off {age} ago. Run `voronka sync`: it goes on where it stopped.")
+        st.warning(text.format(age=formats.hours(silent.total_seconds() / 3600)), icon=":material/sync_problem:")
+        return
+    resources = [resource for _account, resource in resources_of(run)]
+    done = sum(resource["state"] in {"done", "skipped"} for resource in resources)
+    st.progress(
+        done / max(len(resources), 1), text=_("A sync is running: {done} of {n}").format(done=done, n=len(resources))
     )
+
+
+HEARTBEAT = timedelta(minutes=5)
+"""A sync that has not written its status for so long was stopped."""
+
+
+def resources_of(run: Mapping[str, Any] | None) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Account id and status of every resource of the last sync."""
+    for account in (run or {}).get("accounts", ()):
+        for resource in account.get("resources", ()):
+            yield account["account_id"], resource
 
 
 def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None:
@@ -61,6 +79,7 @@ def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None
     age = data.age(publication)
     ago = _("{age} ago").format(age=formats.hours(age.total_seconds() / 3600))
     rows = sum(table["rows"] for table in publication.manifest["tables"].values())
+    n_tables = sum(1 for table in publication.manifest["tables"].values() if table["rows"])
     failed = len(list(errors(run)))
     problems = sum(1 for check in publication.manifest.get("checks", ()) if check.get("count"))
     shown = [
@@ -70,11 +89,21 @@ def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None
             _("stale") if age > data.STALE_AFTER else _("fresh"),
             note=_("stale after {hours}").format(hours=f"36{formats.NBSP}{_('h')}"),
         ),
-        tiles.Tile(_("Rows published"), formats.number(rows)),
-        tiles.Tile(_("Errors of the last sync"), formats.number(failed) if run is not None else formats.no_data()),
-        tiles.Tile(_("Checks that found something"), formats.number(problems)),
+        tiles.Tile(_("Rows published"), formats.number(rows), note=_("in {n} tables").format(n=n_tables)),
+        tiles.Tile(
+            _("Errors of the last sync"),
+            formats.number(failed) if run else formats.no_data(),
+            note=_ended(run, publication),
+        ),
+        tiles.Tile(_("Checks that found something"), formats.number(problems), note=_("listed below")),
     ]
     tiles.row(shown, publication, key="status_tiles")
+
+
+def _ended(run: Mapping[str, Any] | None, publication: data.Publication) -> str:
+    """When the last sync ended, in the publication's zone."""
+    ended = local((run or {}).get("finished_at"), publication.zone)
+    return formats.moment(ended) if ended else _("not known when")
 
 
 def _accounts(publication: data.Publication) -> None:
@@ -113,19 +142,60 @@ def _errors(run: Mapping[str, Any] | None) -> None:
         return
     st.subheader(_("What failed in the last sync"), anchor=False)
     for account, resource, sentence in found:
-        name = states.escaped(resource_name(resource))
-        st.error(f"**{states.escaped(account)} · {name}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
+        where = " · ".join(filter(None, (account, resource_name(resource) if resource else "")))
+        st.error(f"**{states.escaped(where)}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
 
 
 def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, str, str]]:
-    """Account, resource and sentence of each error that the last sync noted."""
-    found = (run or {}).get("errors") or (run or {}).get("last_errors") or []
-    for error in found:
-        if isinstance(error, Mapping):
-            sentence = str(error.get("error") or error.get("message") or "")
-            yield str(error.get("account_id", "")), str(error.get("resource", "")), sentence
-        else:
-            yield "", "", str(error)
+    """Account, resource (empty: the whole account) and sentence of each error that the last sync noted."""
+    for account in (run or {}).get("accounts", ()):
+        own = account.get("error")
+        if own:
+            yield account["account_id"], "", str(own)
+        for resource in account.get("resources", ()):
+            if resource.get("error") and resource["error"] != own:
+                yield account["account_id"], resource["resource"], str(resource["error"])
+
+
+def _last_run(run: Mapping[str, Any] | None) -> None:
+    """What the last sync read."""
+    found = list(resources_of(run))
+    if not found:
+        return
+    rows = pl.DataFrame(
+        [
+            {
+                "account_id": account,
+                "resource": resource_name(resource["resource"]),
+                "state": _(STATES.get(resource["state"], resource["state"])),
+                "n_read": resource.get("n_read"),
+                "n_written": resource.get("n_written"),
+            }
+            for account, resource in found
+        ],
+        schema={name: pl.Int64 if name.startswith("n_") else pl.String for name in RUN},
+    )
+    with st.container(border=True):
+        st.subheader(_("The last sync"), anchor=False)
+        columns = [
+            Column("account_id", _("Account"), width="small"),
+            Column("resource", _("Data"), width="medium"),
+            Column("state", _("State")),
+            Column("n_read", _("Objects read"), "int"),
+            Column("n_written", _("Rows written"), "int"),
+        ]
+        tables.show(rows, columns, key="last_run", alt=_("The last sync"))
+
+
+RUN = ("account_id", "resource", "state", "n_read", "n_written")
+STATES = {
+    "waiting": N_("waiting"),
+    "running": N_("running"),
+    "done": N_("done"),
+    "failed": N_("failed"),
+    "skipped": N_("not asked for"),
+    "interrupted": N_("interrupted"),
+}
 
 
 def _coverage(publication: data.Publication) -> None:
@@ -185,11 +255,41 @@ def _checks(publication: data.Publication) -> None:
 
 def resource_name(table: str) -> str:
     """`deal_stage_transition` → «История этапов»; tables people do not speak of keep their name."""
+    if table in NAMES:
+        return _(NAMES[table])
     if table not in RESOURCES:
         return table
     russian, english = RESOURCES[table]
     name = english if language() == "en" else russian
     return name[:1].upper() + name[1:]
+
+
+NAMES = {
+    "account": N_("Account"),
+    "call_episode": N_("Calls after joining"),
+    "call_episode_leg": N_("Parts of calls"),
+    "client": N_("Clients in all"),
+    "client_email": N_("E-mails of clients"),
+    "client_member": N_("Cards of clients"),
+    "client_phone": N_("Phones of clients"),
+    "deal_contact": N_("Contacts of deals"),
+    "deal_item": N_("Items of deals"),
+    "deal_state": N_("Deals with outcomes"),
+    "department": N_("Departments"),
+    "entity_tag": N_("Tags"),
+    "field_def": N_("Custom fields"),
+    "field_enum": N_("Values of lists"),
+    "field_required": N_("Required fields"),
+    "field_value": N_("Values of fields"),
+    "product": N_("Products"),
+    "sale": N_("Sales"),
+    "stage_interval": N_("Stays in stages"),
+    "task_link": N_("Links of tasks"),
+    "task_type": N_("Types of tasks"),
+    "touch": N_("Touches"),
+    "user_department": N_("People of departments"),
+    "calendar_day": N_("Calendar"),
+}
 
 
 def local(text: str | None, zone: Any) -> datetime | None:

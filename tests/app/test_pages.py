@@ -1,0 +1,264 @@
+"""Every page: with data, without, with one that cannot be read, as each role."""
+
+import json
+import shutil
+from datetime import timedelta
+
+import pytest
+import small_company
+
+from app import data
+from app.page import find_pages
+
+PAGES = [page.url for page in find_pages()]
+METRIC_PAGES = [page.url for page in find_pages() if page.render is not None]
+
+
+def texts(page):
+    """Everything a page says, in one string."""
+    kinds = ("title", "caption", "markdown", "info", "warning", "error", "success", "subheader", "metric", "text")
+    return "\n".join(str(getattr(e, "value", "")) + str(getattr(e, "label", "")) for k in kinds for e in page.get(k))
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("url", PAGES)
+def test_a_page_opens_on_a_company(open_page, url):
+    page = open_page(url)
+    assert not page.exception
+    assert not page.error
+    assert page.title[0].value
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_before_the_first_publication_a_page_says_what_to_do(open_page, url):
+    page = open_page(url)
+    assert not page.exception
+    assert "voronka sync" in page.info[0].value
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_a_publication_without_a_single_row_is_no_traceback(open_page, data_dir, url):
+    small_company.publish(data_dir, {name: [] for name in small_company.SCHEMAS})
+    page = open_page(url)
+    assert not page.exception
+    assert not page.error
+
+
+@pytest.mark.parametrize("url", METRIC_PAGES)
+def test_what_was_never_synced_reads_no_data_not_zero(open_page, data_dir, url):
+    small_company.publish(data_dir, {name: [] for name in small_company.SCHEMAS}, is_synced=False)
+    page = open_page(url)
+    assert not page.exception
+    assert any("Нет данных" in warning.value for warning in page.warning)
+    assert "0" not in [metric.value for metric in page.metric]
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_a_publication_that_cannot_be_read_is_a_sentence(open_page, published, url):
+    for file in published.glob("publication/*/deal_state.parquet"):
+        file.unlink()
+    page = open_page(url)
+    assert not page.exception
+    assert "voronka publish" in page.error[0].value
+
+
+def test_a_broken_manifest_is_a_sentence(open_page, published):
+    for file in published.glob("publication/*/manifest.json"):
+        file.write_text("{", "utf-8")
+    assert "voronka publish" in open_page("brief").error[0].value
+
+
+@pytest.mark.usefixtures("published")
+def test_a_metric_that_is_not_installed_is_said_aloud(open_page, monkeypatch):
+    monkeypatch.setattr(data, "find_metrics", dict)
+    page = open_page("calls")
+    assert "A3" in page.error[0].value
+
+
+@pytest.mark.usefixtures("published")
+def test_a_number_of_the_brief_opens_its_rows_and_each_row_its_card(open_page):
+    page = open_page("brief")
+    page.button(key="brief_tiles_1_open").click().run()
+    rows = page.dataframe[0].value
+    forgotten = page.metric[1]
+    assert forgotten.label == "Забытые клиенты"
+    page.toggle(key="brief_forgotten_all").set_value(True).run()
+    rows = page.dataframe[0].value
+    assert len(rows) == int(forgotten.value)
+    assert rows["url"].str.fullmatch(rf"{small_company.BASE_URL}/contacts/detail/\d+").all()
+
+
+@pytest.mark.usefixtures("published")
+def test_a_long_list_shows_ten_rows_until_asked_for_all(open_page):
+    page = open_page("forgotten")
+    assert len(page.dataframe[0].value) == 10
+    page.toggle(key="forgotten_all").set_value(True).run()
+    assert len(page.dataframe[0].value) == int(page.metric[0].value)
+
+
+@pytest.mark.usefixtures("published")
+def test_filters_come_from_the_address(open_page):
+    everybody = open_page("calls")
+    page = open_page("calls", manager="Анна Белова", period="Последние 7 дней")
+    assert not page.exception
+    assert page.multiselect(key="manager").value == ["user:1"]
+    assert page.selectbox(key="period").value == "7"
+    assert int(page.metric[0].value) < int(everybody.metric[0].value)
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    "params", [{"manager": "Eve"}, {"period": "2026-13-01"}, {"pipeline": "../x"}, {"list": "nope"}]
+)
+def test_a_hand_made_address_is_the_page_without_that_filter(open_page, params):
+    page = open_page("brief", **params)
+    assert not page.exception
+    assert [metric.value for metric in page.metric] == [metric.value for metric in open_page("brief").metric]
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("url", PAGES)
+def test_the_english_interface_is_english(open_page, url):
+    page = open_page(url, lang="en")
+    assert not page.exception
+    own = [page.title[0].value, page.caption[0].value, *(metric.label for metric in page.metric)]
+    assert not any("а" <= letter <= "я" for letter in "".join(own).lower())
+
+
+@pytest.mark.usefixtures("published")
+def test_the_funnel_says_since_when_its_history_is_complete(open_page):
+    assert "История этапов полна с 31.05.2025." in [caption.value for caption in open_page("funnel").caption]
+
+
+def test_old_data_are_called_stale(open_page, published, monkeypatch):
+    monkeypatch.setattr(data, "now", lambda: small_company.AS_OF + timedelta(days=3))
+    assert "Устарели:" in texts(open_page("brief"))
+
+
+def test_a_new_generation_is_shown_without_a_restart(open_page, published):
+    page = open_page("brief")
+    before = page.metric[1].value
+    small_company.publish(published, small_company.company(n_clients=20), generation="20261122T030000-2")
+    page.run()
+    assert not page.exception
+    assert page.metric[1].value != before
+
+
+# --- rights ----------------------------------------------------------------------------------------------------------
+
+VIEWERS = """
+viewers:
+  - {login: olga, role: owner}
+  - {login: head, role: head, departments: ["department:1"]}
+  - {login: boris, role: manager, user_id: "user:2"}
+"""
+
+
+@pytest.fixture
+def people(published):
+    (published / "config.yaml").write_text(VIEWERS, "utf-8")
+    return published
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("url", PAGES)
+@pytest.mark.parametrize(
+    ("login", "others"),
+    [("boris", {"Анна Белова", "Вера Соколова", "Дарья Юсупова"}), ("head", {"Глеб Титов", "Дарья Юсупова"})],
+)
+def test_nobody_sees_the_rows_of_others(open_page, url, login, others):
+    page = open_page(url, user={"login": login})
+    assert not page.exception
+    shown = {name for table in page.dataframe for name in table.value.get("user_name", [])}
+    filters = {name for box in page.multiselect for name in box.options}
+    charts = " ".join(
+        json.dumps(json.loads(chart.proto.spec), ensure_ascii=False) for chart in page.get("echarts_chart")
+    )
+    assert not shown & others
+    assert not filters & others
+    assert not any(name in charts for name in others)
+
+
+@pytest.mark.usefixtures("people")
+def test_a_filter_in_the_address_gives_no_rights(open_page):
+    page = open_page("calls", user={"login": "boris"}, manager="Анна Белова")
+    own = open_page("calls", user={"login": "boris"})
+    assert [metric.value for metric in page.metric] == [metric.value for metric in own.metric]
+
+
+@pytest.mark.usefixtures("people")
+def test_a_manager_has_no_funnel_page(open_page):
+    assert open_page("funnel", user={"login": "boris"}).title[0].value == "Сводка"
+
+
+@pytest.mark.usefixtures("people")
+def test_a_stranger_sees_a_sentence_and_nothing_else(open_page):
+    page = open_page("brief", user={"login": "eve"})
+    assert "eve" in page.error[0].value
+    assert not page.metric
+    assert not page.dataframe
+
+
+@pytest.mark.usefixtures("people")
+def test_a_role_in_the_request_counts_for_nothing(open_page):
+    page = open_page("funnel", user={"login": "boris", "role": "owner"})
+    assert page.title[0].value == "Сводка"
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+def run_status(state="failed", heartbeat_min=0, **resource):
+    known = {
+        "resource": "deal",
+        "state": "failed",
+        "n_read": 5,
+        "n_written": 3,
+        "error": "CRM недоступна",
+        "warnings": [],
+    }
+    beat = small_company.AS_OF + timedelta(hours=5) - timedelta(minutes=heartbeat_min)
+    return {
+        "run_id": 1,
+        "state": state,
+        "started_at": small_company.AS_OF.isoformat(),
+        "heartbeat_at": beat.isoformat(),
+        "finished_at": None,
+        "accounts": [{"account_id": "main", "state": state, "error": None, "resources": [{**known, **resource}]}],
+    }
+
+
+def test_the_status_page_shows_what_failed(open_page, published):
+    (published / "status.json").write_text(json.dumps(run_status()), "utf-8")
+    page = open_page("status")
+    assert "CRM недоступна" in page.error[0].value
+    assert "Сделки" in page.error[0].value
+
+
+def test_a_sync_that_fell_silent_is_called_broken_off(open_page, published):
+    status = run_status("running", 90, error=None)
+    (published / "status.json").write_text(json.dumps(status), "utf-8")
+    assert "оборвалась" in open_page("status").warning[0].value
+
+
+def test_a_torn_status_file_is_no_traceback(open_page, published):
+    (published / "status.json").write_text("{", "utf-8")
+    assert not open_page("status").exception
+
+
+def test_checks_of_the_data_are_listed(open_page, data_dir):
+    check = {"code": "future", "ru": "Сделки из будущего", "en": "Deals of the future", "count": 14, "sample": []}
+    small_company.publish(data_dir, checks=[check])
+    assert "Сделки из будущего" in texts(open_page("status"))
+
+
+def test_a_mistake_in_the_configuration_is_a_sentence(open_page, published):
+    (published / "config.yaml").write_text("timezon: Europe/Moscow", "utf-8")
+    page = open_page("brief")
+    assert not page.exception
+    assert "timezone" in texts(page)
+
+
+def test_leftovers_of_another_generation_do_not_matter(open_page, published):
+    shutil.copytree(next(published.glob("publication/2026*")), published / "publication" / "20200101T000000-0")
+    assert not open_page("brief").error
