@@ -1,0 +1,116 @@
+"""The account: who we are, its settings, and what the doctor learns of it."""
+
+import pytest
+from amo_fake import ACCOUNT_BODY, ENV, FIRST, LONG_LIVED, NOTHING, OAUTH, amo, event, lead, of, page, problem, read
+from pydantic import ValidationError
+
+from connectors.amocrm.api import account, open_api
+from connectors.amocrm.doctor import examine
+from connectors.amocrm.settings import AmoSettings
+from connectors.connector import find_connectors
+from connectors.errors import CredentialsError, PayloadError
+from connectors.records import Deal
+
+USERS, EVENTS = "/api/v4/users", "/api/v4/events"
+
+
+def test_the_account_is_who_it_says():
+    api, _ = amo()
+    me = account(api, LONG_LIVED)
+    assert (me.account_id, me.connector, me.external_id, me.base_url) == (
+        "main",
+        "amocrm",
+        "31004410",
+        "https://volga.amocrm.ru",
+    )
+    assert (me.tz, me.base_currency, me.default_region) == ("Europe/Moscow", "RUB", "RU")
+
+
+def test_zone_and_reporting_currency_of_the_config_win():
+    settings = LONG_LIVED.model_copy(update={"timezone": "Asia/Omsk", "currency": "USD"})
+    api, _ = amo({"/api/v4/leads": page("leads", lead(1))}, settings=settings)
+    me = account(api, settings)
+    assert (me.tz, me.base_currency) == ("Asia/Omsk", "USD")
+    assert of(Deal, read(api, "leads", FIRST))[0].currency == "RUB"  # what the source counts in
+
+
+def test_the_account_is_asked_for_once_a_run():
+    api, server = amo()
+    for _ in range(3):
+        read(api, "users")
+    assert len(server.asked("/api/v4/account")) == 1
+
+
+@pytest.mark.parametrize("answer", [NOTHING, problem(404)])
+def test_an_address_without_an_account_is_told(answer):
+    api, _ = amo({"/api/v4/account": answer})
+    with pytest.raises(PayloadError, match="check base_url"):
+        account(api, LONG_LIVED)
+
+
+def test_an_unknown_zone_asks_for_a_setting():
+    body = {**ACCOUNT_BODY, "_embedded": {"datetime_settings": {"timezone": "Mars/Olympus"}}}
+    api, _ = amo(account_body=body)
+    with pytest.raises(PayloadError, match="set timezone of main"):
+        account(api, LONG_LIVED)
+
+
+def test_c11_kommo_is_the_same_connector_with_another_consent_page():
+    kommo = {"base_url": "https://volga.kommo.com", "client_id_env": "A", "client_secret_env": "B", "redirect_uri": "x"}
+    settings = AmoSettings(id="main", connector="amocrm", **kommo)
+    assert settings.consent_page == "https://www.kommo.com/oauth"
+    assert OAUTH.consent_page == "https://www.amocrm.ru/oauth"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({}, "token_env"),
+        ({"client_id_env": "A", "client_secret_env": "B"}, "redirect_uri"),
+        ({"token_env": "T", "client_id_env": "A"}, "not both"),
+        ({"token_env": "T", "base_url": "volga.amocrm.ru"}, "https://"),
+        ({"token_env": "T", "requests_per_second": 0}, "greater than 0"),
+        ({"token_env": "T", "page_size": 500}, "250"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(keys, said):
+    with pytest.raises(ValidationError, match=said):
+        AmoSettings(**{"id": "main", "connector": "amocrm", "base_url": "https://volga.amocrm.ru"} | keys)
+
+
+def test_an_address_with_a_path_is_the_address_of_its_host():
+    settings = AmoSettings(id="a", connector="amocrm", base_url="https://volga.amocrm.ru/leads/", token_env="T")
+    assert settings.base_url == "https://volga.amocrm.ru"
+
+
+def test_the_connector_is_found():
+    connector = find_connectors()["amocrm"]
+    assert connector.settings is AmoSettings
+    names = [resource.name for resource in connector.resources]
+    assert all(names.index(before) < names.index(r.name) for r in connector.resources for before in r.after)
+    tables = [kind for resource in connector.resources for kind in resource.fills]
+    assert len(tables) == len(set(tables))  # one resource decides a table's coverage
+
+
+def found(answers, **body) -> dict[str, bool | None]:
+    api, _ = amo(answers, account_body={**ACCOUNT_BODY, "current_user_id": 1, **body})
+    return {finding.code: finding.is_ok for finding in examine(api, LONG_LIVED, env=ENV)}
+
+
+def test_the_doctor_is_content_with_an_administrator_filters_and_history():
+    users = page("users", {"id": 1, "rights": {"is_admin": True}})
+    answers = {USERS: users, EVENTS: page("events", event("lead_status_changed", 1))}
+    assert found(answers) == {"rights": True, "filters": True, "events": True}
+
+
+def test_the_doctor_tells_what_will_be_missing():
+    answers = {USERS: problem(403, title="Forbidden"), EVENTS: problem(403, title="Forbidden")}
+    assert found(answers, is_api_filter_enabled=False) == {"rights": False, "filters": None, "events": False}
+    manager = page("users", {"id": 1, "rights": {"is_admin": False}})
+    assert found({USERS: manager})["rights"] is False
+
+
+def test_a_secret_that_is_no_token_is_refused_before_it_is_sent():
+    api_env = {**ENV, "AMO_TOKEN": "Bearer abc"}
+    with pytest.raises(CredentialsError, match="does not hold a token"):
+        open_api(LONG_LIVED, env=api_env, ordinals=lambda: 1, state_dir="")
