@@ -33,8 +33,10 @@ IS_ANSWERED = nw.col("is_answered").fill_null(False) & ~nw.col("is_voicemail").f
 IS_MISSED = (nw.col("direction") == "in") & ~IS_ANSWERED
 
 
-HAS_THREAD_KEY = ~(nw.col("client_id").is_null() & nw.col("phone_key").is_null())
-"""A client or at least a number; neither = a hidden number."""
+HAS_THREAD_KEY = ~(nw.col("client_id").is_null() & nw.col("phone_key").is_null()) & (
+    nw.col("phone_digits").fill_null(1) > 0
+)
+"""A number, and a client or at least its key. A hidden number opens no thread, whatever card the call is on."""
 
 
 def missed_threads(
