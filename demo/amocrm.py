@@ -82,7 +82,7 @@ class Server:
         if not path.startswith(PREFIX):
             return self._problem(404, {"title": "Not Found", "status": 404, "detail": "Not Found"})
         status, body = self.api.get(path.removeprefix(PREFIX), query)
-        return self._json(status, body)
+        return self._problem(status, body) if status >= 400 else self._json(status, body)
 
     def _over_limit(self, token: str) -> Response | None:
         status = self.limiter.status(token)

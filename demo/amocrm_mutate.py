@@ -135,7 +135,7 @@ def _delete(account: Account, order: Json) -> Json:
         return {"id": task.id}
     _, kind, table = _table(account, order)
     row = _row(table, order["id"])
-    table.put(row._replace(deleted_at=at, updated_at=at))
+    table.put(row._replace(deleted_at=at))
     if order.get("event", True):
         account.events.add(f"{NAMES[kind]}_deleted", at, body(NAMES[kind], row.id, by))
     return {"id": row.id}
@@ -155,7 +155,7 @@ def _restore(account: Account, order: Json) -> Json:
     _, kind, table = _table(account, order)
     row, at = _row(table, order["id"]), _at(account, order)
     is_bumped = account.switches.restore_bumps_updated_at
-    table.put(row._replace(deleted_at=0, purged=False, updated_at=at if is_bumped else row.created_at))
+    table.put(row._replace(deleted_at=0, purged=False, updated_at=at if is_bumped else row.updated_at))
     account.events.add(f"{NAMES[kind]}_restored", at, body(NAMES[kind], row.id, _by(order)))
     return {"id": row.id}
 

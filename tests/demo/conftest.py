@@ -69,7 +69,7 @@ class Client:
 
 @pytest.fixture
 def open_client(company: Company) -> Iterator[Callable[..., Client]]:
-    yield lambda **switches: Client(company, **switches)
+    return lambda **switches: Client(company, **switches)
 
 
 @pytest.fixture

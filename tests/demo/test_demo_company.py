@@ -1,5 +1,6 @@
 """The demo company: made again it is the same, and what was planted can be found in what was written down."""
 
+import itertools
 import pickle
 from collections import Counter, defaultdict
 from dataclasses import fields
@@ -74,7 +75,7 @@ def test_numbers_of_phones_belong_to_one_client_only(company: Company):
 
 def test_conversations_of_one_client_are_minutes_apart(company: Company):
     for talks in of_clients(company).values():
-        gaps = [after.at - (before.at + max(before.talk_s, 0)) for before, after in zip(talks, talks[1:], strict=False)]
+        gaps = [after.at - (before.at + max(before.talk_s, 0)) for before, after in itertools.pairwise(talks)]
         assert min(gaps, default=60) >= 60
 
 
@@ -112,7 +113,7 @@ def test_every_awkward_history_occurs():
             seen["back"] += both_open and same and steps < 0
             seen["reopened"] += move.from_stage_id in {WON, LOST}
             seen["other pipeline"] += not same
-        pairs = zip(path, path[1:], strict=False)
+        pairs = itertools.pairwise(path)
         seen["two in a second"] += any(a.at == b.at and a.by_user_id == b.by_user_id == 0 for a, b in pairs)
     missing = [name for name, n in seen.items() if not n]
     assert not missing
@@ -245,7 +246,7 @@ def test_the_key_adds_up(company: Company):
     assert key["leaver_user_id"] not in forgotten["by_user"]
     months = key["D6"]["months"]
     assert len(months) == 13
-    for before, after in zip(months, months[1:], strict=False):
+    for before, after in itertools.pairwise(months):
         assert after["churned"] == before["churned"] + after["churned_n"] - after["reactivated_n"]
         buyers = [sum(month[name] for name in ("active", "at_risk", "churned")) for month in (before, after)]
         assert buyers[1] == buyers[0] + after["new"]
