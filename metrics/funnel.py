@@ -13,7 +13,7 @@ from typing import Any, Literal
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from metrics.rates import Z95
+from metrics.stats import kaplan_meier
 
 Lazy = nw.LazyFrame[Any]
 
@@ -361,43 +361,19 @@ def stay_table(rows: pl.DataFrame, by: list[str]) -> pl.DataFrame:
 
 
 def _stay_row(key: dict[str, Any], rows: pl.DataFrame) -> dict[str, Any]:
-    median, lo, hi = km_median(rows["dwell_s"], rows["is_open"])
-    finished = rows.filter(~pl.col("is_open"))["dwell_s"].median()
+    left = ~rows["is_open"]
+    curve = kaplan_meier(rows["dwell_s"].to_numpy(), left.to_numpy())
+    lo, hi = curve.quantile_ci()
     return {
         **key,
         "stays_n": rows.height,
-        "stays_open": int(rows["is_open"].sum()),
-        "km_median_d": _days(median),
+        "stays_open": rows.height - int(left.sum()),
+        "km_median_d": _days(curve.median),
         "km_lo_d": _days(lo),
         "km_hi_d": _days(hi),
-        "naive_median_d": _days(finished),
+        "naive_median_d": _days(rows.filter(left)["dwell_s"].median()),
     }
 
 
 def _days(seconds: Any) -> float | None:
     return None if seconds is None else float(seconds) / DAY_S
-
-
-def km_median(lasted: pl.Series, is_censored: pl.Series) -> tuple[float | None, float | None, float | None]:
-    """Kaplan–Meier median and its 95 % limits by log(−log S) (S-KM), in the unit of `lasted`; None: not reached."""
-    curve = (
-        pl.DataFrame({"t": lasted, "d": ~is_censored})
-        .group_by("t")
-        .agg(d=pl.col("d").sum().cast(pl.Float64), left=pl.len().cast(pl.Float64))
-        .sort("t")
-        .with_columns(n=pl.col("left").cum_sum(reverse=True))
-        .filter(pl.col("d") > 0)
-        .with_columns(s=(1 - pl.col("d") / pl.col("n")).cum_prod())
-        .with_columns(var=(pl.col("d") / (pl.col("n") * (pl.col("n") - pl.col("d")))).cum_sum())
-    )
-    theta = Z95 * pl.col("var").sqrt() / pl.col("s").log()
-    bands = curve.with_columns(
-        lower=pl.when(pl.col("s") > 0).then(pl.col("s").pow((-theta).exp())).otherwise(0.0),
-        upper=pl.when(pl.col("s") > 0).then(pl.col("s").pow(theta.exp())).otherwise(0.0),
-    )
-
-    def first(name: str) -> float | None:
-        times = bands.filter(pl.col(name) <= 0.5 + 1e-12)["t"]
-        return None if times.is_empty() else float(times[0])
-
-    return first("s"), first("lower"), first("upper")

@@ -120,7 +120,8 @@ def kaplan_meier(durations: ArrayLike, is_event: ArrayLike, entries: ArrayLike |
     """
     t = np.asarray(durations, dtype=float)
     seen = np.asarray(is_event, dtype=bool)
-    start = np.zeros_like(t) if entries is None else np.asarray(entries, dtype=float)
+    # Who is watched from the start is at risk at 0 too: a stay of no length is an event.
+    start = np.full_like(t, -np.inf) if entries is None else np.asarray(entries, dtype=float)
     times, events = np.unique(t[seen], return_counts=True)
     at_risk = _at_risk(times, t, start)
     d = events.astype(float)
