@@ -66,7 +66,7 @@ def side_by_side(categories: Sequence[str], series: Sequence[Series]) -> Option:
                 "barMaxWidth": 14,
                 "data": _items(one),
                 "itemStyle": {"color": one.colour},
-                "label": {"show": one.texts is not None, "position": "right"},
+                "label": {"show": one.texts is not None, "position": "right", "textBorderWidth": 0},
             }
             for one in series
         ],
@@ -89,7 +89,7 @@ def ladder(
     ]
     return {
         **BASE,
-        "grid": {**BASE["grid"], "top": 8, "right": 96},
+        "grid": {**BASE["grid"], "top": 8, "right": 84},
         "xAxis": {"type": "value", "show": False, "max": max(values, default=1) or 1},
         "yAxis": {
             "type": "category",
@@ -105,7 +105,7 @@ def ladder(
                 "barMaxWidth": 24,
                 "showBackground": True,
                 "backgroundStyle": {"color": "rgba(128, 140, 160, 0.14)"},
-                "label": {"show": True, "position": "right"},
+                "label": {"show": True, "position": "right", "textBorderWidth": 0},
             }
         ],
     }

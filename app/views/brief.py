@@ -163,10 +163,11 @@ def _call_list(view: View, answer: Answer) -> None:
 
 
 def _forgotten_list(view: View, answer: Answer) -> None:
-    if answer.result.drilldown.is_empty():
+    rows = forgotten.listed(answer)
+    if rows.is_empty():
         _empty(answer, _("Nobody is forgotten."))
         return
-    forgotten.show_clients(view, answer, key="brief_forgotten")
+    forgotten.show_clients(view, rows, key="brief_forgotten")
 
 
 def _lost_list(view: View, answer: Answer) -> None:

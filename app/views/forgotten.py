@@ -1,6 +1,6 @@
 """Forgotten clients: nobody has been in touch with them for too long (B2)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import streamlit as st
@@ -43,10 +43,11 @@ def render(view: View) -> None:
         _segments(view, answer)
     with st.container(border=True):
         st.subheader(_("Whom to call"), anchor=False)
-        if answer.table("clients").is_empty():
+        rows = listed(answer)
+        if rows.is_empty():
             states.nothing_found(_("Nobody is forgotten."))
         else:
-            show_clients(view, answer, key="forgotten")
+            show_clients(view, rows, key="forgotten")
     _reassign(view, answer)
 
 
@@ -128,9 +129,17 @@ def _span(days_from: int, days_to: int | None) -> str:
     return _("{a}–{b} days").format(a=days_from, b=days_to)
 
 
-def show_clients(view: View, answer: Answer, *, key: str) -> None:
+def listed(answer: Answer, *, to_hand_over: bool = False) -> pl.DataFrame:
+    """The forgotten clients that the number counts; or those whose manager has left, whom it does not count."""
+    owners = answer.table("reassign").select("account_id", "user_id").unique()
+    how: Literal["semi", "anti"] = "semi" if to_hand_over else "anti"
+    keys = ["account_id", "user_id"]
+    return answer.table("clients").join(owners, on=keys, how=how, nulls_equal=True, maintain_order="left")
+
+
+def show_clients(view: View, clients: pl.DataFrame, *, key: str) -> None:
     """Forgotten clients, the most valuable and the longest silent first."""
-    rows = answer.table("clients").with_columns(entity_id="client_id")
+    rows = clients.with_columns(entity_id="client_id")
     named = tables.with_names(data.with_cards(view.publication, rows), view.users)
     named = tables.with_local(
         tables.with_labels(named), str(view.publication.zone), of="last_touch_at", into="last_local"
@@ -155,19 +164,12 @@ def show_clients(view: View, answer: Answer, *, key: str) -> None:
 
 
 def _reassign(view: View, answer: Answer) -> None:
-    rows = answer.table("reassign").filter(pl.col("num") > 0)
+    rows = listed(answer, to_hand_over=True)
     if rows.is_empty():
         return
     with st.container(border=True):
         st.subheader(_("Hand over: the manager has left"), anchor=False)
-        columns = [
-            Column("user_name", _("Former manager"), width="medium"),
-            Column("den", _("Clients"), "int"),
-            Column("num", _("Forgotten"), "int"),
-            Column("revenue_12m_minor", _("They bought in 12 months"), "money"),
-        ]
-        named = tables.with_names(rows, view.users)
-        tables.show(named, columns, key="reassign", alt=_("Clients to hand over"), currency=view.publication.currency)
+        show_clients(view, rows, key="reassign")
 
 
 PAGE = Page(

@@ -250,7 +250,7 @@ def _checks(publication: data.Publication) -> None:
         return
     for check in found:
         sentence = check["en"] if language() == "en" else check["ru"]
-        st.markdown(f":material/warning: {states.escaped(sentence)} — **{formats.number(check['count'])}**")
+        st.markdown(f":material/warning: {states.escaped(sentence)}")
 
 
 def resource_name(table: str) -> str:
@@ -289,6 +289,19 @@ NAMES = {
     "touch": N_("Touches"),
     "user_department": N_("People of departments"),
     "calendar_day": N_("Calendar"),
+    # What connectors call their parts of the last sync.
+    "users": N_("Users"),
+    "pipelines": N_("Pipelines"),
+    "loss_reasons": N_("Loss reasons"),
+    "sources": N_("Sources"),
+    "fields": N_("Custom fields"),
+    "leads": N_("Deals"),
+    "contacts": N_("Contacts"),
+    "companies": N_("Companies"),
+    "trash": N_("Deleted deals"),
+    "tasks": N_("Tasks"),
+    "calls": N_("Calls"),
+    "events": N_("Events"),
 }
 
 

@@ -1,0 +1,200 @@
+"""What a head of sales does in the morning, in a real browser on the demo company."""
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import app
+from app.page import find_pages
+
+pytestmark = pytest.mark.browser
+
+PAGES = [page.url for page in find_pages()]
+WORDS = json.loads((Path(app.__file__).parent / "static" / "ru.json").read_text("utf-8"))
+PHONE = (390, 844)
+SEEN = """() => {
+  const texts = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const parent = walker.currentNode.parentElement;
+    if (!["SCRIPT", "STYLE", "NOSCRIPT"].includes(parent.tagName)) texts.push(walker.currentNode.nodeValue.trim());
+  }
+  for (const element of document.querySelectorAll("[placeholder], [aria-label], [title]"))
+    for (const name of ["placeholder", "aria-label", "title"]) texts.push((element.getAttribute(name) || "").trim());
+  return texts.filter(Boolean);
+}"""
+
+
+def address(url):
+    return "/" if url == "brief" else f"/{url}"
+
+
+def base_url(demo_dir):
+    return re.search(r"base_url: (\S+)", (demo_dir / "config.yaml").read_text())[1]
+
+
+def cells(page, key):
+    """Raw values of the visible cells of a table, a row each."""
+    table = page.locator(f".st-key-{key}_table")
+    table.scroll_into_view_if_needed()
+    rows = table.locator("[role=row]").all()
+    found = [row.locator("[role=gridcell]").all_inner_texts() for row in rows]
+    return [row for row in found if row]
+
+
+def test_from_a_number_to_its_rows_and_from_a_row_to_the_card(open_window, demo_dir):
+    window = open_window()
+    page = window.open("/")
+    number = page.locator(".st-key-brief_tiles_1 [data-testid=stMetricValue]").inner_text()
+    page.locator(".st-key-brief_tiles_1_open button").click()
+    page.wait_for_selector(".st-key-brief_forgotten_table")
+    window.settle()
+    if (everything := page.locator(".st-key-brief_forgotten_all label")).count():
+        assert everything.inner_text().split()[-1] == number
+    rows = cells(page, "brief_forgotten")
+    card = rows[0][0]
+    assert re.fullmatch(rf"{re.escape(base_url(demo_dir))}/(contacts|companies|leads)/detail/\d+", card)
+
+    box = page.locator(".st-key-brief_forgotten_table canvas").first.bounding_box()
+    with page.context.expect_event("request", lambda request: request.url == card):
+        page.mouse.click(box["x"] + 34, box["y"] + 33 + 16)
+    assert window.outside == [card]  # the only request to another host is the one a person asked for
+    window.outside.clear()
+    window.errors.clear()  # the guard cut that request off
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("url", PAGES)
+def test_a_page_draws_everything_itself_in_both_themes(open_window, url, scheme):
+    page = open_window(scheme=scheme).open(address(url))
+    assert page.locator("h1").inner_text()
+    colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    brightness = sum(int(part) for part in re.findall(r"\d+", colour)[:3])
+    assert (brightness > 600) == (scheme == "light")
+    for chart in page.locator("[data-testid=stEChartsChart]").all():
+        assert chart.locator("svg").count() == 1
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_a_phone_shows_a_page_without_scrolling_sideways(open_window, url):
+    page = open_window(size=PHONE).open(address(url))
+    wide = page.evaluate(
+        "[...document.querySelectorAll('[data-testid=stMain], html')].map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert max(wide) <= 0
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_no_english_words_of_the_framework_are_left(open_window, url):
+    window = open_window()
+    page = window.open(address(url))
+    assert page.locator("html").get_attribute("lang") == "ru"
+    for opener in ("stSelectbox", "stMultiSelect"):
+        for box in page.locator(f"[data-testid={opener}] input").all():
+            box.click()
+            assert not english(page)
+            page.keyboard.press("Escape")
+    for popover in page.locator("[data-testid=stPopover] button").all():
+        popover.click()
+        assert not english(page)
+        page.keyboard.press("Escape")
+    if page.locator("[data-testid=stDataFrame]").count():
+        page.locator("[data-testid=stDataFrame]").first.hover()
+    assert not english(page)
+
+
+def english(page):
+    """Words of the dictionary that a person would still see in English."""
+    page.wait_for_timeout(150)  # the dictionary works after the page has changed
+    same = {word for word, russian in WORDS.items() if word != russian}
+    return [text for text in page.evaluate(SEEN) if text in same or text.split(": ")[0] in same]
+
+
+def test_the_english_interface_is_one_click_away_and_stays_in_the_address(open_window):
+    window = open_window()
+    page = window.open("/calls")
+    page.locator(".st-key-lang").get_by_text("en", exact=True).click()
+    page.wait_for_url("**lang=en**")
+    page.wait_for_function("document.documentElement.lang === 'en'")
+    window.settle()
+    assert page.locator("h1").inner_text() == "Calls"
+    page.get_by_role("link", name="Funnel").click()
+    page.wait_for_url("**/funnel**")
+    window.settle()
+    assert "lang=en" in page.url
+    assert page.locator("h1").inner_text() == "Funnel"
+
+
+def test_a_filter_goes_into_the_address_and_comes_back_with_it(open_window):
+    window = open_window()
+    page = window.open("/calls")
+    everybody = page.locator("[data-testid=stMetricValue]").first.inner_text()
+    page.locator(".st-key-manager input").click()
+    page.get_by_role("option").nth(1).click()
+    page.keyboard.press("Escape")
+    page.wait_for_url("**manager=**")
+    window.settle()
+    page.wait_for_function(
+        f"document.querySelector('[data-testid=stMetricValue]').innerText !== {json.dumps(everybody)}"
+    )
+    chosen = page.locator("[data-testid=stMetricValue]").first.inner_text()
+
+    again = open_window()
+    again.open(page.url.removeprefix(again.url))
+    assert again.page.locator("[data-testid=stMetricValue]").first.inner_text() == chosen
+
+
+def test_filters_go_along_to_the_next_page(open_window):
+    window = open_window()
+    page = window.open("/calls?period=" + "Последние 7 дней")
+    page.get_by_role("link", name="Клиентская база").click()
+    page.wait_for_url("**/clients**")
+    window.settle()
+    assert "Последние 7 дней" in page.locator(".st-key-period").inner_text()
+
+
+def test_the_list_downloads_whole_as_a_workbook(open_window, tmp_path):
+    window = open_window()
+    page = window.open("/forgotten")
+    number = page.locator("[data-testid=stMetricValue]").first.inner_text()
+    with page.expect_download() as download:
+        page.locator(".st-key-forgotten_xlsx button").click()
+    file = tmp_path / "list.xlsx"
+    download.value.save_as(file)
+    rows = pl.read_excel(file, engine="openpyxl") if has_openpyxl() else None
+    if rows is not None:
+        assert rows.height == int(number)
+    assert file.stat().st_size > 1000
+
+
+def has_openpyxl():
+    try:
+        import openpyxl  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_a_definition_is_one_click_away(open_window):
+    window = open_window()
+    page = window.open("/calls")
+    page.locator(".st-key-page_passport button").click()
+    page.get_by_text("Формула.").wait_for()
+
+
+def test_a_proxy_that_signs_nobody_in_opens_nothing(open_window):
+    window = open_window(headers={"X-Forwarded-For": "10.0.0.7"})
+    page = window.open("/")
+    assert page.locator("[data-testid=stMetric]").count() == 0
+    assert "прокси" in page.locator("[data-testid=stAlert]").inner_text().lower()
+
+
+def test_the_server_says_that_it_is_ready_and_allows_no_foreign_scripts(app_url):
+    with urllib.request.urlopen(app_url + "/ready") as answer:
+        assert json.load(answer)["status"] == "ok"
+    with urllib.request.urlopen(app_url) as answer:
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'; script-src 'self' 'sha256-")
