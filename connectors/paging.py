@@ -31,7 +31,7 @@ def by_page_number(
     `_links.next` can be missing, lead to an empty page or name another host, so it only decides whether one more page
     is asked for. Ends on an empty answer or on a short page without `next`; `to_the_end` trusts the empty answer only.
     An empty answer where `next` had promised a page may be a hiccup: the list is walked once more. A list that is too
-    slow (504) is walked again with half the page.
+    slow (504) goes on with half the page.
 
     get: asks for a page, None where there is nothing. seen: keys already yielded, to share between walks.
     on_odd: told, in words, of answers that were not what the documentation says.
@@ -49,7 +49,7 @@ def by_page_number(
         except SlowError:
             if limit // 2 < SMALLEST_PAGE:
                 raise
-            limit, number, is_promised = limit // 2, 1, False
+            limit //= 2  # the same number of smaller pages is further back: rows come again, none is passed over
             continue
         items = [] if answer is None else items_of(answer, collection, on_odd)
         if not items:
