@@ -97,7 +97,7 @@ def test_c04_a_401_after_a_refresh_ends_the_run(tmp_path):
 def test_c05_a_revoked_refresh_token_asks_for_a_person(tmp_path):
     stored(tmp_path, lasts_s=0)
     api, server = amo({TOKEN_URL: REVOKED}, settings=OAUTH, state_dir=tmp_path)
-    with pytest.raises(CredentialsError, match="revoked.*voronka login main") as caught:
+    with pytest.raises(CredentialsError, match=r"revoked.*voronka login main") as caught:
         read(api, "leads", CHANGED)
     assert "r0" not in str(caught.value)
     assert len(refreshes(server)) == 1
