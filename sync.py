@@ -379,8 +379,9 @@ class Writer:
             reads = [read for event in batch if isinstance(event, Chunk) for read in event.reads]
             reads += [(seq, event.account) for event in batch if isinstance(event, Opened) and self._is_own(event)]
             self.loader.load(reads, load_seq=seq, synced_at=now)
+            self._remember(batch, now)
             for event in batch:
-                self._mark(event, now)
+                self._mark(event)
             if any(isinstance(event, Opened | ResourceDone) for event in batch):
                 state.refresh_coverage(self.connection, seq=seq, now=now)
             changed = {(e.account_id, e.resource) for e in batch if isinstance(e, Planned | ResourceDone | Failed)}
@@ -398,8 +399,29 @@ class Writer:
     def _is_own(self, event: Opened) -> bool:
         return self.accounts[event.account_id].feeds is None
 
-    def _mark(self, event: Event, now: datetime) -> None:
-        """Everything about an event that is not a row."""
+    def _remember(self, batch: Sequence[Event], now: datetime) -> None:
+        """Windows that are done and ids to be read again, all of a batch at once."""
+        done = [
+            state.DoneWindow(event.account_id, event.resource, window_key(event.window), event.started_at)
+            for event in batch
+            if isinstance(event, WindowDone) and event.window.kind == "created"
+        ]
+        if done:
+            state.windows_done(self.connection, done, run_id=self.run.run_id, now=now)
+        asked: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for event in batch:
+            if isinstance(event, WindowDone) and event.window.kind == "ids":
+                asked[event.account_id, event.resource] -= set(event.window.ids)
+                state.read_again(self.connection, event.account_id, event.resource, event.window.ids)
+            elif isinstance(event, Chunk):
+                for _, item in event.reads:
+                    if isinstance(item, Reread):
+                        asked[event.account_id, item.resource].update(item.ids)
+        for (account_id, resource), ids in asked.items():
+            state.ask_again(self.connection, account_id, resource, ids, run_id=self.run.run_id)
+
+    def _mark(self, event: Event) -> None:
+        """What else an event says that is not a row."""
         if isinstance(event, Opened):
             mine = self.accounts[event.account_id]
             connector = mine.settings.connector
@@ -412,24 +434,6 @@ class Writer:
                 target=mine.target,
                 resources=[_filled(r) for r in mine.connector.resources],
             )
-        elif isinstance(event, Chunk):
-            for _, item in event.reads:
-                if isinstance(item, Reread):
-                    state.ask_again(self.connection, event.account_id, item.resource, item.ids, run_id=self.run.run_id)
-        elif isinstance(event, WindowDone):
-            if event.window.kind == "ids":
-                state.read_again(self.connection, event.account_id, event.resource, event.window.ids)
-            elif event.window.kind == "created":
-                key = window_key(event.window)
-                state.window_done(
-                    self.connection,
-                    event.account_id,
-                    event.resource,
-                    key,
-                    run_id=self.run.run_id,
-                    started_at=event.started_at,
-                    now=now,
-                )
         elif isinstance(event, ResourceDone):
             state.move_watermark(
                 self.connection,

@@ -23,6 +23,7 @@ from sqlalchemy.pool import StaticPool
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE = "warehouse.duckdb"
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
+CHECKPOINT_AT = "128MB"  # of log; a first sync would stop to tidy up every second at the default of 16
 
 
 class DuckDBImpl(DefaultImpl):
@@ -71,7 +72,7 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT) -> Engin
     file = data_dir / WAREHOUSE
     engine = create_engine(
         f"duckdb:///{file}",
-        connect_args={"config": {"memory_limit": memory_limit, "preserve_insertion_order": False}},
+        connect_args={"config": {"memory_limit": memory_limit, "checkpoint_threshold": CHECKPOINT_AT}},
         poolclass=StaticPool,  # one connection: DuckDB's own threads do the rest
     )
     event.listen(engine, "connect", _set_utc)

@@ -7,7 +7,6 @@ A row says whether it is deleted; so do tombstones and listings, which may be re
 `tombstone`, and whichever was read later decides. `patch` keeps instants only events know, the latest wins.
 """
 
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -305,8 +304,8 @@ class Loader:
         seen = seen.group_by(RAW_KEY, maintain_order=True).agg(
             first_read_seq=pl.col("read_seq").min(), last_read_seq=pl.col("read_seq").max()
         )
-        bodies = [zlib.compress(body, 1) for body in unique.values()]
-        with self._registered("batch", seen.with_columns(pl.Series("body", bodies, dtype=pl.Binary))):
+        bodies = pl.Series("body", list(unique.values()), dtype=pl.Binary)
+        with self._registered("batch", seen.with_columns(bodies)):
             self._sql(
                 "INSERT INTO raw_record BY NAME SELECT * FROM batch ON CONFLICT DO UPDATE SET "
                 "first_read_seq = least(raw_record.first_read_seq, excluded.first_read_seq), "

@@ -36,6 +36,16 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class DoneWindow:
+    """A window of a first walk that was read whole. started_at: of the run, by the server's clock."""
+
+    account_id: str
+    resource: str
+    key: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
 class Logged:
     """A line of the run log."""
 
@@ -161,24 +171,17 @@ def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None
 def resume(connection: Connection, account_id: str, resource: str) -> Resume:
     done = connection.exec_driver_sql(
         "SELECT window_key, started_at FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource)
-    )
-    return Resume(watermark(connection, account_id, resource), {row[0]: row[1] for row in done.fetchall()})
+    ).fetchall()  # before the next statement: DuckDB keeps one result per connection
+    return Resume(watermark(connection, account_id, resource), {row[0]: row[1] for row in done})
 
 
-def window_done(
-    connection: Connection,
-    account_id: str,
-    resource: str,
-    key: str,
-    *,
-    run_id: int,
-    started_at: datetime,
-    now: datetime,
-) -> None:
+def windows_done(connection: Connection, windows: Sequence[DoneWindow], *, run_id: int, now: datetime) -> None:
+    columns = list(zip(*map(astuple, windows), strict=True))
     connection.exec_driver_sql(
-        "INSERT INTO sync_state (account_id, resource, window_key, run_id, started_at, done_at) "
-        "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (account_id, resource, key, run_id, started_at, now),
+        "INSERT INTO sync_state (account_id, resource, window_key, started_at, run_id, done_at) "
+        "SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::TIMESTAMPTZ[]), ?, ? "
+        "ON CONFLICT DO NOTHING",
+        (*(list(values) for values in columns), run_id, now),
     )
 
 

@@ -1,14 +1,35 @@
 """A data folder, and a look into the warehouse a sync left there."""
 
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from sync_words import Look
 
 import sync as syncing
-from warehouse.database import open_warehouse
+from warehouse.database import WAREHOUSE, open_warehouse
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse without rows: making one takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    open_warehouse(folder).dispose()
+    return folder / WAREHOUSE
+
+
+@pytest.fixture(autouse=True)
+def ready_made(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every new data folder that warehouse."""
+
+    def open_copy(data_dir: Path) -> Engine:
+        if not (data_dir / WAREHOUSE).exists():
+            shutil.copyfile(migrated, data_dir / WAREHOUSE)
+        return open_warehouse(data_dir)
+
+    monkeypatch.setattr(syncing, "open_warehouse", open_copy)
 
 
 @pytest.fixture
@@ -30,8 +51,7 @@ def look(data_dir: Path) -> Look:
 
 
 @pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks and commits of a few rows, so that a few rows make many of them."""
     monkeypatch.setattr(syncing, "CHUNK", 2)
     monkeypatch.setattr(syncing, "BATCH", 4)
-    yield

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import zlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -195,7 +194,7 @@ def test_every_version_of_a_raw_object_is_kept_once_with_its_first_and_last_read
     load(engine, (3, raw(1, {"a": 1})), (4, raw(1, {"a": 2})))
     load(engine, (1, raw(1, {"a": 1})), (2, raw(1, {"a": 1})), (9, raw(1, {"a": 1})))
     assert table("raw_record", "first_read_seq", "last_read_seq") == [(1, 9), (4, 4)]
-    assert {zlib.decompress(body) for body in table("raw_record", "body")} == {b'{"a":1}', b'{"a":2}'}
+    assert set(table("raw_record", "body")) == {b'{"a":1}', b'{"a":2}'}
 
 
 def _completed(number: int, at: datetime | None, *, estimate: bool) -> Task:
