@@ -21,6 +21,8 @@ E6_DAYS, MATURE_D = 365, 60
 D6_ACTIVE_D, D6_CHURN_D, D6_MONTHS = 90, 180, 13
 STATES = ("called_back", "client_recovered", "messaged", "attempted_only", "never", "pending")
 EPOCH = date(1970, 1, 1)
+TalksOf = dict[int, list[Conversation]]
+MovesOf = dict[int, list[Move]]
 
 
 def answer_key(company: Company) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def answer_key(company: Company) -> dict[str, Any]:
     `forgotten` leave out clients of people who left: those are in `reassign` and `reassign_forgotten`.
     """
     planted = company.planted
+    talks, moves = of_clients(company), moves_by_deal(company)
     return {
         "seed": company.seed,
         "scale": company.scale,
@@ -37,13 +40,13 @@ def answer_key(company: Company) -> dict[str, Any]:
         "tz": company.tz,
         "account_id": company.account_id,
         "counts": counts(company),
-        "A3": missed_threads(company),
-        "B2": forgotten_clients(company),
-        "E6": bottleneck(company, planted.bottleneck[0]),
+        "A3": missed_threads(company, talks),
+        "B2": forgotten_clients(company, talks),
+        "E6": bottleneck(company, moves, planted.bottleneck[0]),
         "E6_by_pipeline": [
-            bottleneck(company, pipeline_id) for pipeline_id in OPEN_STAGES if pipeline_id != office.ARCHIVED
+            bottleneck(company, moves, pipeline_id) for pipeline_id in OPEN_STAGES if pipeline_id != office.ARCHIVED
         ],
-        "D6": client_flows(company),
+        "D6": client_flows(company, moves),
         "lunch_user_id": f"user:{planted.lunch_user_id}",
         "leaver_user_id": f"user:{planted.leaver_user_id}",
         "burnout_user_id": f"user:{planted.burnout_user_id}",
@@ -75,7 +78,7 @@ def of_clients(company: Company) -> dict[int, list[Conversation]]:
     return found
 
 
-def missed_threads(company: Company) -> dict[str, Any]:
+def missed_threads(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     """A3: threads whose first missed call lies in the last 30 complete local days, by what became of them.
 
     A thread counts for the only employee rung by its first call, else (a ring group, a leaver) for the client's
@@ -85,7 +88,7 @@ def missed_threads(company: Company) -> dict[str, Any]:
     first_day = today - A3_DAYS
     by_user: dict[str, Counter[str]] = defaultdict(Counter)
     unresolved = []
-    for client_no, talks in of_clients(company).items():
+    for client_no, talks in talks_of.items():
         client = company.clients[client_no]
         for first, state in threads(talks, company.now):
             if not first_day <= local_day(first.at) < today:
@@ -128,18 +131,17 @@ def threads(talks: list[Conversation], now: int) -> Iterator[tuple[Conversation,
             yield first, "attempted_only" if is_attempted else "never"
 
 
-def forgotten_clients(company: Company) -> dict[str, Any]:
+def forgotten_clients(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     """B2: clients with a won or an open deal nobody has really talked to for more than 60 local days."""
     today = local_day(company.now)
     has_deal = {deal.client_no for deal in company.deals if not deal.deleted_at and deal.stage_id != LOST}
-    conversations = of_clients(company)
     by_user: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     lists: dict[bool, list[str]] = {True: [], False: []}
     totals = {True: [0, 0], False: [0, 0]}
     for client in company.clients:
         if client.no not in has_deal:
             continue
-        days = today - local_day(last_touch(client, conversations.get(client.no, [])))
+        days = today - local_day(last_touch(client, talks_of.get(client.no, [])))
         is_forgotten, has_left = days > B2_DAYS, client.user_id == company.planted.leaver_user_id
         totals[has_left][0] += is_forgotten
         totals[has_left][1] += 1
@@ -173,7 +175,7 @@ def moves_by_deal(company: Company) -> dict[int, list[Move]]:
     return found
 
 
-def bottleneck(company: Company, pipeline_id: int) -> dict[str, Any]:
+def bottleneck(company: Company, moves: MovesOf, pipeline_id: int) -> dict[str, Any]:
     """E6: what losses at each stage of a pipeline cost, over deals created in the last 365 complete local days.
 
     Members are deals created at least 60 days ago that ever were in the pipeline; one that went on to another pipeline
@@ -182,7 +184,6 @@ def bottleneck(company: Company, pipeline_id: int) -> dict[str, Any]:
     today = local_day(company.now)
     first_day, last_at = today - E6_DAYS, company.now - MATURE_D * DAY
     stages = OPEN_STAGES[pipeline_id]
-    moves = moves_by_deal(company)
     reached, lost = [0] * len(stages), [0] * len(stages)
     won_prices: list[int] = []
     n = n_open = n_moved = 0
@@ -247,9 +248,8 @@ def won_at(deal: Deal, moves: list[Move]) -> int:
     return next((move.at for move in reversed(moves) if move.to_stage_id == WON), deal.closed_at)
 
 
-def client_flows(company: Company) -> dict[str, Any]:
+def client_flows(company: Company, moves: MovesOf) -> dict[str, Any]:
     """D6 by month: stocks at the month's last day (of the running month: at the date of as_of), and events in it."""
-    moves = moves_by_deal(company)
     sales: dict[int, list[int]] = defaultdict(list)
     for deal in company.deals:
         if deal.stage_id == WON and not deal.deleted_at:

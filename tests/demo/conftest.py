@@ -1,7 +1,7 @@
 """A small demo company and its emulated amoCRM, in process."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -68,8 +68,9 @@ class Client:
 
 
 @pytest.fixture
-def open_client(company: Company) -> Iterator[Callable[..., Client]]:
-    return lambda **switches: Client(company, **switches)
+def open_client(company: Company) -> Callable[..., Client]:
+    """Opens the small company, or another (`of`), under switches."""
+    return lambda *, of=company, **switches: Client(of, **switches)
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from demo.amocrm import Switches
-from demo.answer_key import moves_by_deal
-from demo.model import DAY
+from demo.model import DAY, Move
 
 
 @pytest.fixture
@@ -122,16 +121,16 @@ def test_closed_at_after_reopen(open_client, company, lead):
     assert closed == {"null": None, "keep": company.now + 5}
 
 
-def test_closed_at_after_reopen_knows_the_past(open_client, company):
-    moves = moves_by_deal(company)
-    reopened = [
-        deal.id
-        for deal in company.deals
-        if not deal.closed_at and not deal.deleted_at and any(m.to_stage_id == 143 for m in moves.get(deal.id, ()))
-    ]
-    assert reopened
-    for number in reopened:
-        assert open_client(closed_at_after_reopen="keep").get(f"leads/{number}").json()["closed_at"]
+def test_closed_at_after_reopen_knows_the_past(open_client, company, lead):
+    move = Move(lead.id, company.now - 900, lead.pipeline_id, lead.stage_id, lead.pipeline_id, 143, 9101002, 1)
+    back = move._replace(at=company.now - 800, from_stage_id=143, to_stage_id=lead.stage_id)
+    moves = company.moves.reordered(range(len(company.moves)))
+    moves.append(move)
+    moves.append(back)
+    reopened = dataclasses.replace(company, moves=moves)
+    for how, closed_at in (("null", None), ("keep", move.at)):
+        client = open_client(of=reopened, closed_at_after_reopen=how)
+        assert client.get(f"leads/{lead.id}").json()["closed_at"] == closed_at
 
 
 def test_price_minor_units(open_client, company):
