@@ -166,7 +166,8 @@ def with_episode(calls: pl.DataFrame, leg_gap_s: int) -> pl.DataFrame:
     caller = pl.struct("caller", "line_no")
     busy_until = pl.col("ends").cum_max().over("caller", "line_no").shift(1)
     follows = pl.col("started_epoch") <= busy_until + leg_gap_s
-    is_same_id = (pl.col("shared") == pl.col("shared").shift(1)) & (pl.col("started_epoch") - busy_until <= SAME_ID_S)
+    started = pl.col("started_epoch")
+    is_same_id = (pl.col("shared") == pl.col("shared").shift(1)) & (started - started.shift(1) <= SAME_ID_S)
     joins = (
         caller.eq_missing(caller.shift(1)) & pl.col("caller").is_not_null() & (follows | is_same_id).fill_null(False)
     )

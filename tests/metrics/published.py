@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -57,8 +58,15 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
 }
 
 
+@cache
+def _empty(table: str) -> pl.DataFrame:
+    return pl.DataFrame(schema=SCHEMAS[table])
+
+
 def whole(table: str, rows: Rows, tz: str = "Europe/Moscow") -> pl.DataFrame:
     """`rows` of `table` with every column: account `main`, `_local` and `_epoch` from `_at`, flags, then nulls."""
+    if not isinstance(rows, pl.DataFrame) and not rows:
+        return _empty(table)
     schema = SCHEMAS[table]
     given = rows if isinstance(rows, pl.DataFrame) else _of_dicts(rows, schema)
     if strange := set(given.columns) - set(schema):
