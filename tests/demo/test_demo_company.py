@@ -17,6 +17,12 @@ from demo.office import LOST, OPEN_STAGES, WON
 TINY = 0.01
 
 
+@pytest.fixture(scope="session")
+def big_company() -> Company:
+    """Large enough for rare things to happen."""
+    return build(scale=0.3)
+
+
 def test_equal_seeds_give_equal_companies():
     first, second = build(scale=TINY), build(scale=TINY)
     assert first == second
@@ -91,8 +97,8 @@ def test_moves_of_a_deal_are_a_chain_from_its_first_stage_to_its_present_one(com
         assert stage == (deal.pipeline_id, deal.stage_id)
 
 
-def test_every_awkward_history_occurs():
-    company = build(scale=0.2)
+def test_every_awkward_history_occurs(big_company):
+    company = big_company
     moves = moves_by_deal(company)
     sort = {stage: i for stages in OPEN_STAGES.values() for i, stage in enumerate(stages)}
     seen = Counter[str]()
@@ -182,9 +188,9 @@ def clients_by_card(company: Company) -> dict[tuple[int, int], int]:
     return cards
 
 
-def test_the_conversations_can_be_found_from_the_notes():
+def test_the_conversations_can_be_found_from_the_notes(big_company):
     """The dirt of the telephony is removable by the catalogue's rule, and leaves exactly what really happened."""
-    company = build(scale=0.1)
+    company = big_company
     cards = clients_by_card(company)
     notes: dict[int, list[CallNote]] = defaultdict(list)
     for note in company.calls:
@@ -199,8 +205,8 @@ def test_the_conversations_can_be_found_from_the_notes():
                 assert abs(said - meant) <= 1
 
 
-def test_every_kind_of_dirt_occurs():
-    company = build(scale=0.2)
+def test_every_kind_of_dirt_occurs(big_company):
+    company = big_company
     notes = list(company.calls)
     assert any(note.duration < 0 for note in notes)
     assert any(note.phone == 0 for note in notes)
@@ -252,15 +258,15 @@ def test_the_key_adds_up(company: Company):
         assert buyers[1] == buyers[0] + after["new"]
 
 
-def test_the_bottleneck_is_where_it_was_planted():
-    key = answer_key(build(scale=0.2))
+def test_the_bottleneck_is_where_it_was_planted(big_company):
+    key = answer_key(big_company)
     assert key["E6"]["bottleneck_stage_id"] == key["bottleneck_stage_id"] == "status:60200005"
     leaks = sorted(row["leak_minor"] for row in key["E6"]["stages"])
     assert leaks[-1] > 2 * leaks[-2]
 
 
-def test_one_manager_misses_calls_at_lunch_time():
-    company = build(scale=0.5)
+def test_one_manager_misses_calls_at_lunch_time(big_company):
+    company = big_company
     missed, rung = Counter[int](), Counter[int]()
     for talk in company.conversations:
         if talk.is_in and not talk.kind and talk.user_id and (talk.at + office.MSK_S) % DAY // 3600 == 13:
@@ -281,8 +287,8 @@ def test_who_left_calls_nobody_any_more_and_still_owns_clients(company: Company)
     assert any(client.previous_user_id == planted.leaver_user_id for client in company.clients)
 
 
-def test_the_burnt_out_manager_does_less_than_before():
-    company = build(scale=0.5)
+def test_the_burnt_out_manager_does_less_than_before(big_company):
+    company = big_company
     planted = company.planted
 
     def calls_a_day(first: int, last: int) -> float:
@@ -295,8 +301,8 @@ def test_the_burnt_out_manager_does_less_than_before():
     assert calls_a_day(planted.burnout_from, company.now) < 0.75 * before
 
 
-def test_borders_of_forgetting_are_hit_from_both_sides():
-    company = build(scale=0.5)
+def test_borders_of_forgetting_are_hit_from_both_sides(big_company):
+    company = big_company
     today = local_day(company.now)
     touched = [
         max((local_day(t.at) for t in talks if t.is_answered and t.talk_s >= 10), default=0)
