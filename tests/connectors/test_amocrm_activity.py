@@ -349,6 +349,7 @@ def test_windows_of_events_reach_two_seconds_over_each_other_so_that_no_merge_is
     assert int(asked["filter[created_at][to]"]) >= SEPTEMBER_S + 7 * 86_400 + 2
 
 
-def test_a_deleted_card_names_the_deletion_with_its_moment():
+def test_a_deleted_card_is_marked_and_asked_for_again_in_case_its_return_left_no_trace():
     yielded = read_events(deletion(2))
     assert of(Tombstone, yielded) == [Tombstone(Contact, "main", "contact:2", A_MINUTE_IN)]
+    assert of(Reread, yielded) == [Reread("contacts", ("2",))]
