@@ -551,15 +551,14 @@ def _drilldown(collected: dict[str, pl.DataFrame], spans: list[tuple[date, date]
         pl.coalesce("returned_day", "today") - (pl.col("event_day") - pl.col("away_d"))
     )
     return (
-        collected["events"]
+        _with_event_at(collected["events"], collected["clock"])
         .join(first_days, on="month_no")
-        .join(collected["clock"], on="account_id")
+        .join(collected["clock"].select("account_id", "today"), on="account_id")
         .with_columns(
             entity_kind="kind",
             entity_id="client_id",
             url=pl.lit(None, pl.String),
             label=pl.lit(None, pl.String),
-            event_at=_event_at(),
             value=pl.coalesce(away, "away_d").cast(pl.Float64),
             value_unit=pl.lit("d"),
             reason=pl.col("event").replace_strict(EVENTS, return_dtype=pl.String),
@@ -570,10 +569,25 @@ def _drilldown(collected: dict[str, pl.DataFrame], spans: list[tuple[date, date]
     )
 
 
-def _event_at() -> pl.Expr:
-    """The purchase; of a churn, as long after the last purchase as it took (the same time of day)."""
-    after = pl.duration(days=pl.when(pl.col("event") == "churned_n").then("away_d").otherwise(0))
-    return pl.col("bought_at") + after
+def _with_event_at(events: pl.DataFrame, clock: pl.DataFrame) -> pl.DataFrame:
+    """`events` with event_at: the purchase; of a churn, the midnight its day begins with."""
+    midnights = [
+        events.filter(pl.col("account_id") == account).with_columns(midnight=_midnight(tz))
+        for account, tz in clock.select("account_id", "tz").iter_rows()
+    ]
+    known = pl.concat([events.clear().with_columns(midnight=_midnight("UTC")), *midnights])
+    is_churn = pl.col("event") == "churned_n"
+    return known.with_columns(event_at=pl.when(is_churn).then("midnight").otherwise("bought_at"))
+
+
+def _midnight(tz: str) -> pl.Expr:
+    """When `event_day` begins in `tz`; where clocks skip midnight, an hour later."""
+    day = pl.col("event_day").cast(pl.Int32).cast(pl.Date).cast(pl.Datetime("us"))
+
+    def in_zone(wall: pl.Expr) -> pl.Expr:
+        return wall.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null")
+
+    return pl.coalesce(in_zone(day), in_zone(day + pl.duration(hours=1))).dt.convert_time_zone("UTC")
 
 
 def _broken(months: pl.DataFrame) -> tuple[Notice, ...]:

@@ -117,6 +117,11 @@ def test_every_event_opens_to_its_clients(engine: Any) -> None:
     )
 
 
+def test_a_churn_happens_at_the_midnight_its_day_begins_with(engine: Any) -> None:
+    rows = run(engine, EXAMPLE).drilldown.filter(pl.col("reason") == "CHURNED", pl.col("client_id") == "c3")
+    assert rows["event_at"].to_list() == [midnight(date(2026, 5, 20))], "181 days after 20 November"
+
+
 def test_the_drilldown_counts_what_the_months_count(engine: Any) -> None:
     result = run(engine, EXAMPLE)
     assert_drilldown_counts(result)
