@@ -1,0 +1,19 @@
+"""Outside data, optional: where the folder is absent these tests skip with a message."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "metrics"))  # whole tables from a few columns: `published`
+
+
+@pytest.fixture(scope="session")
+def outside_data() -> Path:
+    """The folder of the data sets: VORONKA_VALIDATION_DATA, else `shared/data` beside the project."""
+    folder = Path(os.environ.get("VORONKA_VALIDATION_DATA") or HERE.parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no validation data in {folder}: set VORONKA_VALIDATION_DATA")
+    return folder
