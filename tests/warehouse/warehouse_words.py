@@ -109,12 +109,9 @@ class Table:
         return [row[0] if len(columns) == 1 else tuple(row) for row in found]
 
 
-def content(engine: Engine, names: Iterable[str], *, without: tuple[str, ...] = ("load_seq", "synced_at")) -> Any:
+def content(engine: Engine, names: Iterable[str]) -> dict[str, list[tuple[Any, ...]]]:
     """Everything in the tables but what depends on when it was written."""
+    kept = "COLUMNS(c -> c NOT IN ('load_seq', 'synced_at'))"
     with engine.begin() as connection:
-        return {
-            name: connection.exec_driver_sql(
-                f'SELECT * EXCLUDE ({", ".join(without)}) FROM "{name}" ORDER BY ALL'
-            ).fetchall()
-            for name in names
-        }
+        found = {name: connection.exec_driver_sql(f'SELECT {kept} FROM "{name}"').fetchall() for name in names}
+    return {name: sorted((tuple(row) for row in rows), key=str) for name, rows in found.items()}
