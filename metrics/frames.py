@@ -160,8 +160,15 @@ class SparkEngine:
 
     def inject(self, frame: pl.DataFrame) -> Lazy:
         from pyspark.sql import functions as sf
+        from pyspark.sql.pandas.types import from_arrow_schema
 
-        native = self._session.createDataFrame(frame.to_arrow())
+        arrow = frame.to_arrow()
+        # Nothing to infer a schema from: it has to be told.
+        native = (
+            self._session.createDataFrame([], from_arrow_schema(arrow.schema))
+            if frame.is_empty()
+            else self._session.createDataFrame(arrow)
+        )
         wall = [name for name, kind in frame.schema.items() if kind == pl.Datetime("us")]
         # It takes every timestamp for an instant; a wall time has to be told apart.
         as_wall = {name: sf.col(name).cast("timestamp_ntz") for name in wall}
