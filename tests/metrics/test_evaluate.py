@@ -1,0 +1,192 @@
+"""From a publication to a result: links, coverage, what is said about missing data, other instants, lost files."""
+
+import json
+import shutil
+from datetime import UTC, date, datetime
+
+import narwhals.stable.v2 as nw
+import polars as pl
+import pytest
+from published import canonical
+
+from metrics.evaluate import evaluate
+from metrics.frames import MISSING_FILE, NoPublication, open_frames
+from metrics.links import card_url
+from metrics.marts import MARTS, MartParams, build
+from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period
+
+AS_OF = datetime(2026, 4, 8, 9, 0, tzinfo=UTC)
+PERIOD = Period(AS_OF, date(2026, 3, 9), date(2026, 4, 8))
+ACCOUNT = {
+    "account_id": "main",
+    "connector": "amocrm",
+    "base_url": "https://example.amocrm.ru/",
+    "tz": "Europe/Moscow",
+    "base_currency": "RUB",
+}
+
+
+def reduce(frames, params, period):
+    deals = frames["deal_state"].join(frames["clock"], on="account_id")
+    return {"deals": deals.select("account_id", "deal_id", "as_of_epoch", "responsible_user_id")}
+
+
+def finish(collected, params, period):
+    deals = collected["deals"].sort("deal_id")
+    missing = {name: pl.lit(None, kind) for name, kind in DRILLDOWN.items() if name not in {"account_id", "entity_id"}}
+    rows = deals.select("account_id", entity_id="deal_id").with_columns(**missing)
+    return MetricResult(
+        "X1", params, period.as_of, period.period_from, period.period_to, "snapshot", {"deals": deals}, rows
+    )
+
+
+METRIC = Metric(
+    id="X1",
+    text={},
+    params=Params,
+    inputs=("deal_state",),
+    resources=("deal", "deal_owner_change"),
+    subject={"deals": None},
+    semantics="snapshot",
+    reduce=reduce,
+    finish=finish,
+)
+
+
+def publish(data_dir, generation, *, deals=1, coverage=None, checks=()):
+    """A generation as the warehouse writes it."""
+    folder = data_dir / "publication" / generation
+    folder.mkdir(parents=True)
+    known = {"created_at": datetime(2026, 4, 1, tzinfo=UTC), "entity_kind": "deal", "currency": "RUB"}
+    known |= {"pipeline_id": "p", "stage_id": "s"}
+    tables = canonical({"account": [ACCOUNT], "deal": [{**known, "deal_id": f"lead:{n + 1}"} for n in range(deals)]})
+    frames = {name: frame.collect() for name, frame in tables.items()} | build(tables, AS_OF, MartParams())
+    for name, frame in frames.items():
+        frame.write_parquet(folder / f"{name}.parquet")
+    synced = [{"account_id": "main", "resource": name, "watermark": AS_OF.isoformat()} for name in METRIC.resources]
+    manifest = {
+        "generation": generation,
+        "as_of": AS_OF.isoformat(),
+        "accounts": [{**ACCOUNT, "as_of": AS_OF.isoformat(), "is_stale": False}],
+        "coverage": synced if coverage is None else coverage,
+        "mart_params": MartParams().model_dump(mode="json"),
+        "tables": {
+            name: {"files": [{"name": f"{name}.parquet", "rows": frame.height}]} for name, frame in frames.items()
+        },
+        "checks": list(checks),
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (data_dir / "publication" / "current").write_text(generation)
+    return data_dir / "publication"
+
+
+def codes(result):
+    return [notice.code for notice in result.warnings]
+
+
+def test_a_number_leads_to_its_card_on_every_engine(engine, data_dir):
+    frames = open_frames(publish(data_dir, "g1"), "polars" if engine.name == "spark" else engine.name)
+    result = evaluate(METRIC, frames, None, PERIOD)
+    assert result.drilldown["url"].to_list() == ["https://example.amocrm.ru/leads/detail/1"]
+    assert result.tables["deals"]["as_of_epoch"].to_list() == [int(AS_OF.timestamp())]
+    assert dict(result.drilldown.schema) == DRILLDOWN
+    assert codes(result) == []
+
+
+@pytest.mark.parametrize(
+    ("connector", "entity_id", "url"),
+    [
+        ("amocrm", "contact:2", "https://crm.example/contacts/detail/2"),
+        ("amocrm", "company:3", "https://crm.example/companies/detail/3"),
+        ("bitrix24", "deal:4", "https://crm.example/crm/deal/details/4/"),
+        ("bitrix24", "lead:5", "https://crm.example/crm/lead/details/5/"),
+        ("amocrm", "deal:4", None),
+        ("amocrm", "phone:4", None),
+        ("amocrm", "lead:x", None),
+        ("files", "lead:1", None),
+        ("amocrm", None, None),
+    ],
+)
+def test_a_link_is_never_guessed(connector, entity_id, url):
+    assert card_url({"connector": connector, "base_url": "https://crm.example/"}, entity_id) == url
+
+
+def test_before_the_first_publication_a_sentence_says_what_to_do(data_dir):
+    with pytest.raises(NoPublication, match="voronka sync"):
+        open_frames(data_dir / "publication")
+
+
+def test_what_was_never_synced_is_no_data_not_zero(data_dir):
+    result = evaluate(METRIC, open_frames(publish(data_dir, "g1", coverage=[])), None, PERIOD)
+    assert codes(result) == ["no_data", "no_data", "owner_source_current"]
+    assert result.coverage.select("resource", "watermark").rows() == [("deal", None), ("deal_owner_change", None)]
+    assert "сделки" in result.warnings[0].ru
+
+
+def test_a_period_that_begins_before_the_data_says_since_when_they_are_whole(data_dir):
+    covered = [{"account_id": "main", "resource": name, "watermark": AS_OF.isoformat()} for name in METRIC.resources]
+    covered[0]["complete_from"] = "2026-03-20T21:00:00+00:00"
+    result = evaluate(METRIC, open_frames(publish(data_dir, "g1", coverage=covered)), None, PERIOD)
+    assert codes(result) == ["before_complete"]
+    assert "21.03.2026" in result.warnings[0].ru
+
+
+def test_failed_checks_of_the_data_are_told_and_passed_ones_are_not(data_dir):
+    checks = [
+        {"code": code, "ru": code, "en": code, "count": n, "sample": []} for code, n in (("orphan", 2), ("future", 0))
+    ]
+    assert codes(evaluate(METRIC, open_frames(publish(data_dir, "g1", checks=checks)), None, PERIOD)) == [
+        "check_orphan"
+    ]
+
+
+def test_an_earlier_instant_has_the_marts_rebuilt_once_beside_the_publication(engine, data_dir):
+    frames = open_frames(publish(data_dir, "g1"), "polars" if engine.name == "spark" else engine.name)
+    before = Period(datetime(2026, 3, 31, tzinfo=UTC), date(2026, 3, 1), date(2026, 3, 31))
+    assert evaluate(METRIC, frames, None, before).tables["deals"].is_empty()
+    cached = list((data_dir / "cache" / "g1").iterdir())
+    assert len(cached) == 1
+    assert {file.stem for file in cached[0].iterdir()} == set(MARTS)
+    assert evaluate(METRIC, frames, None, before).tables["deals"].is_empty()
+    assert list((data_dir / "cache" / "g1").iterdir()) == cached
+
+
+def test_caches_of_generations_that_are_gone_go_too(data_dir):
+    publish(data_dir, "g1")
+    early = datetime(2026, 3, 31, tzinfo=UTC)
+    open_frames(data_dir / "publication").at(early)
+    shutil.rmtree(data_dir / "publication" / "g1")
+    publish(data_dir, "g2")
+    open_frames(data_dir / "publication").at(early)
+    assert [folder.name for folder in (data_dir / "cache").iterdir()] == ["g2"]
+
+
+@pytest.mark.parametrize("engine_name", ["polars", "duckdb"])
+def test_a_reader_whose_files_were_cleared_away_starts_again_on_the_newest_generation(data_dir, engine_name):
+    frames = open_frames(publish(data_dir, "g1"), engine_name)
+    publish(data_dir, "g2", deals=2)
+    shutil.rmtree(data_dir / "publication" / "g1")
+    assert evaluate(METRIC, frames, None, PERIOD).tables["deals"].height == 2
+
+
+def test_files_lost_while_opening_are_looked_for_under_the_new_pointer(data_dir):
+    publish(data_dir, "g1")
+    (data_dir / "publication" / "g1" / "deal.parquet").unlink()
+    with pytest.raises(NoPublication):
+        open_frames(data_dir / "publication")
+    assert FileNotFoundError in MISSING_FILE
+
+
+def test_other_mart_parameters_make_another_cache(data_dir):
+    frames = open_frames(publish(data_dir, "g1"))
+    frames.at(AS_OF, MartParams(leg_gap_s=9))
+    frames.at(AS_OF, MartParams(leg_gap_s=8))
+    assert len(list((data_dir / "cache" / "g1").iterdir())) == 2
+
+
+def test_names_of_published_tables_are_those_of_the_manifest(data_dir):
+    frames = open_frames(publish(data_dir, "g1"))
+    assert set(MARTS) <= set(frames)
+    assert isinstance(frames["deal"], nw.LazyFrame)
+    with pytest.raises(KeyError):
+        frames["nothing"]
