@@ -13,7 +13,7 @@ from metrics.channels import calls_only_notices, message_coverage
 from metrics.client_value import revenue_12m
 from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Params, Period, Text
 from metrics.missed_threads import HAS_THREAD_KEY, IS_MISSED, STATES, in_scope, missed_threads, with_manager
-from metrics.people import group_key, with_user_flags
+from metrics.people import group_key
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
 Lazy = nw.LazyFrame[Any]
@@ -47,13 +47,11 @@ def reduce(frames: Frames, params: MissedCallsParams, period: Period) -> dict[st
     )
     bounds = frames["clock"].select("account_id", "from_epoch", "to_epoch")
     begun = threads.join(bounds, on="account_id").filter(_within("first_missed_epoch")).drop("from_epoch", "to_epoch")
-    hidden = with_manager(in_scope(frames).filter(IS_MISSED & ~HAS_THREAD_KEY), frames)
+    unknown = in_scope(frames).filter(IS_MISSED & ~HAS_THREAD_KEY)
+    hidden = unknown.join(bounds, on="account_id").filter(_within("started_epoch"))
     return {
-        "threads": with_user_flags(begun, frames)
-        .drop("user_is_robot")
-        .join(revenue_12m(frames), on=["account_id", "client_id"], how="left")
-        .select(*THREADS),
-        "hidden": hidden.join(bounds, on="account_id").filter(_within("started_epoch")).select(*HIDDEN),
+        "threads": begun.join(revenue_12m(frames), on=["account_id", "client_id"], how="left").select(*THREADS),
+        "hidden": with_manager(hidden, frames).select(*HIDDEN, user_id="manager_id"),
         "coverage": message_coverage(frames),
     }
 
@@ -86,7 +84,7 @@ THREADS = (
     "card_id",
     "revenue_12m_minor",
 )
-HIDDEN = ("account_id", "episode_id", "started_at", "started_local", "wait_s", "line", "user_id", "attribution")
+HIDDEN = ("account_id", "episode_id", "started_at", "started_local", "wait_s", "line", "attribution")
 
 
 def finish(collected: dict[str, pl.DataFrame], params: MissedCallsParams, period: Period) -> MetricResult:

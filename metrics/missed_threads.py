@@ -22,7 +22,7 @@ STATES = ("called_back", "client_recovered", "messaged", "attempted_only", "neve
 """How a thread ended, or stands at as_of. The last three are open; all but `pending` are judged."""
 
 # Within one second a missed call comes first: whoever got through in that very second was served.
-EVENT_ORDER = {"missed": 0, "called_back": 1, "client_recovered": 2, "messaged": 3, "attempt": 4}
+EVENT_ORDER = ("missed", "called_back", "client_recovered", "messaged", "attempt")
 
 NOBODY = ""
 THREAD_KEY = ("account_id", "thread_key")
@@ -48,14 +48,27 @@ def missed_threads(
 
     Returns:
         account_id, thread_id (id of the missed episode that opened it), client_id, phone_key (null unless there is no
-        client), user_id (its manager, null: nobody's), attribution (rung, owner, none), line, deal_id, card_kind,
-        card_id, `first_missed_*`, n_missed, n_attempts (unanswered outbound calls since), `first_outbound_*` (first
-        outbound call or message since), `resolved_*`, resolved_by_user_id, as_of_epoch, state (one of `STATES`).
+        client), user_id (its manager, null: nobody's), user_active (he works here), attribution (rung, owner, none),
+        line, deal_id, card_kind, card_id, `first_missed_*`, n_missed, n_attempts (unanswered outbound calls since),
+        `first_outbound_*` (first outbound call or message since), `resolved_*`, resolved_by_user_id, as_of_epoch, state
+        (one of `STATES`).
     """
-    missed = with_manager(in_scope(frames).filter(IS_MISSED & HAS_THREAD_KEY), frames)
-    events = _events(frames, missed)
-    events = events.with_columns(closes=_closes(messages_close=messages_close, any_user=any_user))
-    return _with_state(_threads(events), missed, judge_after_s=judge_after_s)
+    calls = in_scope(frames).filter(HAS_THREAD_KEY)
+    if not any_user:
+        calls = with_manager(calls, frames)
+    closes = _closes(messages_close=messages_close, any_user=any_user)
+    events = nw.concat([_calls(calls, any_user=any_user), _messages(frames)]).with_columns(event_rank=_event_rank())
+    opened = _threads(events.with_columns(closes=closes)).join(_openings(frames), on=["account_id", "thread_id"])
+    threads = with_manager(opened, frames).rename({"manager_id": "user_id", "manager_active": "user_active"})
+    return _with_state(threads, frames, judge_after_s=judge_after_s)
+
+
+def _event_rank() -> nw.Expr:
+    """Place of a `kind` among events of one second; chained, as `replace_strict` is missing on Spark."""
+    rank = nw.lit(len(EVENT_ORDER))
+    for place, kind in enumerate(EVENT_ORDER):
+        rank = nw.when(nw.col("kind") == kind).then(nw.lit(place)).otherwise(rank)
+    return rank.cast(nw.Int64)
 
 
 def in_scope(frames: Frames) -> Lazy:
@@ -79,66 +92,58 @@ def in_scope(frames: Frames) -> Lazy:
 
 
 def with_manager(missed: Lazy, frames: Frames) -> Lazy:
-    """Missed episodes with `user_id` = who has to call back, and `attribution`.
+    """Missed calls with `manager_id` = who has to call back, `manager_active` and `attribution`.
 
     The only user rung (rung), else the client's responsible (owner), else nobody (none). Calls of somebody who has left
-    go to the responsible; robots own nothing.
+    go to the responsible; robots own nothing. Needs account_id, rung_user_id, responsible_user_id.
     """
+    col = nw.col
     rung = with_user_flags(missed, frames, "rung_user_id").rename(
         {"user_active": "rung_active", "user_is_robot": "rung_robot"}
     )
-    both = with_user_flags(rung, frames, "responsible_user_id")
-    by_ring = nw.col("rung_active").fill_null(False) & ~nw.col("rung_robot").fill_null(False)
-    by_owner = ~nw.col("responsible_user_id").is_null() & ~nw.col("user_is_robot").fill_null(False)
-    return both.with_columns(
-        user_id=nw.when(by_ring).then(nw.col("rung_user_id")).when(by_owner).then(nw.col("responsible_user_id")),
+    by_ring = col("rung_active").fill_null(False) & ~col("rung_robot").fill_null(False)
+    by_owner = ~col("responsible_user_id").is_null() & ~col("user_is_robot").fill_null(False)
+    named = with_user_flags(rung, frames, "responsible_user_id").with_columns(
+        manager_id=nw.when(by_ring).then(col("rung_user_id")).when(by_owner).then(col("responsible_user_id")),
+        manager_active=nw.when(by_ring).then(nw.lit(True)).when(by_owner).then(col("user_active")),
         attribution=nw.when(by_ring)
         .then(nw.lit("rung"))
         .when(by_owner)
         .then(nw.lit("owner"))
         .otherwise(nw.lit("none")),
-    ).drop("rung_active", "rung_robot", "user_active", "user_is_robot")
+    )
+    return named.drop("rung_active", "rung_robot", "user_active", "user_is_robot")
 
 
-def _events(frames: Frames, missed: Lazy) -> Lazy:
-    """Everything that opens, closes or marks a thread, of those who have missed calls.
+def _calls(calls: Lazy, *, any_user: bool) -> Lazy:
+    """Calls as events of threads.
 
-    One row per event: thread_key, event_id, kind (`EVENT_ORDER`), `event_*`, by_user_id, manager_id (of a missed call).
+    One row per event: thread_key, event_id, kind (of `EVENT_ORDER`), `event_*`, by_user_id; and manager_id of a missed
+    call, where it matters who calls back.
     """
     col = nw.col
-    is_out = col("direction") == "out"
-    calls = in_scope(frames).select(
+    kind = (
+        nw.when(IS_MISSED)
+        .then(nw.lit("missed"))
+        .when(~IS_ANSWERED)
+        .then(nw.lit("attempt"))
+        .when(col("direction") == "out")
+        .then(nw.lit("called_back"))
+        .otherwise(nw.lit("client_recovered"))
+    )
+    owed_by = nw.lit(None, dtype=nw.String)
+    if not any_user:
+        owed_by = nw.when(IS_MISSED).then(col("manager_id").fill_null(NOBODY))
+    return calls.select(
         "account_id",
         "thread_key",
         event_id=col("episode_id"),
-        kind=nw.when(IS_ANSWERED & is_out)
-        .then(nw.lit("called_back"))
-        .when(IS_ANSWERED)
-        .then(nw.lit("client_recovered"))
-        .otherwise(nw.lit("attempt")),
-        is_missed=IS_MISSED,
+        kind=kind,
         event_at=col("started_at"),
         event_local=col("started_local"),
         event_epoch=col("started_epoch"),
         by_user_id=col("user_id"),
-        manager_id=nw.lit(None, dtype=nw.String),
-    )
-    openings = missed.select(
-        "account_id",
-        "thread_key",
-        event_id=col("episode_id"),
-        kind=nw.lit("missed"),
-        event_at=col("started_at"),
-        event_local=col("started_local"),
-        event_epoch=col("started_epoch"),
-        by_user_id=nw.lit(None, dtype=nw.String),
-        manager_id=col("user_id").fill_null(NOBODY),
-    )
-    contacts = calls.filter(~col("is_missed")).drop("is_missed")
-    events = nw.concat([openings, contacts, _messages(frames)])
-    callers = missed.select("account_id", "thread_key").unique()
-    return events.join(callers, on=["account_id", "thread_key"], how="semi").with_columns(
-        event_rank=col("kind").replace_strict(EVENT_ORDER, default=None, return_dtype=nw.Int64)
+        manager_id=owed_by,
     )
 
 
@@ -227,25 +232,29 @@ def _running(flag: str, within: Sequence[str]) -> nw.Expr:
     return nw.col(flag).cum_sum().over(*within, order_by=EVENT_KEY).cast(nw.Int64)
 
 
-def _with_state(threads: Lazy, missed: Lazy, *, judge_after_s: int) -> Lazy:
-    """Threads with the facts of the call that opened them, and their state at `as_of`."""
+def _openings(frames: Frames) -> Lazy:
+    """Calls as what they tell of the thread they open."""
     col = nw.col
-    opening = missed.select(
+    return frames["call_episode"].select(
         "account_id",
         "client_id",
-        "user_id",
-        "attribution",
+        "rung_user_id",
+        "responsible_user_id",
         "line",
         "deal_id",
         "card_kind",
         "card_id",
-        "as_of_epoch",
         thread_id=col("episode_id"),
         phone_key=nw.when(col("client_id").is_null()).then(col("phone_key")),
         first_missed_at=col("started_at"),
         first_missed_local=col("started_local"),
         first_missed_epoch=col("started_epoch"),
     )
+
+
+def _with_state(threads: Lazy, frames: Frames, *, judge_after_s: int) -> Lazy:
+    """Threads with their state at `as_of`."""
+    col = nw.col
     age_s = col("as_of_epoch") - col("first_missed_epoch")
     state = (
         nw.when(~col("resolution").is_null())
@@ -256,4 +265,5 @@ def _with_state(threads: Lazy, missed: Lazy, *, judge_after_s: int) -> Lazy:
         .then(nw.lit("attempted_only"))
         .otherwise(nw.lit("never"))
     )
-    return threads.drop("thread_key", "stretch").join(opening, on=["account_id", "thread_id"]).with_columns(state=state)
+    now = frames["clock"].select("account_id", "as_of_epoch")
+    return threads.join(now, on="account_id").with_columns(state=state).drop("thread_key", "stretch", "resolution")
