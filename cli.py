@@ -70,7 +70,7 @@ def demo(
 @app.command("sync", help=_("Read the CRM into the warehouse, from where the last run ended."))
 def sync_command(
     *,
-    accounts: Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]...")] = None,
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT")] = None,
     full: Annotated[bool, typer.Option("--full", help=_("Read everything again from the beginning."))] = False,
     resource: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_("Only this; may be repeated."))] = None,
     config: ConfigOption = None,
@@ -108,7 +108,7 @@ def init(
         first.check_base_url(base_url),
         first.check_token_env(token_env),
         first.check_timezone(timezone),
-        hours,
+        first.check_hours(hours),
         country,
         data_dir,
     )
@@ -123,7 +123,7 @@ def init(
 
 @app.command(help=_("Check configuration, disk, token, rights, filters, events and clocks."))
 def doctor(
-    *, account: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]")] = None, config: ConfigOption = None
+    *, account: Annotated[str | None, typer.Argument(metavar="ACCOUNT")] = None, config: ConfigOption = None
 ) -> None:
     from commands.doctor import examine_all
 

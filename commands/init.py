@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from config import ConfigError
+from config import ConfigError, Hours
 
 EXISTS = "{file} is there already. Move it away, or write elsewhere with --config."
 BAD_URL = "The address of the account must look like https://example.amocrm.ru, without a path and without a token."
@@ -17,6 +18,7 @@ BAD_VARIABLE = (
     "The name of the environment variable must be capital letters, digits and _, such as AMOCRM_TOKEN. "
     "The token itself never goes into the file."
 )
+BAD_HOURS = "The working hours must look like 09:00-18:00, or 09:00-13:00, 14:00-18:00 with a lunch break."
 BAD_ZONE = "The time zone must be a name such as Europe/Moscow."
 
 TEMPLATE = """\
@@ -56,6 +58,13 @@ def check_timezone(text: str) -> str:
     if text not in available_timezones():
         raise ConfigError(BAD_ZONE)
     return text
+
+
+def check_hours(text: str) -> str:
+    try:
+        return TypeAdapter(Hours).validate_python(text)
+    except ValidationError:
+        raise ConfigError(BAD_HOURS) from None
 
 
 def write(file: Path, answers: Answers) -> None:

@@ -1,0 +1,395 @@
+"""What each command prints, and the exit code it ends with."""
+
+import io
+import json
+import logging
+import sqlite3
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import cli
+from commands.output import frames_as, shown
+from commands.text import language_of
+from demo.run import TOKEN_VARIABLE
+from warehouse.database import writer_lock
+
+JSON_SHAPE = {"metric_id", "params", "as_of", "from", "to", "semantics", "coverage", "warnings", "tables"}
+
+
+@pytest.fixture
+def on_demo(voronka, demo):
+    return lambda *arguments: voronka(*arguments, "--config", demo.config)
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    """Writes a configuration with one account; returns its path."""
+
+    def config(base_url: str = "http://127.0.0.1:9", **more: object) -> Path:
+        file = tmp_path / "config.yaml"
+        account = {"id": "main", "connector": "amocrm", "base_url": base_url, "token_env": "SOME_TOKEN", **more}
+        file.write_text(json.dumps({"data_dir": "data", "accounts": [account]}))
+        return file
+
+    return config
+
+
+# Wrong configuration and arguments
+
+
+def test_an_unknown_key_ends_with_2_and_one_sentence(voronka, config):
+    said = voronka("sync", "--config", config(tokn_env="X"))
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "tokn_env" in said.err
+    assert "token_env" in said.err
+
+
+@pytest.mark.parametrize("command", ["sync", "publish", "status", "doctor", "scheduler", "app", "metric list", "sql x"])
+def test_every_command_says_when_there_is_no_configuration(voronka, tmp_path, command):
+    said = voronka(*command.split(), "--config", tmp_path / "none.yaml")
+    if command == "metric list":
+        assert said.code == 0  # the metrics are the same everywhere
+    else:
+        assert (said.code, said.out) == (2, "")
+        assert "voronka init" in said.err
+
+
+def test_an_unknown_account_or_resource_ends_with_2(voronka, config):
+    assert voronka("sync", "mian", "--config", config()).code == 2
+    said = voronka("sync", "--resource", "laeds", "--config", config())
+    assert said.code == 2
+    assert "`leads`" in said.err
+
+
+def test_an_unknown_option_ends_with_2(voronka):
+    assert voronka("sync", "--fast").code == 2
+
+
+# The source
+
+
+def test_a_missing_token_names_the_variable_and_writes_nothing(voronka, config, tmp_path, monkeypatch):
+    monkeypatch.delenv("SOME_TOKEN", raising=False)
+    said = voronka("sync", "--config", config())
+    assert said.code == 1
+    assert "SOME_TOKEN" in said.err
+    assert "Traceback" not in said.err
+    assert not (tmp_path / "data" / "publication").exists()
+
+
+def test_a_token_is_never_printed(voronka, config, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "s3cr3t-t0k3n-of-a-person")
+    monkeypatch.setattr("connectors.http.RETRY_AFTER_S", (0, 0, 0))
+    for command in ("sync", "doctor"):
+        said = voronka(command, "--config", config())
+        assert said.code == 1
+        assert "s3cr3t" not in said.out + said.err
+
+
+def test_what_flies_as_a_bug_shows_no_values(voronka, config, monkeypatch):
+    def broken(*_args: object, **_kwargs: object) -> None:
+        token = "s3cr3t-t0k3n"
+        raise RuntimeError(len(token))
+
+    monkeypatch.setattr("commands.run.run_sync", broken)
+    with pytest.raises(RuntimeError):
+        voronka("sync", "--config", config())
+    assert cli.app.pretty_exceptions_enable is False  # Typer's would print local variables
+
+
+def test_another_writer_ends_with_3(voronka, config, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "t")
+    file = config()
+    with writer_lock(tmp_path / "data"):
+        for command in ("sync", "publish"):
+            assert voronka(command, "--config", file).code == 3
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch):
+    monkeypatch.setenv("VORONKA_LANG", "en")
+    told = cli.sentence(OSError(28, "No space left on device"))
+    assert told is not None
+    assert told[1] == 1
+    assert "disk is full" in told[0]
+
+
+def test_a_bug_is_not_made_into_a_sentence():
+    assert cli.sentence(ZeroDivisionError()) is None
+
+
+# Before the first publication
+
+
+@pytest.mark.parametrize("command", [("metric", "run", "A3"), ("sql", "SELECT 1")])
+def test_before_the_first_publication_readers_say_so(voronka, config, command):
+    said = voronka(*command, "--config", config())
+    assert (said.code, said.out) == (1, "")
+    assert "voronka sync" in said.err
+
+
+def test_status_before_everything_is_a_sentence(voronka, config):
+    said = voronka("status", "--config", config())
+    assert said.code == 0
+    assert "Nothing has been synced yet" in said.out
+
+
+# status
+
+
+def test_status_tells_each_resource_and_each_table(on_demo):
+    said = on_demo("status")
+    assert said.code == 0
+    for word in ("leads", "done", "deal_stage_transition"):
+        assert word in said.out
+
+
+def test_status_for_programs_is_json(on_demo):
+    state = json.loads(on_demo("status", "--json").out)
+    assert state["sync"]["state"] == "done"
+    assert state["publication"]["coverage"]
+    assert state["accounts_without_data"] == []
+
+
+# metric
+
+
+def test_the_list_of_metrics_names_their_parameters(on_demo):
+    entries = {entry["id"]: entry for entry in json.loads(on_demo("metric", "list", "--json").out)}
+    assert {"A3", "B2", "D6", "E6"} <= set(entries)
+    assert entries["A3"]["params"]["judge_after_s"] == 86_400
+    assert entries["A3"]["name"]["ru"] in on_demo("metric", "list", "--json").out
+
+
+def test_the_json_of_a_metric_has_its_fixed_shape(on_demo):
+    plain = json.loads(on_demo("metric", "run", "A3", "--format", "json").out)
+    assert set(plain) == JSON_SHAPE
+    assert plain["tables"]["total"][0]["n_threads"] >= 0
+    deep = json.loads(on_demo("metric", "run", "A3", "--format", "json", "--drilldown").out)
+    assert set(deep) == JSON_SHAPE | {"drilldown"}
+
+
+def test_the_numbers_are_the_answer_keys(on_demo, demo):
+    key = json.loads((demo.folder / "answer_key.json").read_text())["A3"]
+    found = json.loads(on_demo("metric", "run", "A3", "--format", "json").out)
+    assert [found["from"], found["to"]] == key["period"]
+    (total,) = found["tables"]["total"] or [{f"n_{state}": 0 for state in key["states"]}]
+    assert {state: total[f"n_{state}"] for state in key["states"]} == key["states"]
+
+
+def test_both_engines_print_the_same(on_demo):
+    one, other = (on_demo("metric", "run", "B2", "--format", "json", "--engine", e).out for e in ("polars", "duckdb"))
+    assert json.loads(one)["tables"] == json.loads(other)["tables"]
+
+
+def test_the_end_of_a_period_is_exclusive(on_demo):
+    asked = ("metric", "run", "A3", "--from", "2026-01-05", "--to", "2026-01-05")
+    said = on_demo(*asked)
+    assert said.code == 2
+    assert "exclusive" in said.err
+
+
+def test_parameters_are_typed(on_demo):
+    found = json.loads(on_demo("metric", "run", "B2", "--set", "n_days=7", "--format", "json").out)
+    assert found["params"]["n_days"] == 7
+    found = json.loads(on_demo("metric", "run", "A3", "--set", "population=[user:1]", "--format", "json").out)
+    assert found["params"]["population"] == ["user:1"]
+    found = json.loads(on_demo("metric", "run", "A3", "--set", "any_user=false", "--format", "json").out)
+    assert found["params"]["any_user"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("metric", "run", "A33"), "A3"),
+        (("metric", "run", "A3", "--set", "judge_after=1"), "`judge_after_s`"),
+        (("metric", "run", "A3", "--set", "judge_after_s=soon"), "judge_after_s"),
+        (("metric", "run", "A3", "--set", "judge_after_s"), "name=value"),
+        (("metric", "run", "A3", "--table", "by_users"), "by_user"),
+        (("metric", "run", "A3", "--as-of", "yesterday"), "2026-11-21"),
+        (("metric", "run", "A3", "--as-of", "2099-01-01"), "later"),
+        (("metric", "run", "A3", "--account", "shop"), "main"),
+        (("metric", "run", "A3", "--viewer", "nobody"), "viewers"),
+        (("metric", "run", "A3", "--format", "csv", "--table", "total", "--drilldown"), "--table"),
+    ],
+)
+def test_a_wrong_question_is_answered_by_what_would_be_right(on_demo, arguments, word):
+    said = on_demo(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert word in said.err
+
+
+def test_an_earlier_instant_of_knowledge_rebuilds_the_marts(on_demo):
+    now = json.loads(on_demo("metric", "run", "B2", "--format", "json").out)
+    then = json.loads(on_demo("metric", "run", "B2", "--as-of", now["from"], "--format", "json").out)
+    assert then["as_of"] < now["as_of"]
+    assert then["tables"]["total"][0]["den"] < now["tables"]["total"][0]["den"]
+
+
+def test_a_viewer_sees_own_rows_only(voronka, demo, tmp_path):
+    key = json.loads((demo.folder / "answer_key.json").read_text())["B2"]
+    user = max(key["by_user"], key=lambda user_id: key["by_user"][user_id]["den"])
+    file = tmp_path / "config.yaml"
+    viewer = {"login": "anna", "role": "manager", "user_id": user}
+    file.write_text(json.dumps({"data_dir": str(demo.folder), "viewers": [viewer]}))
+    found = json.loads(voronka("metric", "run", "B2", "--viewer", "anna", "--format", "json", "--config", file).out)
+    assert {row["user_id"] for row in found["tables"]["by_user"]} == {user}
+    assert {row["user_id"] for row in found["tables"]["clients"]} <= {user}
+
+
+def test_files_of_every_format_can_be_read_back(on_demo, tmp_path):
+    read = {
+        "csv": pl.read_csv,
+        "parquet": pl.read_parquet,
+        "json": lambda file: pl.DataFrame(json.loads(file.read_text())),
+    }
+    for form, reader in read.items():
+        file = tmp_path / f"answer.{form}"
+        assert on_demo("sql", "SELECT deal_id, amount_minor FROM deal", "--format", form, "--output", file).out == ""
+        assert reader(file).columns == ["deal_id", "amount_minor"]
+    file = tmp_path / "a3.xlsx"
+    on_demo("metric", "run", "A3", "--format", "xlsx", "--output", file)
+    assert file.read_bytes()[:2] == b"PK"
+
+
+def test_binary_formats_go_into_a_pipe_whole(on_demo):
+    said = on_demo("metric", "run", "B2", "--format", "parquet", "--drilldown")
+    assert "entity_id" in pl.read_parquet(io.BytesIO(said.raw)).columns
+
+
+# sql
+
+
+def test_sql_answers_and_refuses(on_demo):
+    said = on_demo("sql", "SELECT count(*) AS n FROM deal", "--format", "csv")
+    assert said.out.splitlines()[0] == "n"
+    for query in ("SELECT * FROM contact_pii", "DELETE FROM deal", "SELECT 1; SELECT 2"):
+        said = on_demo("sql", query)
+        assert (said.code, said.out) == (2, "")
+
+
+# init
+
+
+def test_init_writes_what_was_answered_and_no_secret(voronka, tmp_path):
+    file = tmp_path / "config.yaml"
+    answers = ["--base-url", "https://volga.amocrm.ru/leads/", "--token-env", "VOLGA_TOKEN", "--timezone", "Asia/Omsk"]
+    answers += ["--hours", "09:00-18:00", "--country", "RU", "--data-dir", "data"]
+    said = voronka("init", *answers, "--config", file)
+    assert said.code == 0
+    assert "VOLGA_TOKEN" in said.out
+    text = file.read_text()
+    assert "https://volga.amocrm.ru\n" in text
+    assert file.stat().st_mode & 0o077 == 0
+    assert cli.connected(file).account("main").token_env == "VOLGA_TOKEN"
+
+
+def test_init_leaves_a_file_that_is_there(voronka, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("mine")
+    said = voronka("init", *INIT, "--config", file)
+    assert said.code == 2
+    assert file.read_text() == "mine"
+
+
+INIT = [
+    "--base-url",
+    "https://x.amocrm.ru",
+    "--token-env",
+    "T",
+    "--timezone",
+    "UTC",
+    "--hours",
+    "off",
+    "--country",
+    "RU",
+]
+INIT += ["--data-dir", "d"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--base-url", "https://user:pass@volga.amocrm.ru"),
+        ("--base-url", "https://volga.amocrm.ru/?token=1"),
+        ("--token-env", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.payload"),
+        ("--timezone", "Omsk"),
+        ("--hours", "nine to six"),
+    ],
+)
+def test_init_refuses_what_would_not_work(voronka, tmp_path, option, value):
+    said = voronka("init", *INIT, option, value, "--config", tmp_path / "config.yaml")
+    assert said.code == 2
+    assert not (tmp_path / "config.yaml").exists()
+    assert "payload" not in said.err
+
+
+# doctor
+
+
+def test_the_doctor_looks_at_the_demo_account(voronka, demo, monkeypatch):
+    from datetime import datetime
+
+    from demo.run import TOKEN, ZONE, demo_crm, local_midnight, write_config
+
+    folder = demo.folder.parent / "doctor"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
+    with demo_crm(folder, scale=0.01, as_of=local_midnight(datetime.now(ZONE))) as url:
+        said = voronka("doctor", "--config", write_config(folder, url))
+    for word in ("administrator", "Filters of the API are on", "log of events can be read", "answers"):
+        assert word in said.out
+
+
+# Language and cells
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, "ru"),
+        ({"LANG": "C.UTF-8"}, "ru"),
+        ({"LANG": "ru_RU.UTF-8"}, "ru"),
+        ({"LANG": "en_US.UTF-8"}, "en"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+        ({"LANG": "en_US.UTF-8", "VORONKA_LANG": "ru"}, "ru"),
+        ({"LANG": "ru_RU.UTF-8", "LC_ALL": "en_GB.UTF-8"}, "en"),
+    ],
+)
+def test_russian_unless_the_machine_speaks_another_language(env, expected):
+    assert language_of(env) == expected
+
+
+def test_cells_for_people(monkeypatch):
+    monkeypatch.setenv("VORONKA_LANG", "en")
+    assert [shown(value) for value in (None, True, 0.123456, 12345.678, "x", 7)] == [
+        "—",
+        "yes",
+        "0.1235",
+        "12345.7",
+        "x",
+        "7",
+    ]
+
+
+def test_a_name_that_looks_like_a_formula_stays_text():
+    import zipfile
+
+    book = frames_as({"t": pl.DataFrame({"label": ["=1+1", "http://x"]})}, "xlsx")
+    sheet = zipfile.ZipFile(io.BytesIO(book)).read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in sheet
+
+
+def test_logs_go_to_standard_error(voronka, capfdbinary):
+    voronka("metric", "list")
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.StreamHandler)]
+    assert all(getattr(handler.stream, "name", "") != "<stdout>" for handler in handlers)
+
+
+def test_reading_writes_nothing(on_demo, demo):
+    on_demo("metric", "run", "A3")
+    on_demo("status")
+    assert not (demo.folder / "app.sqlite").exists()
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite3.connect(f"file:{demo.folder / 'app.sqlite'}?mode=ro", uri=True).execute("SELECT 1")
