@@ -83,6 +83,16 @@ class NoPublication(Exception):  # noqa: N818 — it is an answer, not a fault
         self.where = where
 
 
+class DamagedPublication(NoPublication):
+    """The pointer names a generation whose files are not there."""
+
+    def __init__(self, where: Path, generation: str) -> None:
+        Exception.__init__(
+            self, f"Files of {where / generation} are missing: run `voronka publish` to write them anew."
+        )
+        self.where = where
+
+
 class UnknownTableError(KeyError):
     """A metric asked for a table that is not published."""
 
@@ -235,9 +245,13 @@ class FrameSet(Mapping[str, Lazy]):
         frame = self.on.inject(source) if isinstance(source, pl.DataFrame) else self.on.scan(source)
         if self.only is not None:
             frame = frame.filter(nw.col("account_id").is_in(list(self.only)))
+        if self.rebuilt_for is not None and table in EVENT:
+            frame = known_at(frame, EVENT[table], self.rebuilt_for)
         frame = with_user_set(frame, table, self.user_set.get(table), self.on)
         if table == "call_episode" and "client" in self.user_set:
             frame = with_spam_clients(frame, self["client"])
+        if table in ("deal_state", "sale") and "pipeline" in self.user_set:
+            frame = of_sales(frame, self)
         return frame
 
     def from_polars(self, frame: pl.DataFrame) -> Lazy:
@@ -262,14 +276,14 @@ class FrameSet(Mapping[str, Lazy]):
         """The same request on the newest generation, for a reader whose files were cleared away meanwhile."""
         if self.publication is None:
             return self
-        fresh = open_frames(self.publication, self.engine, user_set=self.user_set)
+        fresh = open_frames(self.publication, self.on, user_set=self.user_set)
         fresh = fresh if self.only is None else fresh.accounts(self.only)
         return fresh if self.rebuilt_for is None else fresh.at(self.rebuilt_for)
 
 
 def open_frames(
     publication: Path,
-    engine: EngineName = "polars",
+    engine: EngineName | Engine = "polars",
     *,
     user_set: Mapping[str, pl.DataFrame] | None = None,
     generation: str | None = None,
@@ -277,18 +291,19 @@ def open_frames(
     """The tables of a publication: of the generation its pointer names, or of `generation`.
 
     `user_set` holds, per table of `USER_SET`, a frame of its key and any of its columns. Raises NoPublication where
-    nothing was published.
+    nothing was published, DamagedPublication where files are missing.
     """
+    on = engine_named(engine) if isinstance(engine, str) else engine
     for _ in range(POINTER_READS):
         name = generation or _pointer(publication)
         found = _manifest(publication / name)
         if found is not None:
             sources = {table: _files(publication / name, entry) for table, entry in found["tables"].items()}
             if all(file.exists() for files in sources.values() for file in files):
-                return FrameSet(found, engine_named(engine), dict(sources), publication, dict(user_set or {}))
+                return FrameSet(found, on, dict(sources), publication, dict(user_set or {}))
         if generation is not None:
             break
-    raise NoPublication(publication)
+    raise DamagedPublication(publication, name)
 
 
 POINTER_READS = 5
@@ -382,6 +397,56 @@ def with_spam_clients(episodes: Lazy, clients: Lazy) -> Lazy:
         episodes.join(flags, on=["account_id", "client_id"], how="left")
         .with_columns(is_spam=nw.coalesce("client_is_spam", "is_spam"))
         .drop("client_is_spam")
+    )
+
+
+def of_sales(frame: Lazy, frames: FrameSet) -> Lazy:
+    """`deal_state` and `sale` after what people say pipelines are for (R-ENTITY): other pipelines sell nothing."""
+    if "sale_id" in frame.collect_schema().names():
+        sold = frames["deal_state"].filter(nw.col("is_sales")).select("account_id", "deal_id", is_of_sales=nw.lit(True))
+        joined = frame.join(sold, on=["account_id", "deal_id"], how="left")
+        kept = joined.filter((nw.col("basis") != "won_deal") | nw.col("is_of_sales").fill_null(False))
+        return kept.drop("is_of_sales")
+    purposes = frames["pipeline"].select("account_id", "pipeline_id", "purpose")
+    sells = nw.col("purpose").is_in(list(SALES_PURPOSES)) | nw.col("purpose").is_null()
+    joined = frame.join(purposes, on=["account_id", "pipeline_id"], how="left")
+    return joined.with_columns(is_sales=nw.col("is_sales") & sells).drop("purpose")
+
+
+SALES_PURPOSES = ("sales", "repeat")
+
+EVENT: dict[str, str] = {
+    # table: stem of the instant since which a row is known
+    "deal": "created",
+    "contact": "created",
+    "company": "created",
+    "customer": "created",
+    "task": "created",
+    "call": "started",
+    "message": "sent",
+    "chat": "opened",
+    "activity": "done",
+    "request": "received",
+    "sales_doc": "doc",
+    "payment": "paid",
+    "deal_stage_transition": "changed",
+    "deal_owner_change": "changed",
+    "deal_amount_change": "changed",
+    "process_item": "created",
+    "process_item_transition": "changed",
+    "merge_link": "merged",
+}
+
+
+def known_at(frame: Lazy, stem: str, as_of: datetime) -> Lazy:
+    """Rows of a canonical table that were there at `as_of` (R-ASOF): later ones hidden, later deletions undone."""
+    epoch = int(as_of.timestamp())
+    seen = frame.filter(nw.col(f"{stem}_epoch") <= epoch)
+    if "deleted_at" not in frame.collect_schema().names():
+        return seen
+    was_deleted = nw.col("deleted_epoch") <= epoch
+    return seen.with_columns(
+        **{name: nw.when(was_deleted).then(nw.col(name)) for name in ("deleted_at", "deleted_local", "deleted_epoch")}
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from published import canonical
 
 from metrics.evaluate import evaluate
-from metrics.frames import MISSING_FILE, NoPublication, open_frames
+from metrics.frames import MISSING_FILE, DamagedPublication, NoPublication, open_frames
 from metrics.links import card_url
 from metrics.marts import MARTS, MartParams, build
 from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period
@@ -85,7 +85,7 @@ def codes(result):
 
 
 def test_a_number_leads_to_its_card_on_every_engine(engine, data_dir):
-    frames = open_frames(publish(data_dir, "g1"), "polars" if engine.name == "spark" else engine.name)
+    frames = open_frames(publish(data_dir, "g1"), engine.on)
     result = evaluate(METRIC, frames, None, PERIOD)
     assert result.drilldown["url"].to_list() == ["https://example.amocrm.ru/leads/detail/1"]
     assert result.tables["deals"]["as_of_epoch"].to_list() == [int(AS_OF.timestamp())]
@@ -141,7 +141,7 @@ def test_failed_checks_of_the_data_are_told_and_passed_ones_are_not(data_dir):
 
 
 def test_an_earlier_instant_has_the_marts_rebuilt_once_beside_the_publication(engine, data_dir):
-    frames = open_frames(publish(data_dir, "g1"), "polars" if engine.name == "spark" else engine.name)
+    frames = open_frames(publish(data_dir, "g1"), engine.on)
     before = Period(datetime(2026, 3, 31, tzinfo=UTC), date(2026, 3, 1), date(2026, 3, 31))
     assert evaluate(METRIC, frames, None, before).tables["deals"].is_empty()
     cached = list((data_dir / "cache" / "g1").iterdir())
@@ -172,7 +172,7 @@ def test_a_reader_whose_files_were_cleared_away_starts_again_on_the_newest_gener
 def test_files_lost_while_opening_are_looked_for_under_the_new_pointer(data_dir):
     publish(data_dir, "g1")
     (data_dir / "publication" / "g1" / "deal.parquet").unlink()
-    with pytest.raises(NoPublication):
+    with pytest.raises(DamagedPublication, match="voronka publish"):
         open_frames(data_dir / "publication")
     assert FileNotFoundError in MISSING_FILE
 

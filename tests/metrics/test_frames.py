@@ -69,3 +69,35 @@ def test_one_account_can_be_looked_at_alone(engine):
     tables = {"user": [{"user_id": "user:1"}, {"account_id": "shop", "user_id": "user:2"}]}
     frames = engine.frames(tables, period=PERIOD).accounts(["shop"])
     assert rows(frames, "user")["user_id"].to_list() == ["user:2"]
+
+
+def test_deals_of_a_pipeline_that_is_not_for_sales_are_no_sales(engine):
+    tables = {
+        "pipeline": [{"pipeline_id": f"pipeline:{n}"} for n in (1, 2, 3)],
+        "deal_state": [{"deal_id": f"lead:{n}", "pipeline_id": f"pipeline:{n}"} for n in (1, 2, 3)],
+        "sale": [{"sale_id": f"{n}", "deal_id": f"lead:{n}", "basis": "won_deal"} for n in (1, 2, 3)]
+        + [{"sale_id": "p", "deal_id": "lead:2", "basis": "payment"}],
+    }
+    purposes = pl.DataFrame(
+        {"account_id": "main", "pipeline_id": ["pipeline:1", "pipeline:2"], "purpose": ["repeat", "rejects"]}
+    )
+    frames = engine.frames(tables, user_set={"pipeline": purposes})
+    assert rows(frames, "deal_state").sort("deal_id")["is_sales"].to_list() == [True, False, True]
+    assert sorted(rows(frames, "sale")["sale_id"]) == ["1", "3", "p"]
+    assert rows(frames, "sale").schema == rows(engine.frames(tables), "sale").schema
+
+
+def test_at_an_earlier_instant_later_rows_are_hidden_and_later_deletions_undone(engine):
+    before, after = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 7, tzinfo=UTC)
+    tables = {
+        "task": [
+            {"task_id": "task:1", "created_at": before, "deleted_at": after},
+            {"task_id": "task:2", "created_at": after},
+            {"task_id": "task:3", "created_at": before, "deleted_at": before},
+        ],
+        "contact": [{"contact_id": f"contact:{n}", "created_at": at} for n, at in enumerate((before, after))],
+    }
+    frames = engine.frames(tables, as_of=PERIOD.as_of).at(datetime(2026, 4, 3, tzinfo=UTC))
+    known = rows(frames, "task").sort("task_id").select("task_id", "deleted_at", "deleted_epoch").rows()
+    assert known == [("task:1", None, None), ("task:3", before, int(before.timestamp()))]
+    assert rows(frames, "client")["client_id"].to_list() == ["contact:0"]
