@@ -266,8 +266,17 @@ def dimension(publication: Publication, table: str) -> pl.DataFrame:
 
 
 def user_names(publication: Publication) -> dict[str, str]:
-    """User id → name, unique: namesakes get their number."""
+    """User id → name, unique: namesakes get their number. Robots included: they own rows too."""
+    return _names(dimension(publication, "user"))
+
+
+def people(publication: Publication) -> dict[str, str]:
+    """The same without robots: whom a filter offers."""
     users = dimension(publication, "user")
+    return _names(users if users.is_empty() else users.filter(~pl.col("is_robot").fill_null(False)))
+
+
+def _names(users: pl.DataFrame) -> dict[str, str]:
     if users.is_empty():
         return {}
     is_twin = pl.col("name").is_duplicated()

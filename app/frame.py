@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -57,46 +58,67 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
 
 
 def _menu(publication: data.Publication | None, viewer: rights.Viewer, *, is_broken: bool) -> None:
+    """Menu, heading and filters; then the chosen page.
+
+    Heading and filters are drawn here, not by the page: what is bound to the address belongs to the script that drew
+    it, and a page's own widgets leave the address with the page.
+    """
     menu: dict[str, list[st.Page]] = {}
+    pages: dict[st.Page, Page] = {}
+    drawn: list[Callable[[], None]] = []  # what the page shows, known only after the filters
     for page in find_pages():
         if viewer.role in page.roles:
             entry = st.Page(
-                _drawing(page, publication, viewer, is_broken=is_broken),
+                _later(page.url, drawn),
                 title=_(page.title),
                 icon=page.icon,
                 url_path=page.url,
                 default=page.is_default,
             )
             menu.setdefault(_(page.section), []).append(entry)
+            pages[entry] = page
     chosen = st.navigation(menu, expanded=True)
-    links.remember({entry.url_path: entry for found in menu.values() for entry in found})
+    links.remember({page.url: entry for entry, page in pages.items()})
     with st.sidebar:
         _foot(publication, viewer)
+    drawn.append(_body(pages[chosen], publication, viewer, is_broken=is_broken))
     chosen.run()
 
 
-def _drawing(
+def _later(name: str, drawn: list[Callable[[], None]]) -> Callable[[], None]:
+    def draw() -> None:
+        drawn[0]()
+
+    draw.__name__ = name  # Streamlit tells pages apart by name
+    return draw
+
+
+def _body(
     page: Page, publication: data.Publication | None, viewer: rights.Viewer, *, is_broken: bool
 ) -> Callable[[], None]:
-    def draw() -> None:
-        _heading(page, publication)
-        if page.render_bare is not None:
-            page.render_bare(publication)
-        elif is_broken:
-            states.broken_publication()
-        elif publication is None:
-            states.nothing_published()
-        elif page.render is not None:
-            try:
-                page.render(View(publication, viewer, filters.row(page, publication, viewer)))
-            except data.MissingMetric as error:
-                states.missing_metric(str(error))
-            except data.BrokenPublication:
-                log.warning("the publication cannot be read", exc_info=True)
-                states.broken_publication()
+    """Draws heading and filters; returns what draws the rest."""
+    _heading(page, publication)
+    if page.render_bare is not None:
+        return partial(page.render_bare, publication)
+    if is_broken:
+        return states.broken_publication
+    if publication is None or page.render is None:
+        return states.nothing_published
+    try:
+        view = View(publication, viewer, filters.row(page, publication, viewer))
+    except data.MissingMetric as error:
+        return partial(states.missing_metric, str(error))
+    return partial(_render, page.render, view)
 
-    draw.__name__ = page.url  # Streamlit tells pages apart by name
-    return draw
+
+def _render(render: Callable[[View], None], view: View) -> None:
+    try:
+        render(view)
+    except data.MissingMetric as error:
+        states.missing_metric(str(error))
+    except data.BrokenPublication:
+        log.warning("the publication cannot be read", exc_info=True)
+        states.broken_publication()
 
 
 def _heading(page: Page, publication: data.Publication | None) -> None:

@@ -88,7 +88,7 @@ def _custom(today: date) -> tuple[date, date] | None:
 
 
 def _managers(publication: data.Publication, viewer: Viewer) -> frozenset[str] | None:
-    names = data.user_names(publication)
+    names = data.people(publication)
     allowed = {user: name for user, name in names.items() if viewer.user_ids is None or user in viewer.user_ids}
     if len(allowed) < 2:
         return None

@@ -39,6 +39,11 @@ def card() -> Column:
 
 def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str = "RUB") -> None:
     """The list with its exports. Rows come sorted: the most urgent first."""
+    with st.container(key=f"{key}_block"):
+        _draw(rows, columns, key=key, alt=alt, currency=currency)
+
+
+def _draw(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str) -> None:
     is_all = rows.height <= FIRST or bool(st.session_state.get(f"{key}_all"))
     shown = rows if is_all else rows.head(FIRST)
     st.dataframe(

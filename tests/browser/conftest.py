@@ -1,4 +1,4 @@
-"""The demo company, synced and published for real, behind a running dashboard, and a headless Chromium that looks at it.
+"""The demo company, synced and published for real, behind a running dashboard, and a headless Chromium on it.
 
 Chromium is Debian's package; Playwright downloads nothing. Where it is missing these tests are skipped with a word how
 to install it, except on CI, where they fail.
@@ -110,7 +110,7 @@ class Window:
         """Until the script has run and the charts are drawn."""
         self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
         self.page.wait_for_function(
-            "document.querySelectorAll('[data-testid=stEChartsChart]:not([aria-busy=false])').length === 0"
+            "() => document.querySelectorAll('[data-testid=stEChartsChart]:not([aria-busy=false])').length === 0"
         )
 
 

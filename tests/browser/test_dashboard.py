@@ -3,9 +3,9 @@
 import json
 import re
 import urllib.request
+import zipfile
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 import app
@@ -39,8 +39,9 @@ def base_url(demo_dir):
 
 def cells(page, key):
     """Raw values of the visible cells of a table, a row each."""
-    table = page.locator(f".st-key-{key}_table")
+    table = page.locator(f".st-key-{key}_block")
     table.scroll_into_view_if_needed()
+    table.locator("[role=gridcell]").first.wait_for(state="attached")
     rows = table.locator("[role=row]").all()
     found = [row.locator("[role=gridcell]").all_inner_texts() for row in rows]
     return [row for row in found if row]
@@ -51,7 +52,7 @@ def test_from_a_number_to_its_rows_and_from_a_row_to_the_card(open_window, demo_
     page = window.open("/")
     number = page.locator(".st-key-brief_tiles_1 [data-testid=stMetricValue]").inner_text()
     page.locator(".st-key-brief_tiles_1_open button").click()
-    page.wait_for_selector(".st-key-brief_forgotten_table")
+    page.wait_for_selector(".st-key-brief_forgotten_block")
     window.settle()
     if (everything := page.locator(".st-key-brief_forgotten_all label")).count():
         assert everything.inner_text().split()[-1] == number
@@ -59,7 +60,7 @@ def test_from_a_number_to_its_rows_and_from_a_row_to_the_card(open_window, demo_
     card = rows[0][0]
     assert re.fullmatch(rf"{re.escape(base_url(demo_dir))}/(contacts|companies|leads)/detail/\d+", card)
 
-    box = page.locator(".st-key-brief_forgotten_table canvas").first.bounding_box()
+    box = page.locator(".st-key-brief_forgotten_block canvas").first.bounding_box()
     with page.context.expect_event("request", lambda request: request.url == card):
         page.mouse.click(box["x"] + 34, box["y"] + 33 + 16)
     assert window.outside == [card]  # the only request to another host is the one a person asked for
@@ -98,7 +99,7 @@ def test_no_english_words_of_the_framework_are_left(open_window, url):
             box.click()
             assert not english(page)
             page.keyboard.press("Escape")
-    for popover in page.locator("[data-testid=stPopover] button").all():
+    for popover in page.locator("[data-testid=stPopover] button:visible").all():
         popover.click()
         assert not english(page)
         page.keyboard.press("Escape")
@@ -119,7 +120,7 @@ def test_the_english_interface_is_one_click_away_and_stays_in_the_address(open_w
     page = window.open("/calls")
     page.locator(".st-key-lang").get_by_text("en", exact=True).click()
     page.wait_for_url("**lang=en**")
-    page.wait_for_function("document.documentElement.lang === 'en'")
+    page.wait_for_function("() => document.documentElement.lang === 'en'")
     window.settle()
     assert page.locator("h1").inner_text() == "Calls"
     page.get_by_role("link", name="Funnel").click()
@@ -131,7 +132,7 @@ def test_the_english_interface_is_one_click_away_and_stays_in_the_address(open_w
 
 def test_a_filter_goes_into_the_address_and_comes_back_with_it(open_window):
     window = open_window()
-    page = window.open("/calls")
+    page = window.open("/forgotten")
     everybody = page.locator("[data-testid=stMetricValue]").first.inner_text()
     page.locator(".st-key-manager input").click()
     page.get_by_role("option").nth(1).click()
@@ -139,7 +140,7 @@ def test_a_filter_goes_into_the_address_and_comes_back_with_it(open_window):
     page.wait_for_url("**manager=**")
     window.settle()
     page.wait_for_function(
-        f"document.querySelector('[data-testid=stMetricValue]').innerText !== {json.dumps(everybody)}"
+        f"() => document.querySelector('[data-testid=stMetricValue]').innerText !== {json.dumps(everybody)}"
     )
     chosen = page.locator("[data-testid=stMetricValue]").first.inner_text()
 
@@ -154,7 +155,7 @@ def test_filters_go_along_to_the_next_page(open_window):
     page.get_by_role("link", name="Клиентская база").click()
     page.wait_for_url("**/clients**")
     window.settle()
-    assert "Последние 7 дней" in page.locator(".st-key-period").inner_text()
+    assert page.locator(".st-key-period input").input_value() == "Последние 7 дней"
 
 
 def test_the_list_downloads_whole_as_a_workbook(open_window, tmp_path):
@@ -162,21 +163,12 @@ def test_the_list_downloads_whole_as_a_workbook(open_window, tmp_path):
     page = window.open("/forgotten")
     number = page.locator("[data-testid=stMetricValue]").first.inner_text()
     with page.expect_download() as download:
-        page.locator(".st-key-forgotten_xlsx button").click()
+        page.locator(".st-key-forgotten_xlsx button:visible").click()
     file = tmp_path / "list.xlsx"
     download.value.save_as(file)
-    rows = pl.read_excel(file, engine="openpyxl") if has_openpyxl() else None
-    if rows is not None:
-        assert rows.height == int(number)
-    assert file.stat().st_size > 1000
-
-
-def has_openpyxl():
-    try:
-        import openpyxl  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    with zipfile.ZipFile(file) as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    assert len(re.findall(r"<row ", sheet)) == int(number) + 1  # and the heading
 
 
 def test_a_definition_is_one_click_away(open_window):
