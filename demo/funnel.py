@@ -20,7 +20,7 @@ NO_WIN_DAYS = (90, 91, 92, 180, 181, 182)
 def deal_times(rng: Random, draft: Draft, *, started_at: int, now: int) -> list[int]:
     """When the client asks for something, by the way he lives."""
     first = max(draft.created_at, started_at)
-    gap = rng.uniform(35, 95) * DAY
+    gap = rng.uniform(32, 88) * DAY
     if draft.life in {"once", "fresh"}:
         n = rng.choices((1, 2, 3), (70, 20, 10))[0]
         return sorted(first + int(rng.random() ** 2 * (now - first)) for _ in range(n))
