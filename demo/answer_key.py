@@ -88,7 +88,10 @@ def missed_threads(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     first_day = today - A3_DAYS
     by_user: dict[str, Counter[str]] = defaultdict(Counter)
     unresolved = []
+    spam = spam_clients(company)
     for client_no, talks in talks_of.items():
+        if client_no in spam:
+            continue
         client = company.clients[client_no]
         for first, state in threads(talks, company.now):
             if not first_day <= local_day(first.at) < today:
@@ -109,6 +112,17 @@ def missed_threads(company: Company, talks_of: TalksOf) -> dict[str, Any]:
         "lunch_user_id": f"user:{company.planted.lunch_user_id}",
         "unresolved": sorted(unresolved, key=lambda row: (row["client_id"], row["state"])),
     }
+
+
+def spam_clients(company: Company) -> set[int]:
+    """Clients whose every deal was lost as spam: their missed calls are nobody's fault (R-CALLSCOPE)."""
+    reasons = {reason.id for reason in company.loss_reasons if reason.name == "Спам"}
+    is_spam: dict[int, bool] = {}
+    for deal in company.deals:
+        if not deal.deleted_at:
+            lost_as_spam = deal.stage_id == LOST and deal.loss_reason_id in reasons
+            is_spam[deal.client_no] = is_spam.get(deal.client_no, True) and lost_as_spam
+    return {client_no for client_no, whole in is_spam.items() if whole}
 
 
 def threads(talks: list[Conversation], now: int) -> Iterator[tuple[Conversation, str]]:
