@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -723,7 +724,7 @@ def publish_all(
     daily: int = 7,
     monthly: int = 12,
     now: datetime | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Make a generation of what the warehouse holds: export → marts.build → write → seal. Returns its manifest.
 
     Args:

@@ -295,17 +295,16 @@ class Loader:
         """Keep every version of an object with the first and last reading it was seen in."""
         if not reads:
             return
-        unique = {(r.account_id, r.entity, r.native_id, r.raw_hash): r.body for _, r in reads}
-        seen = pl.DataFrame(
-            [(r.account_id, r.entity, r.native_id, r.raw_hash, seq) for seq, r in reads],
-            schema=[*RAW_KEY, ("read_seq", pl.Int64)],
-            orient="row",
+        account_ids, entities, native_ids, hashes, bodies = zip(*(raw for _, raw in reads), strict=True)
+        columns = {"account_id": account_ids, "entity": entities, "native_id": native_ids, "raw_hash": hashes}
+        seen = pl.DataFrame(columns, schema=dict.fromkeys(RAW_KEY, pl.String)).with_columns(
+            pl.Series("read_seq", [seq for seq, _ in reads], dtype=pl.Int64),
+            pl.Series("body", bodies, dtype=pl.Binary),
         )
-        seen = seen.group_by(RAW_KEY, maintain_order=True).agg(
-            first_read_seq=pl.col("read_seq").min(), last_read_seq=pl.col("read_seq").max()
+        seen = seen.group_by(RAW_KEY).agg(
+            pl.col("body").first(), first_read_seq=pl.col("read_seq").min(), last_read_seq=pl.col("read_seq").max()
         )
-        bodies = pl.Series("body", list(unique.values()), dtype=pl.Binary)
-        with self._registered("batch", seen.with_columns(bodies)):
+        with self._registered("batch", seen):
             self._sql(
                 "INSERT INTO raw_record BY NAME SELECT * FROM batch ON CONFLICT DO UPDATE SET "
                 "first_read_seq = least(raw_record.first_read_seq, excluded.first_read_seq), "

@@ -53,5 +53,5 @@ def look(data_dir: Path) -> Look:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks and commits of a few rows, so that a few rows make many of them."""
-    monkeypatch.setattr(syncing, "CHUNK", 2)
-    monkeypatch.setattr(syncing, "BATCH", 4)
+    monkeypatch.setattr(syncing, "CHUNK", 4)
+    monkeypatch.setattr(syncing, "BATCH", 12)

@@ -10,11 +10,14 @@ import pytest
 from fake_source import OPENED, RESOURCES, START, FakeSource, account, filled
 from sync_words import Look, tables_of
 
+import sync as syncing
 from connectors.connector import Window
 from connectors.errors import CredentialsError, ForbiddenError, RetriableError
-from sync import first_windows, plan, sync, window_key
+from sync import first_windows, plan, publish_all, sync, window_key
 from warehouse import state
-from warehouse.database import LockedError, writer_lock
+from warehouse.database import LockedError, WarehouseError, writer_lock
+from warehouse.load import Loader
+from warehouse.publish import read_manifest
 from warehouse.status import read_status
 
 DAY = timedelta(days=1)
@@ -266,6 +269,19 @@ def test_a_run_asked_to_stop_ends_and_the_next_goes_on(data_dir: Path):
     assert sync(data_dir, [account(source)]).is_well
 
 
+def test_a_full_disk_is_a_sentence_and_the_next_run_goes_on(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    source = filled()
+    with monkeypatch.context() as patched:
+        patched.setattr(Loader, "load", full)
+        with pytest.raises(WarehouseError, match=r"is full. Free some space and run again: nothing"):
+            sync(data_dir, [account(source)])
+    assert (read_status(data_dir) or {})["state"] == "failed"
+    assert sync(data_dir, [account(source)]).is_well
+
+
 def test_apis_are_closed_whatever_happens(data_dir: Path):
     source = filled()
     source.failing = {"deals": KeyError("bug")}
@@ -283,3 +299,36 @@ def test_a_source_that_does_not_say_when_it_was_opened_is_read_from_2010(data_di
     source.opened_at = None
     sync(data_dir, [account(source)])
     assert look("SELECT DISTINCT complete_from FROM coverage") == [(datetime(2010, 1, 1, tzinfo=UTC),)]
+
+
+def test_what_was_synced_is_published_with_its_marts(data_dir: Path):
+    sync(data_dir, [account(filled())])
+    manifest = publish_all(data_dir, now=START + timedelta(hours=1))
+    tables = manifest["tables"]
+    assert {name: tables[name]["rows"] for name in ("deal", "client", "deal_state", "call_episode")} == {
+        "deal": 8,
+        "client": 8,
+        "deal_state": 8,
+        "call_episode": 1,
+    }
+    assert (manifest["as_of"], manifest["accounts"][0]["is_stale"]) == ("2026-03-01T03:00:00Z", False)
+    assert read_manifest(data_dir / "publication") == manifest
+
+
+def test_a_warehouse_without_accounts_is_published_empty(data_dir: Path):
+    sync(data_dir, [])
+    manifest = publish_all(data_dir, now=START)
+    assert manifest["tables"]["deal"]["rows"] == manifest["tables"]["deal_state"]["rows"] == 0
+
+
+def test_a_publish_is_refused_while_a_sync_runs(data_dir: Path):
+    with writer_lock(data_dir), pytest.raises(LockedError):
+        publish_all(data_dir, now=START)
+
+
+def test_marts_that_fail_leave_no_draft(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    sync(data_dir, [account(filled())])
+    monkeypatch.setattr(syncing, "build", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish_all(data_dir, now=START)
+    assert list((data_dir / "publication").iterdir()) == []

@@ -221,6 +221,11 @@ def test_of_two_events_the_later_wins_in_any_order(engine: Engine, table: Table)
     assert table("task", "completed_at") == [LATER]
 
 
+def test_an_exact_instant_of_the_row_itself_gives_way_only_to_a_later_event(engine: Engine, table: Table):
+    load(engine, (1, _completed(1, LATER, estimate=False)), (2, Patch(Task, "main", "task:1", "completed_at", EARLIER)))
+    assert table("task", "completed_at") == [LATER]
+
+
 def test_a_task_opened_again_is_not_completed(engine: Engine, table: Table):
     load(engine, (1, _completed(1, LATER, estimate=True)), (1, Patch(Task, "main", "task:1", "completed_at", EARLIER)))
     load(engine, (2, _completed(1, None, estimate=False)))
