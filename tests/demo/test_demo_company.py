@@ -3,13 +3,13 @@
 import itertools
 import pickle
 from collections import Counter, defaultdict
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from demo import office
-from demo.answer_key import answer_key, local_day, moves_by_deal, of_clients, threads
+from demo.answer_key import answer_key, forgotten_clients, local_day, moves_by_deal, of_clients, threads
 from demo.company import Company, build
 from demo.model import COMPANY, CONTACT, DAY, LEAD, CallNote, Conversation
 from demo.office import LOST, OPEN_STAGES, WON
@@ -311,6 +311,17 @@ def test_borders_of_forgetting_are_hit_from_both_sides(big_company):
     days = Counter(today - day for day in touched)
     assert days[60]
     assert days[61]
+
+
+def test_sixty_days_are_not_forgotten_and_sixty_one_are(company: Company):
+    client = next(c for c in company.clients if c.kind == "contact" and c.user_id != company.planted.leaver_user_id)
+    deal = company.deals[0]._replace(client_no=client.no, stage_id=WON, deleted_at=0)
+    alone = replace(company, deals=[deal])
+    for days, expected in ((60, []), (61, [client.root])):
+        talk = Conversation(client.no, company.now - days * DAY + 40_000, 0, 1, 10, client.user_id, 1, 0)
+        assert forgotten_clients(alone, {client.no: [talk]})["forgotten"] == expected
+    short = talk._replace(at=company.now - DAY, talk_s=9)
+    assert forgotten_clients(alone, {client.no: [talk, short]})["num"] == 1
 
 
 def test_the_company_is_plain_data(company: Company):
