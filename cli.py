@@ -299,6 +299,7 @@ def main() -> None:
 def sentence(error: Exception) -> tuple[str, int] | None:
     """What a person is told, in their language, and the exit code; None for a bug."""
     from connectors.errors import ConnectorError
+    from demo.run import DemoError
     from explorer import QueryError
     from warehouse.database import LockedError, WarehouseError
 
@@ -310,7 +311,7 @@ def sentence(error: Exception) -> tuple[str, int] | None:
             told = _(NOTHING_PUBLISHED).format(where=error.where), EXIT_FAILED
         case LockedError():
             told = str(error), EXIT_LOCKED
-        case ConnectorError() | WarehouseError():
+        case ConnectorError() | WarehouseError() | DemoError():
             told = str(error), EXIT_FAILED
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             told = _(DISK_FULL), EXIT_FAILED

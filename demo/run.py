@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class DemoError(Exception):
 
 def run_demo(data_dir: Path, *, port: int, scale: float, sync_only: bool, browser: bool) -> int:
     """The exit code: 0, or 1 when a number differs from the answer key (with `sync_only`) or a resource failed."""
+    signal.signal(signal.SIGTERM, _as_interrupt)  # or the demo CRM would outlive us
     folder = data_dir.absolute()
     as_of = local_midnight(datetime.now(ZONE))
     prepare(folder, {"scale": scale, "as_of": as_of.isoformat(), "company": fingerprint()})
@@ -146,11 +148,11 @@ def ready(server: "subprocess.Popen[str]", log: str) -> str:
 
 def dashboard(file: Path, *, port: int, browser: bool) -> int:
     """The dashboard until Ctrl-C or SIGTERM."""
-    arguments, environment = command(port, config=file)
+    free = free_port(port)
+    arguments, environment = command(free, config=file)
     server = subprocess.Popen(arguments, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
-    before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        url = f"http://127.0.0.1:{port}"
+        url = f"http://127.0.0.1:{free}"
         wait_for(url, server)
         say(_("The dashboard is open at {url}. Ctrl-C stops it.").format(url=url))
         if browser and sys.stdout.isatty():
@@ -159,8 +161,18 @@ def dashboard(file: Path, *, port: int, browser: bool) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        signal.signal(signal.SIGTERM, before)
         stop(server)
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port of loopback, or any free one when it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    raise DemoError(_("No port of this machine is free for the dashboard."))
 
 
 def _as_interrupt(_number: int, _frame: Any) -> None:
@@ -177,7 +189,7 @@ def wait_for(url: str, server: "subprocess.Popen[Any]", seconds: float = 60) -> 
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise DemoError(_("The dashboard did not start at {url}. Is the port taken? Try --port 0.").format(url=url))
+    raise DemoError(_("The dashboard did not start at {url}.").format(url=url))
 
 
 def stop(server: "subprocess.Popen[Any]") -> None:

@@ -82,9 +82,11 @@ def test_every_record_has_a_table_with_its_columns():
         assert not missing, f"{record.table()} lacks {missing}"
 
 
-def test_every_table_begins_with_the_account():
-    names = [name for name, table in metadata.tables.items() if "account_id" in table.columns]
-    assert {next(iter(metadata.tables[name].primary_key)).name for name in names} == {"account_id"}
+def test_every_record_is_keyed_by_its_account_first():
+    keys = {
+        record.table(): next(iter(metadata.tables[record.table()].primary_key)) for record in Record.__subclasses__()
+    }
+    assert {column.name for column in keys.values()} == {"account_id"}
 
 
 def test_every_mart_begins_with_the_account():
