@@ -32,21 +32,38 @@ async def ready(_request: Request) -> JSONResponse:
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
-    """Compute the morning page's answers before the first visitor asks, and spare the collector what is long-lived."""
-    warming = asyncio.create_task(asyncio.to_thread(warm_up))
+    """Compute the morning page's answers before somebody asks, at start and after each publication."""
+    warming = asyncio.create_task(keep_warm())
     yield
     warming.cancel()
     with suppress(asyncio.CancelledError):
         await warming
 
 
-def warm_up() -> None:
+async def keep_warm() -> None:
+    warmed: str | None = None
+    while True:
+        warmed = await asyncio.to_thread(warm_up, warmed)
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+LOOK_EVERY_S = 30
+
+
+def warm_up(warmed: str | None) -> str | None:
+    """Warm the caches for the present generation unless it is `warmed`; return which one is warm."""
     try:
-        data.warm_up()
+        publication = data.current()
+        if publication is None or publication.generation == warmed:
+            return warmed
+        data.warm_up(publication)
     except Exception:  # whatever it is, the page will meet it again and say it to the viewer
         log.warning("warm-up failed", exc_info=True)
-    gc.collect()
-    gc.freeze()
+        return warmed
+    if warmed is None:
+        gc.collect()
+        gc.freeze()  # modules and code live as long as the process: the collector need not look at them
+    return publication.generation
 
 
 def say_it_failed(error: Exception) -> bool:

@@ -232,11 +232,15 @@ def _complete(
     chosen: Params = found.params.model_validate_json(params)
     period = Period(instant(frames.manifest["as_of"]), first, end)
     result = evaluate(found, frames, chosen, period)
-    return replace(result, drilldown=labels.labelled(result.drilldown, frames))
+    cards = {name: with_cards(table, frames) for name, table in result.tables.items() if "client_id" in table.columns}
+    return replace(result, tables=result.tables | cards, drilldown=labels.labelled(result.drilldown, frames))
 
 
-def frames(publication: Publication) -> FrameSet:
-    return _frames(str(publication.folder), publication.generation, settings_version())
+def with_cards(rows: pl.DataFrame, frames: FrameSet) -> pl.DataFrame:
+    """A table of clients as a list shows it: with entity_id (unless it has one), `label` and `url`."""
+    own = {} if "entity_id" in rows.columns else {"entity_id": pl.col("client_id")}
+    named = labels.labelled(rows.with_columns(label=pl.lit(None, pl.String), **own), frames)
+    return with_urls(named, frames.manifest["accounts"])
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -285,12 +289,6 @@ def _names(users: pl.DataFrame) -> dict[str, str]:
     return dict(users.select("user_id", shown.alias("name")).sort("name").iter_rows())
 
 
-def with_cards(publication: Publication, rows: pl.DataFrame) -> pl.DataFrame:
-    """`rows` of any table with entity_id (and client_id) as a list shows them: with `label` and `url`."""
-    bare = rows.with_columns(label=pl.lit(None, pl.String))
-    return with_urls(labels.labelled(bare, frames(publication)), publication.accounts)
-
-
 def department_members(publication: Publication) -> dict[str, set[str]]:
     memberships, tree = dimension(publication, "user_department"), dimension(publication, "department")
     if memberships.is_empty() or tree.is_empty():
@@ -303,9 +301,7 @@ def age(publication: Publication) -> timedelta:
     return max(now() - publication.as_of, timedelta(0))
 
 
-def warm_up() -> None:
+def warm_up(publication: Publication) -> None:
     """Compute what the morning page will ask."""
-    publication = current()
-    if publication is not None:
-        for metric_id in ("A3", "B2", "E6", "D6"):
-            run(publication, LOCAL_OWNER, metric_id)
+    for metric_id in ("A3", "B2", "E6", "D6"):
+        run(publication, LOCAL_OWNER, metric_id)

@@ -5,7 +5,6 @@ from datetime import date
 import polars as pl
 import streamlit as st
 
-from app import data
 from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
@@ -158,7 +157,7 @@ def _list(view: View, answer: Answer) -> None:
 
 def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Clients who missed us, the most valuable first, with the card to open."""
-    named = tables.with_names(data.with_cards(view.publication, rows), view.users)
+    named = tables.with_names(rows, view.users)
     named = tables.with_labels(named).with_columns(
         open_d=pl.col("open_h") / 24,
         state_name=pl.col("state").replace_strict(

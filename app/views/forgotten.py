@@ -5,7 +5,6 @@ from typing import Any, Literal
 import polars as pl
 import streamlit as st
 
-from app import data
 from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
@@ -139,8 +138,7 @@ def listed(answer: Answer, *, to_hand_over: bool = False) -> pl.DataFrame:
 
 def show_clients(view: View, clients: pl.DataFrame, *, key: str) -> None:
     """Forgotten clients, the most valuable and the longest silent first."""
-    rows = clients.with_columns(entity_id="client_id")
-    named = tables.with_names(data.with_cards(view.publication, rows), view.users)
+    named = tables.with_names(clients, view.users)
     named = tables.with_local(
         tables.with_labels(named), str(view.publication.zone), of="last_touch_at", into="last_local"
     )
