@@ -303,6 +303,16 @@ def test_a_leaver_is_one_whose_last_day_people_have_set(engine):
     assert result.tables["reassign"]["user_id"].to_list() == ["user:1"]
 
 
+def test_a_user_deleted_at_the_source_is_a_leaver_from_then_on(engine):
+    users = [
+        {"user_id": "user:1", "deleted_at": moscow("2026-04-01")},
+        {"user_id": "user:2", "deleted_at": moscow("2026-05-01")},
+    ]
+    result = answer(engine, [client("contact:1", "user:1"), client("contact:2", "user:2")], user=users)
+    assert result.tables["reassign"]["user_id"].to_list() == ["user:1"]
+    assert result.tables["by_user"]["user_id"].to_list() == ["user:2"]
+
+
 def test_the_list_begins_with_money_times_silence(engine):
     clients = [client(f"contact:{n}") for n in (1, 2, 3, 4)]
     touches = [
