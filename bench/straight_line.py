@@ -1,0 +1,226 @@
+"""How fast the straight line is, how much memory it takes, and what plain loops over the same pages take.
+
+    python bench/straight_line.py [SCALE ...]      default: 1 10
+
+Every stage is a process of its own, so that its peak memory is its own. The demo CRM runs without a limit, on loopback,
+in one more process. Beside our stages, in the same run, stand hand-written loops that do the least anybody could:
+
+* `download`  the same lists, page by page with httpx and json, the bodies thrown away: how fast reading can be
+* `to one Parquet`  the same, every object as a line of JSON in one Parquet file: how fast keeping can be
+* `groupby`  for A3, a dictionary loop over the calls of the published table
+
+Results are printed as a table (standard output), progress to standard error.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+HOUSE = Path(__file__).parent.parent
+sys.path.insert(0, str(HOUSE))
+
+AS_OF = datetime(2026, 11, 21, tzinfo=ZoneInfo("Europe/Moscow"))
+METRICS = ("A3", "B2", "E6", "D6")
+LISTS = (
+    ("/api/v4/leads", {"with": "contacts,loss_reason,source", "limit": 250}),
+    ("/api/v4/contacts", {"limit": 250}),
+    ("/api/v4/companies", {"limit": 250}),
+    ("/api/v4/tasks", {"limit": 250}),
+    ("/api/v4/contacts/notes", {"limit": 250, "filter[note_type][]": ["call_in", "call_out"]}),
+    ("/api/v4/companies/notes", {"limit": 250, "filter[note_type][]": ["call_in", "call_out"]}),
+    ("/api/v4/leads/notes", {"limit": 250, "filter[note_type][]": ["call_in", "call_out"]}),
+    ("/api/v4/events", {"limit": 100}),
+)
+
+
+# --- stages: each runs in a process of its own and returns what it has to say ---
+
+
+def stage_sync(folder: Path, url: str) -> dict[str, Any]:
+    from commands.run import sync_with
+    from config import load_config
+    from connectors.connector import find_connectors
+    from demo.run import TOKEN, TOKEN_VARIABLE, write_config
+
+    config = load_config(write_config(folder, url), {n: c.settings for n, c in find_connectors().items()})
+    begun = time.perf_counter()
+    run = sync_with(config, env={TOKEN_VARIABLE: TOKEN})
+    seconds = time.perf_counter() - begun
+    assert run.is_well, run
+    resources = [resource for account in run.accounts for resource in account.resources]
+    return {
+        "seconds": seconds,
+        "objects": sum(resource.n_read for resource in resources),
+        "rows": sum(resource.n_written for resource in resources),
+    }
+
+
+def stage_publish(folder: Path, _url: str) -> dict[str, Any]:
+    import sync as line
+
+    seconds = {"marts": 0.0}
+    build = line.build
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        begun = time.perf_counter()
+        built = build(*args, **kwargs)
+        seconds["marts"] = time.perf_counter() - begun
+        return built
+
+    line.build = timed  # type: ignore[assignment]
+    begun = time.perf_counter()
+    manifest: Any = line.publish_all(folder, full=True)
+    rows = sum(table["rows"] for table in manifest["tables"].values())
+    return {"seconds": time.perf_counter() - begun, "marts": seconds["marts"], "rows": rows}
+
+
+def stage_metric(folder: Path, _url: str, metric_id: str, engine: str) -> dict[str, Any]:
+    from demo.compare import answer
+    from metrics.frames import open_frames
+    from metrics.metric import find_metrics
+
+    find_metrics()  # imports are not what is measured
+    key = json.loads((folder / "answer_key.json").read_text("utf-8"))
+    begun = time.perf_counter()
+    result = answer(metric_id, key, open_frames(folder / "publication", engine))  # type: ignore[arg-type]
+    return {"seconds": time.perf_counter() - begun, "rows": result.drilldown.height}
+
+
+def stage_download(_folder: Path, url: str) -> dict[str, Any]:
+    begun, objects = time.perf_counter(), sum(1 for _ in plain_pages(url))
+    return {"seconds": time.perf_counter() - begun, "objects": objects}
+
+
+def stage_keep(folder: Path, url: str) -> dict[str, Any]:
+    import polars as pl
+
+    begun = time.perf_counter()
+    lines = [json.dumps(item, ensure_ascii=False) for item in plain_pages(url)]
+    pl.DataFrame({"json": lines}).write_parquet(folder / "plain.parquet")
+    return {"seconds": time.perf_counter() - begun, "objects": len(lines)}
+
+
+def stage_loop(folder: Path, _url: str) -> dict[str, Any]:
+    """Missed calls nobody returned, the way a script would count them: no windows, no legs, no merges."""
+    import polars as pl
+
+    files = sorted((folder / "publication").glob("*/call.*.parquet"))
+    begun = time.perf_counter()
+    calls = pl.read_parquet(files, columns=["started_epoch", "direction", "status", "phone_key"])
+    waiting: dict[str, int] = {}
+    for row in sorted(calls.drop_nulls().iter_rows()):
+        is_missed = row[1] == "in" and row[2] == "missed"
+        if is_missed:
+            waiting.setdefault(row[3], row[0])
+        elif row[2] == "answered":
+            waiting.pop(row[3], None)
+    return {"seconds": time.perf_counter() - begun, "rows": len(waiting)}
+
+
+def plain_pages(url: str) -> Iterator[Any]:
+    import httpx
+
+    with httpx.Client(
+        base_url=url, headers={"Authorization": "Bearer demo-token"}, trust_env=False, timeout=60
+    ) as client:
+        for path, params in LISTS:
+            for page in range(1, 1_000_000):
+                answer = client.get(path, params={**params, "page": page})
+                if answer.status_code == 204:
+                    break
+                answer.raise_for_status()
+                for items in json.loads(answer.content)["_embedded"].values():
+                    yield from items
+
+
+STAGES: dict[str, Callable[..., dict[str, Any]]] = {
+    "sync": stage_sync,
+    "publish": stage_publish,
+    "metric": stage_metric,
+    "download": stage_download,
+    "keep": stage_keep,
+    "loop": stage_loop,
+}
+
+
+# --- the run ---
+
+
+def apart(stage: str, *arguments: object) -> dict[str, Any]:
+    """A stage in a process of its own: what it returned, with its peak memory and processor time."""
+    command = [sys.executable, __file__, "--stage", stage, *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=HOUSE)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def alone(stage: str, arguments: list[str]) -> None:
+    """What `apart` starts."""
+    folder, url, *rest = arguments
+    found = STAGES[stage](Path(folder), url, *rest)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({**found, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}))
+
+
+@contextmanager
+def crm(folder: Path, scale: float) -> Iterator[str]:
+    from demo.run import demo_crm
+
+    with demo_crm(folder, scale=scale, as_of=AS_OF) as url:
+        yield url
+
+
+def measure(scale: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="voronka-bench-") as made:
+        folder = Path(made)
+        with crm(folder, scale) as url:
+            synced = apart("sync", folder, url)
+            again = apart("sync", folder, url)
+            download = apart("download", folder, url)
+            keep = apart("keep", folder, url)
+        published = apart("publish", folder, url)
+        metrics = {(m, e): apart("metric", folder, url, m, e) for m in METRICS for e in ("polars", "duckdb")}
+        loop = apart("loop", folder, url)
+    head = f"scale {scale:g}: {synced['objects']:,} objects of the CRM, {synced['rows']:,} rows, {os.cpu_count()} cores"
+    print(f"\n{head}\n{'stage':<28}{'seconds':>10}{'per second':>14}{'CPU s':>9}{'peak MB':>10}")
+    show("download (plain loop)", download, "objects")
+    show("to one Parquet (plain loop)", keep, "objects")
+    show("sync", synced, "objects")
+    show("sync again, nothing new", again, "objects")
+    show("publish, marts included", published, "rows")
+    print(f"{'  of which marts':<28}{published['marts']:>10.2f}")
+    show("A3 by a plain loop", loop, None)
+    for (metric_id, engine), found in metrics.items():
+        show(f"{metric_id} on {engine}", found, None)
+    print(f"sync / download = {synced['seconds'] / download['seconds']:.1f}", end="; ")
+    print(f"sync / one Parquet = {synced['seconds'] / keep['seconds']:.1f}", flush=True)
+
+
+def show(name: str, found: dict[str, Any], counted: str | None) -> None:
+    rate = f"{found[counted] / found['seconds']:,.0f}" if counted else ""
+    print(f"{name:<28}{found['seconds']:>10.2f}{rate:>14}{found['cpu_s']:>9.1f}{found['peak_mb']:>10.0f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scales", nargs="*", type=float, default=[1.0, 10.0])
+    chosen = parser.parse_args()
+    for scale in chosen.scales:
+        measure(scale)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--stage"]:
+        alone(sys.argv[2], sys.argv[3:])
+    else:
+        main()
