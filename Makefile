@@ -9,6 +9,10 @@ READY_ALL := $(VENV)/.ready-all
 
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Company networks often have a certificate authority of their own: trust what the machine trusts, as pip does.
+ifneq (,$(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+export UV_SYSTEM_CERTS := 1
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint bench clean
