@@ -11,7 +11,7 @@ from published import canonical
 
 from metrics.evaluate import evaluate
 from metrics.frames import MISSING_FILE, DamagedPublication, NoPublication, open_frames
-from metrics.links import card_url
+from metrics.links import card_url, with_urls
 from metrics.marts import MARTS, MartParams, build
 from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period
 
@@ -108,7 +108,10 @@ def test_a_number_leads_to_its_card_on_every_engine(engine, data_dir):
     ],
 )
 def test_a_link_is_never_guessed(connector, entity_id, url):
-    assert card_url({"connector": connector, "base_url": "https://crm.example/"}, entity_id) == url
+    account = {"account_id": "main", "connector": connector, "base_url": "https://crm.example/"}
+    assert card_url(account, entity_id) == url
+    rows = pl.DataFrame({"account_id": ["main"], "entity_id": [entity_id]}, schema_overrides={"entity_id": pl.String})
+    assert with_urls(rows, [account])["url"].to_list() == [url]
 
 
 def test_before_the_first_publication_a_sentence_says_what_to_do(data_dir):

@@ -222,6 +222,11 @@ def test_events_belong_to_who_was_responsible_then():
     assert built["sale"]["user_id"].to_list() == [None]
 
 
+def test_a_change_of_the_same_second_has_already_happened():
+    built = marts(deal("won"), moves((2, "new", "won")), deal_owner_change=[owner(2, BORIS, ANNA)])
+    assert state(built)["outcome_user_id"] == ANNA
+
+
 def test_without_a_history_of_owners_everything_belongs_to_the_present_one():
     built = marts(deal("won"), moves((2, "new", "won")))
     assert built["stage_interval"]["owner_user_id"].to_list() == [ANNA, ANNA]
