@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+from published import ALWAYS, SCHEMAS, canonical, whole
+
 from demo.counts import phone_key
 from demo.model import COMPANY, CONTACT, LEAD, Company
-from published import ALWAYS, SCHEMAS, canonical, whole
 
 KINDS = {LEAD: "lead", CONTACT: "contact", COMPANY: "company"}
 
