@@ -157,14 +157,14 @@ def _small_pipelines(rungs: Lazy, cohort: Lazy, params: BottleneckParams) -> Laz
 
 
 def _stays(scope: str, rows: Lazy, everyone: Lazy) -> dict[str, Lazy]:
-    """`<scope>_stays`: one number per known stay; `<scope>_delays`: per stage, days times amount."""
+    """`<scope>_stays`: one number per known stay; `<scope>_delays`: per stage, seconds times amount."""
     priced = rows.join(everyone.select(*MEMBER, "amount_minor"), on=MEMBER, how="inner")
-    # Floating, because days times kopecks of a large account leave Int64.
-    money_days = nw.col("dwell_s").cast(nw.Float64) / DAY_S * nw.col("amount_minor").cast(nw.Float64)
+    # Floating, because seconds times kopecks of a large account leave Int64.
+    money_s = nw.col("dwell_s").cast(nw.Float64) * nw.col("amount_minor").cast(nw.Float64)
     delays = (
-        priced.with_columns(money_days=money_days, n_null=nw.col("amount_minor").is_null().cast(nw.Int64))
+        priced.with_columns(money_s=money_s, n_null=nw.col("amount_minor").is_null().cast(nw.Int64))
         .group_by(*STAGE)
-        .agg(money_days=nw.col("money_days").sum(), n_null_amount=nw.col("n_null").sum().cast(nw.Int64))
+        .agg(money_s=nw.col("money_s").sum(), n_null_amount=nw.col("n_null").sum().cast(nw.Int64))
     )
     return {f"{scope}_stays": rows.select(*STAGE, "dwell_s", "is_open"), f"{scope}_delays": delays}
 
@@ -355,7 +355,7 @@ def _minor(value: pl.Expr) -> pl.Expr:
 
 def _money(params: BottleneckParams) -> dict[str, pl.Expr]:
     ahead = pl.col("tail") * pl.col("won_mean")
-    delay = pl.col("money_days").fill_null(0.0) * pl.col("p_win") * params.cost_of_delay
+    delay = pl.col("money_s").fill_null(0.0) / DAY_S * pl.col("p_win") * params.cost_of_delay
     return {
         "leak_minor": _minor(pl.col("lost") * ahead),
         "gain_pp_minor": _minor(params.gain_pp * pl.col("reached") * ahead),

@@ -145,14 +145,15 @@ def buyers(bought: Lazy) -> Lazy:
 
 
 def with_overdue(people_who_bought: Lazy, bought: Lazy, clock: Lazy) -> Lazy:
-    """`buyers` with how long ago (D1): usual_gap_d, days_since, overdue_ratio, is_lapsing.
+    """`buyers` with how long ago (D1): usual_gap_d, days_since, is_lapsing; the ratio itself is `OVERDUE_RATIO`.
 
     usual_gap_d: the own median gap from three purchases on, else the account's; null where nobody bought twice.
-    days_since: local dates up to that of `as_of`. Lapsing: overdue_ratio ≥ 2 and days_since ≥ 30.
+    days_since: local dates up to that of `as_of`. Lapsing: overdue ratio ≥ 2 and days_since ≥ 30.
     """
     everyone = bought.group_by("account_id").agg(account_gap_d=nw.col("gap_d").median())
     now = clock.select("account_id", today=day_number("as_of_local"))
     own = nw.when(nw.col("n_sales") >= 3).then(nw.col("median_gap_d"))
+    is_lapsing = (nw.col("days_since") >= nw.col("usual_gap_d") * 2) & (nw.col("days_since") >= 30)
     return (
         people_who_bought.join(everyone, on="account_id", how="left")
         .join(now, on="account_id", how="inner")
@@ -161,9 +162,12 @@ def with_overdue(people_who_bought: Lazy, bought: Lazy, clock: Lazy) -> Lazy:
             days_since=nw.col("today") - nw.col("last_day"),
         )
         .drop("account_gap_d", "today")
-        .with_columns(overdue_ratio=nw.col("days_since") / nw.col("usual_gap_d"))
-        .with_columns(is_lapsing=((nw.col("overdue_ratio") >= 2) & (nw.col("days_since") >= 30)).fill_null(False))
+        .with_columns(is_lapsing=is_lapsing.fill_null(False))
     )
+
+
+OVERDUE_RATIO = (pl.col("days_since") / pl.col("usual_gap_d")).alias("overdue_ratio")
+"""For the finishing step, on collected `with_overdue`."""
 
 
 # --- reduce ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from metrics.client_flows import (
     METRIC,
+    OVERDUE_RATIO,
     ClientFlowsParams,
     buyers,
     day_number,
@@ -154,6 +155,14 @@ def test_the_running_month_is_not_complete_and_ends_today(engine: Any) -> None:
     assert by_month(result, "complete", "stock_on", "active") == {"May": (False, date(2026, 5, 20), 1)}
 
 
+def test_a_month_is_complete_when_its_last_day_is_over(engine: Any) -> None:
+    rows = history(c1="2026-05-19")
+    evening = Period(instant(date(2026, 5, 31), hour=20), date(2026, 5, 1), date(2026, 5, 31))  # 23 o'clock
+    assert by_month(run(engine, rows, evening), "complete") == {"May": (False,)}
+    night = Period(midnight(date(2026, 6, 1)), date(2026, 5, 1), date(2026, 6, 1))
+    assert by_month(run(engine, rows, night), "complete") == {"May": (True,)}
+
+
 def test_at_midnight_days_are_counted_to_the_day_that_begins(engine: Any) -> None:
     period = Period(midnight(date(2026, 5, 20)), date(2026, 5, 1), date(2026, 5, 20))
     result = run(engine, history(c1="2026-02-18", c2="2026-02-19"), period)  # 91 and 90 days
@@ -268,6 +277,12 @@ def test_one_purchase_takes_the_rhythm_of_the_account(engine: Any) -> None:
     assert by_month(result, "churned_n")["Apr"] == (2,)
 
 
+def test_two_purchases_are_no_rhythm_yet(engine: Any) -> None:
+    rows = history(c1="2025-12-01 2025-12-21 2026-01-10", c2="2025-06-04 2026-01-10")
+    # Gaps 20, 20 and 220: the account's rhythm is 20 days, and c2 with one gap of 220 follows it.
+    assert by_month(run(engine, rows, personal=True), "churned_n")["Apr"] == (2,)
+
+
 def test_a_short_threshold_is_remarked(engine: Any) -> None:
     rows = history(**{f"c{n}": "2025-01-01 2026-01-01" for n in range(10)})
     assert "churn_threshold_short" in {notice.code for notice in run(engine, rows).warnings}
@@ -293,7 +308,7 @@ def test_before_the_first_sale_there_is_nothing(engine: Any) -> None:
 
 
 def test_what_happens_after_as_of_changes_nothing(engine: Any) -> None:
-    later = {**EXAMPLE, "sale": [*EXAMPLE["sale"], sale("c5", "2026-06-01"), sale("c9", "2026-07-01")]}
+    later = {**EXAMPLE, "sale": [*EXAMPLE["sale"], sale("c5", "2026-06-01"), sale("c3", "2026-06-10", valid_from=None)]}
     same(run(engine, later), run(engine, EXAMPLE))
 
 
@@ -385,7 +400,8 @@ def test_last_purchase_and_rhythm(engine: Any) -> None:
     period = Period(as_of, days[0], days[-1])
     frames = engine.frames({"sale": [sale("c1", str(day)) for day in days]}, as_of=as_of, period=period)
     bought = occasions(sales_seen(frames["sale"], frames["clock"], basis="won_deal"))
-    row = with_overdue(buyers(bought), bought, frames["clock"]).collect("polars").to_native().row(0, named=True)
+    table = with_overdue(buyers(bought), bought, frames["clock"]).collect("polars").to_native()
+    row = table.with_columns(OVERDUE_RATIO).row(0, named=True)
     assert row["median_gap_d"] == 30.5
     assert row["days_since"] == 75
     assert row["overdue_ratio"] == pytest.approx(2.459016, rel=1e-6)

@@ -159,6 +159,13 @@ def test_a_skipped_stage_is_first_reached_with_the_next(engine: Any) -> None:
     assert rows["reached_local"].to_list() == [local, local + timedelta(days=1), local + timedelta(days=1)]
 
 
+def test_a_win_is_the_first_reach_of_every_stage_jumped_over(engine: Any) -> None:
+    one = Opened(engine, path("d1", "1W"))
+    rows = collect(funnel.first_reaches(one.visits, one.rungs)).sort("stage_id")
+    local = START.replace(tzinfo=None) + timedelta(hours=3)
+    assert rows["reached_local"].to_list() == [local, local + timedelta(days=1), local + timedelta(days=1)]
+
+
 def stay(deal_id: str, days: float, still: bool = False, **rest: Any) -> dict[str, Any]:
     one = path(deal_id, "1")
     begun = AS_OF - timedelta(days=days) if still else START
