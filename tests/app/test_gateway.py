@@ -1,0 +1,59 @@
+"""The gateway by itself: rights hold whatever a page asks, and one screen keeps to one generation."""
+
+import pytest
+import small_company
+
+from app import data
+from app.rights import LOCAL_OWNER, Viewer
+
+BORIS = Viewer("boris", "manager", frozenset({"user:2"}))
+
+
+@pytest.fixture
+def publication(published):
+    return data.current()
+
+
+def owners(answer):
+    return set(answer.result.drilldown["user_id"]) | set(answer.table("threads")["user_id"])
+
+
+def test_a_page_that_asks_for_others_gets_nothing(publication):
+    assert owners(data.run(publication, BORIS, "A3", users=frozenset({"user:1"}))) == set()
+
+
+def test_a_page_that_asks_for_everybody_gets_what_the_viewer_may_see(publication):
+    assert owners(data.run(publication, BORIS, "A3")) == {"user:2"}
+    assert len(owners(data.run(publication, LOCAL_OWNER, "A3"))) > 1
+
+
+def test_cutting_one_viewers_answer_leaves_the_others_whole(publication):
+    before = data.run(publication, LOCAL_OWNER, "A3").table("by_user")
+    data.run(publication, BORIS, "A3")
+    assert data.run(publication, LOCAL_OWNER, "A3").table("by_user").equals(before)
+
+
+def test_a_publication_in_hand_keeps_answering_after_a_new_one(publication, published):
+    before = data.run(publication, LOCAL_OWNER, "B2").table("total")
+    small_company.publish(published, small_company.company(n_clients=20), generation="20261122T030000-2")
+    assert data.run(publication, LOCAL_OWNER, "B2").table("total").equals(before)
+    assert data.current().generation != publication.generation
+
+
+def test_names_come_from_the_personal_tables_and_links_from_the_account(publication):
+    rows = data.run(publication, LOCAL_OWNER, "B2").table("clients")
+    assert rows["label"].str.starts_with("Клиент").sum() >= rows.height - 1
+    assert rows["url"].str.starts_with(small_company.BASE_URL).all()
+
+
+def test_without_personal_tables_everything_still_answers(data_dir):
+    tables = {name: rows for name, rows in small_company.company().items() if not name.endswith("_pii")}
+    small_company.publish(data_dir, tables)
+    assert data.run(data.current(), LOCAL_OWNER, "B2").table("clients")["label"].is_null().all()
+
+
+def test_what_people_set_acts_at_once(publication):
+    before = data.run(publication, LOCAL_OWNER, "B2").table("total")["den"].sum()
+    client = data.run(publication, LOCAL_OWNER, "B2").table("clients")["client_id"][0]
+    data.settings_store().put(("client", "main", client), "is_spam", True, author="olga")
+    assert data.run(publication, LOCAL_OWNER, "B2").table("total")["den"].sum() == before - 1
