@@ -7,14 +7,10 @@ Exit codes: 0 all well · 1 something failed (a resource, the source, the disk) 
 import errno
 import logging
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -75,7 +71,7 @@ def sync_command(
     resource: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_("Only this; may be repeated."))] = None,
     config: ConfigOption = None,
 ) -> None:
-    from commands.run import run_sync
+    from commands.run import run_sync, stop_on_signals
 
     with stop_on_signals() as stop:
         raise typer.Exit(run_sync(connected(config), accounts or (), full=full, resources=resource or (), stop=stop))
@@ -253,24 +249,6 @@ def day(moment: datetime | None) -> date | None:
 
 def say(text: str) -> None:
     typer.echo(text)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Set by SIGTERM and the first Ctrl-C: the writer finishes its batch. A second Ctrl-C stops at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _frame: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:

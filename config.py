@@ -194,9 +194,8 @@ class SyncConfig(Section):
 
 
 class RetentionConfig(Section):
-    """How long old things are kept, days. Generations: the newest three, one a day, one a month."""
+    """How many old publications stay besides the newest three: the last of each day, the last of each month."""
 
-    raw_versions_d: int = Field(default=400, ge=1)
     daily_generations: int = Field(default=7, ge=0)
     monthly_generations: int = Field(default=12, ge=0)
 

@@ -3,9 +3,11 @@
 import difflib
 import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -131,3 +133,21 @@ def last_sync(config: Config) -> datetime | None:
     if status is None or status["state"] not in ("done", "failed"):
         return None
     return datetime.fromisoformat(status["started_at"])
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Set by SIGTERM and the first Ctrl-C: the writer finishes its batch. A second Ctrl-C stops at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _frame: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -30,7 +30,7 @@ import yaml
 
 from app.launch import command
 from commands.output import tables_text
-from commands.run import publish_with, sync_with, told
+from commands.run import publish_with, stop_on_signals, sync_with, told
 from commands.text import _
 from config import ConfigError, load_config
 from connectors.connector import find_connectors
@@ -63,8 +63,9 @@ def run_demo(data_dir: Path, *, port: int, scale: float, sync_only: bool, browse
         os.environ[TOKEN_VARIABLE] = TOKEN
         config = load_config(file, {name: found.settings for name, found in find_connectors().items()})
         begun = time.monotonic()
-        if told(sync_with(config)):
-            return 1
+        with stop_on_signals() as stop:  # DuckDB must not be interrupted in the middle of a commit
+            if told(sync_with(config, stop=stop)):
+                return 1
         publish_with(config)
         note(_("Synced and published in {seconds:.0f} s.").format(seconds=time.monotonic() - begun))
         if sync_only:
