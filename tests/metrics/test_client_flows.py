@@ -24,6 +24,7 @@ from metrics.client_flows import (
     with_overdue,
 )
 from metrics.evaluate import evaluate
+from metrics.frames import DuckDbEngine
 from metrics.metric import DRILLDOWN, MetricResult, Period
 
 MSK_NOON_H = 9
@@ -374,19 +375,10 @@ def test_identities_hold_on_random_histories(
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=HISTORIES, personal=st.booleans())
 def test_engines_agree_on_random_histories(
-    polars_engine: Any, duckdb_engine: Any, rows: list[tuple[int, int, int, int]], personal: bool
+    polars_engine: Any, rows: list[tuple[int, int, int, int]], personal: bool
 ) -> None:
-    tables = tables_of(rows)
+    tables, duckdb_engine = tables_of(rows), type(polars_engine)(DuckDbEngine())
     same(run(duckdb_engine, tables, LONG, personal=personal), run(polars_engine, tables, LONG, personal=personal))
-
-
-@pytest.fixture(scope="session")
-def duckdb_engine() -> Any:
-    from conftest import TestEngine
-
-    from metrics.frames import DuckDbEngine
-
-    return TestEngine(DuckDbEngine())
 
 
 # D1: the last purchase ------------------------------------------------------------------------------------------------
