@@ -212,6 +212,8 @@ class FrameSet(Mapping[str, Lazy]):
     publication: Path | None = None
     user_set: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     only: tuple[str, ...] | None = None
+    uncut: tuple[Mapping[str, Any], ...] | None = None
+    """Set by `accounts`: every account of the generation. What is built and kept is built for all of them."""
     rebuilt_for: datetime | None = None
     """Set by `at`: the instant the marts were rebuilt for."""
     opened: dict[str, Lazy] = field(default_factory=dict, repr=False, compare=False)
@@ -260,8 +262,15 @@ class FrameSet(Mapping[str, Lazy]):
 
     def accounts(self, account_ids: Sequence[str]) -> "FrameSet":
         """The same tables with the rows of these accounts only."""
-        kept = [account for account in self.manifest["accounts"] if account["account_id"] in account_ids]
-        return replace(self, only=tuple(account_ids), manifest={**self.manifest, "accounts": kept}, opened={})
+        known = self.manifest["accounts"]
+        kept = [account for account in known if account["account_id"] in account_ids]
+        return replace(
+            self,
+            only=tuple(account_ids),
+            uncut=tuple(known) if self.uncut is None else self.uncut,
+            manifest={**self.manifest, "accounts": kept},
+            opened={},
+        )
 
     def with_clock(self, period: Period) -> "FrameSet":
         """The same set with the table `clock` for `period`."""
@@ -467,14 +476,17 @@ def polars_tables(frames: FrameSet) -> dict[str, pl.LazyFrame]:
 
 
 def _marts_of(frames: FrameSet, as_of: datetime, params: "marts.MartParams") -> dict[str, Source]:
-    """Marts as of an instant; with a publication they are kept in a cache folder beside it."""
-    accounts = {account["account_id"]: _own_now(account, as_of) for account in frames.manifest["accounts"]}
+    """Marts as of an instant, of all accounts; with a publication they are kept in a cache folder beside it."""
+    everyone = frames.manifest["accounts"] if frames.uncut is None else frames.uncut
+    accounts = {account["account_id"]: _own_now(account, as_of) for account in everyone}
     if frames.publication is None:
         return {
             name: frame.lazy().collect() for name, frame in marts.build(polars_tables(frames), accounts, params).items()
         }
     folder = _cache_folder(frames, as_of, params)
-    if not folder.exists():
+    if folder.exists():
+        os.utime(folder)  # the caches asked for last are the ones that stay
+    else:
         _write_marts(marts.build(polars_tables(frames), accounts, params), folder)
     return {name: (folder / f"{name}.parquet",) for name in marts.MARTS}
 
@@ -486,13 +498,16 @@ def _own_now(account: Mapping[str, Any], as_of: datetime) -> datetime:
 def _cache_folder(frames: FrameSet, as_of: datetime, params: "marts.MartParams") -> Path:
     assert frames.publication is not None
     digest = hashlib.blake2b(params.model_dump_json().encode(), digest_size=6).hexdigest()
-    return frames.publication.parent / "cache" / frames.generation / f"{as_of.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}"
+    return (
+        frames.publication.parent / "cache" / frames.generation / f"{as_of.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{digest}"
+    )
 
 
 def _write_marts(built: Mapping[str, pl.DataFrame | pl.LazyFrame], folder: Path) -> None:
-    """Writes beside, then renames: a folder that exists is whole. Caches of generations that are gone go too."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+    """Writes beside, then renames: a folder that exists is whole. Caches nobody needs any more go."""
+    for parent in (folder.parent.parent, folder.parent):
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=BUILDING))
     for name, frame in built.items():
         frame.lazy().sink_parquet(beside / f"{name}.parquet")
     try:
@@ -502,11 +517,33 @@ def _write_marts(built: Mapping[str, pl.DataFrame | pl.LazyFrame], folder: Path)
     _forget_old_caches(folder.parent)
 
 
+BUILDING = ".building-"
+CACHES_KEPT = 8
+"""Instants per generation whose marts stay on disk. A reader that loses his meanwhile builds them again."""
+KILLED_AFTER_S = 3600
+"""A folder still being built when one begun so much later is done was left by a process that was killed."""
+
+
 def _forget_old_caches(newest: Path) -> None:
+    """Caches of generations that are gone, all but the newest of this one, and what killed builds left."""
     publication = newest.parent.parent / "publication"
     for cache in newest.parent.iterdir():
         if cache != newest and not (publication / cache.name).exists():
             shutil.rmtree(cache, ignore_errors=True)
+    by_age = sorted(((_changed_at(folder), folder) for folder in newest.iterdir()), reverse=True)
+    whole = [folder for _, folder in by_age if not folder.name.startswith(BUILDING)]
+    killed = [
+        folder for at, folder in by_age if folder.name.startswith(BUILDING) and at < by_age[0][0] - KILLED_AFTER_S
+    ]
+    for folder in (*whole[CACHES_KEPT:], *killed):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _changed_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another reader cleared it away
+        return 0.0
 
 
 def _pointer(publication: Path) -> str:

@@ -1,6 +1,7 @@
 """From a publication to a result: links, coverage, what is said about missing data, other instants, lost files."""
 
 import json
+import os
 import shutil
 from datetime import UTC, date, datetime
 
@@ -10,7 +11,7 @@ import pytest
 from published import canonical
 
 from metrics.evaluate import evaluate
-from metrics.frames import MISSING_FILE, DamagedPublication, NoPublication, open_frames
+from metrics.frames import CACHES_KEPT, MISSING_FILE, DamagedPublication, NoPublication, open_frames
 from metrics.links import card_url, with_urls
 from metrics.marts import MARTS, MartParams, build
 from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period
@@ -185,6 +186,40 @@ def test_other_mart_parameters_make_another_cache(data_dir):
     frames.at(AS_OF, MartParams(leg_gap_s=9))
     frames.at(AS_OF, MartParams(leg_gap_s=8))
     assert len(list((data_dir / "cache" / "g1").iterdir())) == 2
+
+
+def test_marts_of_the_past_are_kept_for_all_accounts_whoever_asked_first(engine, data_dir):
+    frames = open_frames(publish(data_dir, "g1"), engine.on)
+    late = Period(datetime(2026, 4, 7, tzinfo=UTC), date(2026, 3, 8), date(2026, 4, 7))
+    assert evaluate(METRIC, frames.accounts(["another"]), None, late).tables["deals"].is_empty()
+    assert evaluate(METRIC, frames, None, late).tables["deals"].height == 1
+    assert evaluate(METRIC, frames.accounts(["main"]), None, late).tables["deals"].height == 1
+
+
+def test_instants_within_one_second_are_told_apart(data_dir):
+    frames = open_frames(publish(data_dir, "g1"))
+    frames.at(AS_OF.replace(microsecond=1))
+    frames.at(AS_OF.replace(microsecond=2))
+    assert len(list((data_dir / "cache" / "g1").iterdir())) == 2
+
+
+def test_only_the_newest_caches_stay_and_a_killed_build_leaves_nothing(data_dir):
+    frames = open_frames(publish(data_dir, "g1"))
+    cache = data_dir / "cache" / "g1"
+    for name in (".building-killed", ".building-now", *(f"old-{n}" for n in range(CACHES_KEPT))):
+        (cache / name).mkdir(parents=True)
+        os.utime(cache / name, (0, 0) if name != ".building-now" else None)
+    frames.at(AS_OF)
+    left = {folder.name for folder in cache.iterdir()}
+    assert ".building-now" in left
+    assert ".building-killed" not in left
+    assert len(left - {".building-now"}) == CACHES_KEPT
+    assert any(name.startswith("2026") for name in left)
+
+
+def test_caches_are_for_their_owner_only(data_dir):
+    open_frames(publish(data_dir, "g1")).at(AS_OF)
+    assert {(data_dir / "cache").stat().st_mode & 0o777, (data_dir / "cache" / "g1").stat().st_mode & 0o777} == {0o700}
 
 
 def test_names_of_published_tables_are_those_of_the_manifest(data_dir):
