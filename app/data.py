@@ -215,7 +215,7 @@ def _within(allowed: frozenset[str] | None, wanted: frozenset[str] | None) -> fr
 
 
 def default_period(publication: Publication, found: Metric) -> tuple[date, date]:
-    return publication.today - timedelta(days=found.default_period_d), publication.today
+    return found.default_period(publication.today)
 
 
 def settings_version() -> int:

@@ -132,9 +132,12 @@ def as_of_of(text: str | None, frames: FrameSet, zone: ZoneInfo) -> datetime:
 
 
 def period_of(metric: Metric, question: Question, as_of: datetime, zone: ZoneInfo) -> Period:
-    """The asked days; a missing end is the day of `as_of`, a missing start lies the metric's default before the end."""
-    end = question.period_to or as_of.astimezone(zone).date()
-    first = question.period_from or end - timedelta(days=metric.default_period_d)
+    """The asked days; ends nobody named are the metric's defaults, a start so many days before the end that was."""
+    default_from, default_to = metric.default_period(as_of.astimezone(zone).date())
+    end = question.period_to or default_to
+    if question.period_to is not None:
+        default_from = end - timedelta(days=metric.default_period_d)
+    first = question.period_from or default_from
     if first >= end:
         raise ConfigError(EMPTY_PERIOD, first=first, end=end)
     return Period(as_of, first, end)
@@ -158,6 +161,7 @@ def catalogue() -> list[dict[str, Any]]:
             "definition": {lang: text.definition for lang, text in metric.text.items()},
             "params": metric.params().model_dump(mode="json"),
             "default_period_d": metric.default_period_d,
+            "includes_today": metric.includes_today,
             "resources": list(metric.resources),
             "needs_pii": metric.needs_pii,
         }

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -126,6 +126,13 @@ class Metric:
     needs_pii: bool = False
     default_period_d: int = 30
     """Complete local days before as_of that are looked at when nobody says otherwise."""
+    includes_today: bool = False
+    """The running day is looked at as well: a list of what is open now is of no use without the last hours."""
+
+    def default_period(self, today: date) -> tuple[date, date]:
+        """The days looked at when nobody says otherwise, the end exclusive. today: the local day of `as_of`."""
+        end = today + timedelta(days=1) if self.includes_today else today
+        return today - timedelta(days=self.default_period_d), end
 
 
 @cache

@@ -261,4 +261,5 @@ METRIC = Metric(
     reduce=reduce,
     finish=finish,
     default_period_d=30,
+    includes_today=True,
 )

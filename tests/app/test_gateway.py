@@ -1,5 +1,7 @@
 """The gateway by itself: rights hold whatever a page asks, and one screen keeps to one generation."""
 
+from datetime import timedelta
+
 import pytest
 import small_company
 
@@ -25,6 +27,12 @@ def test_a_page_that_asks_for_others_gets_nothing(publication):
 def test_a_page_that_asks_for_everybody_gets_what_the_viewer_may_see(publication):
     assert owners(data.run(publication, BORIS, "A3")) == {"user:2"}
     assert len(owners(data.run(publication, LOCAL_OWNER, "A3"))) > 1
+
+
+def test_whom_to_call_back_holds_the_running_day(publication):
+    first, end = data.default_period(publication, data.metric("A3"))
+    assert (publication.today - first, end - publication.today) == (timedelta(days=30), timedelta(days=1))
+    assert data.default_period(publication, data.metric("B2"))[1] == publication.today
 
 
 def test_cutting_one_viewers_answer_leaves_the_others_whole(publication):

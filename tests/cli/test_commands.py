@@ -4,15 +4,19 @@ import io
 import json
 import logging
 import sqlite3
+from datetime import UTC, date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 
 import cli
+from commands.metric import Question, period_of
 from commands.output import frames_as, shown
 from commands.text import language_of
 from demo.run import TOKEN_VARIABLE
+from metrics.metric import find_metrics
 from warehouse.database import writer_lock
 
 JSON_SHAPE = {"metric_id", "params", "as_of", "from", "to", "semantics", "coverage", "warnings", "tables"}
@@ -393,3 +397,13 @@ def test_reading_writes_nothing(on_demo, demo):
     assert not (demo.folder / "app.sqlite").exists()
     with pytest.raises(sqlite3.OperationalError):
         sqlite3.connect(f"file:{demo.folder / 'app.sqlite'}?mode=ro", uri=True).execute("SELECT 1")
+
+
+def test_days_nobody_named_are_the_metrics_own():
+    noon, zone = datetime(2026, 4, 8, 9, tzinfo=UTC), ZoneInfo("Europe/Moscow")
+    asked = {"A3": (date(2026, 3, 9), date(2026, 4, 9)), "B2": (date(2026, 2, 7), date(2026, 4, 8))}
+    for metric_id, days in asked.items():
+        period = period_of(find_metrics()[metric_id], Question(metric_id), noon, zone)
+        assert (period.period_from, period.period_to) == days
+    until = Question("A3", period_to=date(2026, 4, 1))
+    assert period_of(find_metrics()["A3"], until, noon, zone).period_from == date(2026, 3, 2)

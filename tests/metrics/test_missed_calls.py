@@ -131,6 +131,11 @@ def test_the_example_of_the_catalogue(engine):
     assert total["low_n"]
 
 
+def test_who_called_this_morning_is_in_the_list_nobody_chose_days_for(engine):
+    period = Period(AS_OF, *METRIC.default_period(date(2026, 4, 8)))
+    assert states(answer(engine, CATALOGUE, period=period))["m6"] == "pending"
+
+
 def test_the_list_shows_how_long_clients_wait_and_which_card_to_open(engine):
     listed = answer(engine, CATALOGUE).drilldown
     assert listed.select("entity_kind", "entity_id", "client_id", "value", "value_unit", "reason", "url").rows() == [
