@@ -30,8 +30,8 @@ def by_page_number(
 
     `_links.next` can be missing, lead to an empty page or name another host, so it only decides whether one more page
     is asked for. Ends on an empty answer or on a short page without `next`; `to_the_end` trusts the empty answer only.
-    An empty answer where `next` had promised a page may be a hiccup: the list is walked once more. A list that is too
-    slow (504) goes on with half the page.
+    An empty answer where `next` had promised a page may be a hiccup: the list is walked once more, and what is empty
+    again is taken as the end, which `on_odd` is told. A list that is too slow (504) goes on with half the page.
 
     get: asks for a page, None where there is nothing. seen: keys already yielded, to share between walks.
     on_odd: told, in words, of answers that were not what the documentation says.
@@ -42,7 +42,7 @@ def by_page_number(
     seen = set() if seen is None else seen
     may_walk_again = True
     is_promised = False
-    number = 1
+    number, n_rows = 1, 0
     while number <= max_pages:
         try:
             answer = get({**params, "limit": limit, "page": number})
@@ -53,12 +53,17 @@ def by_page_number(
             continue
         items = [] if answer is None else items_of(answer, collection, on_odd)
         if not items:
-            if not (is_promised and may_walk_again):
+            is_lost = is_promised or (number == 1 and not may_walk_again)
+            if not is_lost:
+                return
+            if not may_walk_again:
+                on_odd(f"{collection}: a promised page came empty twice; {n_rows} rows were taken as the whole list")
                 return
             may_walk_again = False
             number, is_promised = 1, False
             continue
         if fresh := [item for item in items if _is_new(item, key, seen)]:
+            n_rows += len(fresh)
             yield fresh
         is_promised = bool(as_object(as_object(answer.get("_links")).get("next")))
         is_short = len(items) < limit and len(items) not in SERVER_CAPS

@@ -18,6 +18,7 @@ class Reading:
 
     zone: the account's. currency: ISO code of all its money. region: country for phones.
     task_kinds: canonical kind by task type id. users_are_hidden: the token may not list users.
+    is_odd: a list was not as it should be, so what it lacks may still be there.
     """
 
     account_id: str
@@ -27,6 +28,7 @@ class Reading:
     settings: AmoSettings
     task_kinds: dict[int, str]
     users_are_hidden: bool = False
+    is_odd: bool = False
     rereads: dict[str, set[str]] = field(default_factory=dict)
     merges: list["CardEvent"] = field(default_factory=list)
     deletions: list["CardEvent"] = field(default_factory=list)
@@ -50,6 +52,10 @@ class Reading:
 
     def notice(self, text: str, *, is_unknown: bool = False) -> None:
         self._notices[text, is_unknown] += 1
+
+    def odd(self, text: str) -> None:
+        self.is_odd = True
+        self.notice(text)
 
     def reread(self, resource: str, native_id: Any) -> None:
         self.rereads.setdefault(resource, set()).add(str(native_id))

@@ -6,8 +6,8 @@ ignores its filters it is read whole until two walks show the same ids.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -148,7 +148,7 @@ def pages(
         limit=query.limit,
         max_pages=MAX_PAGES_OF_A_WINDOW if is_bounded else MAX_PAGES,
         seen=seen,
-        on_odd=reading.notice,
+        on_odd=reading.odd,
     )
 
 
@@ -205,10 +205,8 @@ def account_parts(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     kinds = [mapping.task_type(kind, reading, raw_hash) for kind in as_list(embedded.get("task_types"))]
     yield from groups
     yield from kinds
-    if groups:
-        yield Listing(Department, account.account_id, frozenset((group.department_id,) for group in groups), now)
-    if kinds:
-        yield Listing(TaskType, account.account_id, frozenset((kind.task_type_id,) for kind in kinds), now)
+    yield from listed_whole(Department, {(group.department_id,) for group in groups}, reading, now)
+    yield from listed_whole(TaskType, {(kind.task_type_id,) for kind in kinds}, reading, now)
     yield from reading.conclusions()
 
 
@@ -218,7 +216,7 @@ def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     now = api.server_now()
     query = Query("/api/v4/users", "users", "users", api.settings.page_size, {"with": "role,group"})
     yield mentioned_user(account.account_id, ROBOT, is_active=True)
-    listed = {(ROBOT,)}
+    listed = set()
     try:
         for page in pages(api, query, {}, reading):
             for user in page:
@@ -230,8 +228,20 @@ def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
         api.users_are_hidden = True
         yield Notice(f"{error} Until then people are shown as numbers.")
     else:
-        yield Listing(User, account.account_id, frozenset(listed), now)
+        me = api.facts.body.get("current_user_id")
+        if me and (f"user:{me}",) not in listed:
+            reading.odd("users: the list lacks the token's own owner, so nobody is taken as removed")
+        for listing in listed_whole(User, listed, reading, now):
+            yield replace(listing, keys=listing.keys | {(ROBOT,)})
     yield from reading.conclusions()
+
+
+def listed_whole(
+    kind: type[Record], keys: Iterable[tuple[str, ...]], reading: Reading, at: datetime
+) -> Iterator[Listing]:
+    """A listing, unless the list is empty or was cut: every row it lacks would be buried."""
+    if (found := frozenset(keys)) and not reading.is_odd:
+        yield Listing(kind, reading.account_id, found, at)
 
 
 def pipelines(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
@@ -248,8 +258,7 @@ def pipelines(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
             elif isinstance(record, Stage):
                 keys[Stage].add((record.pipeline_id, record.stage_id))
     for kind, found in keys.items():
-        if found:
-            yield Listing(kind, account.account_id, frozenset(found), api.server_now())
+        yield from listed_whole(kind, found, reading, api.server_now())
     yield from reading.conclusions()
 
 
@@ -262,7 +271,7 @@ def loss_reasons(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
         for reason in page:
             yield from mapped(reason, "loss_reasons", one(mapping.loss_reason), reading)
             listed.add((f"loss_reason:{reason.get('id')}",))
-    yield Listing(LossReason, account.account_id, frozenset(listed), api.server_now())
+    yield from listed_whole(LossReason, listed, reading, api.server_now())
     yield from reading.conclusions()
 
 
@@ -279,8 +288,10 @@ def sources(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
 def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """Definitions of the custom fields of deals, contacts and companies."""
     reading = api.reading(account)
-    listed = set()
+    listed: set[tuple[str, ...]] = set()
+    is_empty = False
     for word in ("leads", "contacts", "companies"):
+        n_before = len(listed)
         entity_kind = mapping.ENTITY_KINDS[CARDS[word]]
         path = f"/api/v4/{word}/custom_fields"
         query = Query(path, "custom_fields", f"{word}/custom_fields", api.settings.page_size)
@@ -288,7 +299,9 @@ def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
             for definition in page:
                 yield from mapped(definition, query.entity, of_kind(field_records, entity_kind), reading)
                 listed.add((f"field:{definition.get('id')}",))
-    yield Listing(FieldDef, account.account_id, frozenset(listed), api.server_now())
+        is_empty |= len(listed) == n_before
+    if not is_empty:  # every card has some fields from the beginning: a list of none says nothing of the others
+        yield from listed_whole(FieldDef, listed, reading, api.server_now())
     yield from reading.conclusions()
 
 
