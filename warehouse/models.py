@@ -698,6 +698,17 @@ raw_record = Table(
     Column("last_read_seq", BigInteger, nullable=False),
 )
 
+# What tells this warehouse from every other one, in a single row. key_fingerprint: of the key the hashes in it were made
+# with (`database.personal_key`). published: the generation last exported from it, whose files alone are known to hold
+# rows of its past; a warehouse made anew, or an older one restored, may give the same ordinals to other rows.
+identity = Table(
+    "identity",
+    metadata,
+    key("warehouse_id"),
+    Column("key_fingerprint", Text),
+    Column("published", Text),
+)
+
 # The latest word on whether a row is deleted. Kept apart from the row, because it may be read before the row is, and so
 # that which of the two was read later decides, in whatever order they are committed. row_id: the key, joined by "/".
 tombstone = Table(

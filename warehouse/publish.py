@@ -178,11 +178,9 @@ def generations(publication: Path) -> list[str]:
 
 
 def _clear_leftovers(publication: Path) -> None:
-    """Remove drafts, and generations sealed after the current one that no pointer ever named."""
-    pointer = publication / CURRENT
-    newest = pointer.read_text().strip() if pointer.exists() else ""
+    """Remove drafts. A sealed generation is whole whether a pointer names it or not: `_retire` thins them out."""
     for path in publication.iterdir():
-        if path.name.startswith(".") or (path.is_dir() and path.name > newest):
+        if path.name.startswith("."):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -286,6 +284,7 @@ def _digest(text: str) -> str:
 def export(engine: Engine, into: Draft, *, local: Mapping[str, Local] | None = None) -> None:
     """Write the canonical tables, personal data apart, every instant also as wall time and as seconds."""
     with said_plainly(into.publication), engine.begin() as connection:
+        _claim(connection, into)
         connection.exec_driver_sql("CREATE OR REPLACE TEMP TABLE zone (account_id VARCHAR, tz VARCHAR)")
         zones = _zones(connection, local or {})
         for account_id, tz in zones.items():
@@ -296,6 +295,19 @@ def export(engine: Engine, into: Draft, *, local: Mapping[str, Local] | None = N
             if personal is not None:
                 _export(connection, into, table, f"{table.name}_pii", columns=personal, zones={})
         connection.exec_driver_sql("DROP TABLE zone")
+
+
+def _claim(connection: Connection, into: Draft) -> None:
+    """Remember what was exported last, and link to nothing else.
+
+    A new warehouse under an old publication, or one restored from a backup, counts its loads from a number that was
+    used before: equal stamps would then stand for different rows. Written before the draft is sealed: should it never
+    be, the next generation is written whole.
+    """
+    last = connection.exec_driver_sql("SELECT published FROM identity").scalar_one()
+    if into.previous is not None and into.previous["generation"] != last:
+        into.previous = None
+    connection.exec_driver_sql("UPDATE identity SET published = ?", (into.generation,))
 
 
 def _zones(connection: Connection, local: Mapping[str, Local]) -> dict[str, str]:
@@ -391,13 +403,20 @@ def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None
         )
         covered = [_plain(row) for row in coverage]
         version = schema_version(connection)
+        warehouse_id: str = connection.exec_driver_sql("SELECT warehouse_id FROM identity").scalar_one()
     for account in accounts:
         own = (local or {}).get(account["account_id"], Local())
         account |= {name: value for name, value in vars(own).items() if value is not None}
     as_of = settle(accounts, now=now)
     for entry in (*accounts, *covered):
         entry |= {name: iso(value) for name, value in entry.items() if isinstance(value, datetime)}
-    return {"schema_version": version, "as_of": iso(as_of), "accounts": accounts, "coverage": covered}
+    return {
+        "schema_version": version,
+        "warehouse_id": warehouse_id,
+        "as_of": iso(as_of),
+        "accounts": accounts,
+        "coverage": covered,
+    }
 
 
 def _plain(row: Row[Any]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Generations: what is in them, what readers may see, what a publish that dies leaves."""
 
 import os
+import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from warehouse_words import NOON, deal, load, stage, tags, task, user
 from connectors.records import Account, Call, Deal, DealStageTransition, FieldValue, OwnedSet
 from warehouse import publish, state
 from warehouse.checks import check
-from warehouse.database import WarehouseError
+from warehouse.database import WAREHOUSE, WarehouseError, open_warehouse
 from warehouse.models import CANONICAL
 from warehouse.publish import Draft, Local
 
@@ -82,6 +84,13 @@ def make(engine: Engine, publication: Path, now: datetime = NIGHT, **options: An
     for name, frame in options.get("marts", {}).items():
         publish.write(draft, name, frame)
     return publish.seal(draft, publish.describe(engine, now=now, local=options.get("local")))
+
+
+@contextmanager
+def opened(data_dir: Path) -> Iterator[Engine]:
+    engine = open_warehouse(data_dir)
+    yield engine
+    engine.dispose()
 
 
 def current(publication: Path) -> Path:
@@ -200,6 +209,39 @@ def test_a_row_that_left_its_month_leaves_the_file_too(filled: Engine, publicati
     assert [file["name"] for file in manifest["tables"]["call"]["files"]] == ["call.2026-03.parquet"]
 
 
+def test_a_new_warehouse_takes_nothing_over_from_the_publication_of_a_former_one(publication: Path):
+    for user_id in ("user:1", "user:2"):
+        with opened(publication.parent) as fresh:
+            load(fresh, (1, account()), (1, call(1, FEBRUARY, user_id=user_id)))
+            make(fresh, publication, NIGHT)
+        (publication.parent / WAREHOUSE).unlink()
+        assert table(publication, "call")["user_id"].to_list() == [user_id]
+
+
+def test_each_warehouse_has_an_id_of_its_own_and_keeps_it(tmp_path: Path):
+    ids = []
+    for folder in ("a", "b", "a"):
+        with opened(tmp_path / folder) as one:
+            ids.append(publish.describe(one, now=NIGHT)["warehouse_id"])
+    assert ids[0] == ids[2] != ids[1]
+
+
+def test_a_restored_backup_takes_nothing_over_from_what_was_published_after_it(tmp_path: Path, publication: Path):
+    file, backup = publication.parent / WAREHOUSE, tmp_path / "backup.duckdb"
+    with opened(publication.parent) as before:
+        load(before, (1, account()), (1, call(1, FEBRUARY)))
+        make(before, publication, NIGHT)
+    shutil.copyfile(file, backup)
+    with opened(publication.parent) as lost:
+        load(lost, (2, call(1, FEBRUARY, user_id="user:1")), load_seq=2)
+        make(lost, publication, NIGHT + timedelta(days=1))
+    shutil.copyfile(backup, file)
+    with opened(publication.parent) as restored:
+        load(restored, (2, call(1, FEBRUARY, user_id="user:2")), load_seq=2)
+        make(restored, publication, NIGHT + timedelta(days=2))
+    assert table(publication, "call")["user_id"].to_list() == ["user:2"]
+
+
 def test_another_time_zone_rewrites_every_month(filled: Engine, publication: Path):
     make(filled, publication)
     make(filled, publication, NIGHT + timedelta(days=1), local={"main": Local(tz="Asia/Omsk")})
@@ -262,7 +304,9 @@ def test_a_publish_that_dies_leaves_readers_what_they_had_and_the_next_clears_it
             make(filled, publication, NIGHT + timedelta(days=1))
     assert (current(publication).name, everything(publication)) == before
     manifest = make(filled, publication, NIGHT + timedelta(days=2))
-    assert set(os.listdir(publication)) == {before[0], manifest["generation"], "current"}
+    assert current(publication).name == manifest["generation"]
+    assert before[0] in publish.generations(publication)
+    assert [name for name in os.listdir(publication) if name.startswith(".")] == []
 
 
 def test_a_publish_that_dies_in_the_middle_of_a_table_leaves_nothing_that_lasts(filled: Engine, publication: Path):
@@ -271,6 +315,17 @@ def test_a_publish_that_dies_in_the_middle_of_a_table_leaves_nothing_that_lasts(
     assert publish.read_manifest(publication) is None
     make(filled, publication, NIGHT + timedelta(minutes=1))
     assert [path.name for path in publication.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("pointer", [None, "", "20260310T030000-000005"], ids=["lost", "empty", "turned back"])
+def test_a_lost_pointer_costs_no_old_generation(filled: Engine, publication: Path, pointer: str | None):
+    made = [make(filled, publication, NIGHT + timedelta(days=day))["generation"] for day in range(3)]
+    (publication / "current").unlink()
+    if pointer is not None:
+        (publication / "current").write_text(pointer)
+    made.append(make(filled, publication, NIGHT + timedelta(days=3))["generation"])
+    assert publish.generations(publication) == made
+    assert current(publication).name == made[-1]
 
 
 def test_a_broken_manifest_costs_no_old_generation(filled: Engine, publication: Path):

@@ -766,6 +766,14 @@ STATE = {
         """,
         "account_id, entity, native_id, raw_hash",
     ),
+    "identity": (
+        """
+        warehouse_id VARCHAR NOT NULL,
+        key_fingerprint VARCHAR,
+        published VARCHAR,
+        """,
+        "warehouse_id",
+    ),
     "tombstone": (
         """
         account_id VARCHAR NOT NULL,
@@ -851,6 +859,7 @@ def upgrade() -> None:
     for name, (columns, key) in STATE.items():
         op.execute(f'CREATE TABLE "{name}" ({columns}PRIMARY KEY ({key}))')
     op.execute("CREATE SEQUENCE run_id")
+    op.execute("INSERT INTO identity (warehouse_id) VALUES (CAST(uuid() AS VARCHAR))")
 
 
 def downgrade() -> None:
