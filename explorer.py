@@ -6,11 +6,11 @@ configuration is locked. `tests/cli/test_explorer.py` is the list of what is ref
 """
 
 import json
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,7 @@ def explore(generation: Path, query: str, *, limits: Limits = Limits()) -> pl.Da
     """
     manifest = json.loads((generation / "manifest.json").read_text(encoding="utf-8"))
     with _explorer(generation, manifest, limits) as connection:
-        _only_a_select(connection, query)
-        answer = _timed(connection, query, limits)
+        answer = _timed(connection, _only_a_select(query), limits)
     if answer.height > limits.rows:
         raise QueryError(TOO_MANY, rows=limits.rows)
     return answer
@@ -93,24 +92,44 @@ def _explorer(generation: Path, manifest: Mapping[str, Any], limits: Limits) -> 
         connection.close()
 
 
-def _only_a_select(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+def _only_a_select(query: str) -> str:
+    """What is run for a query: a SELECT as it stands, or EXPLAIN written by us before a SELECT.
+
+    EXPLAIN ANALYZE runs what it explains, so that must be a SELECT by itself: DuckDB's own parser has to say so, and
+    nothing of the text around it is run.
+    """
+    statement = _statement(query)
+    if statement.type == duckdb.StatementType.SELECT:
+        return statement.query
+    if statement.type != duckdb.StatementType.EXPLAIN:
+        raise QueryError(ONLY_SELECT)
+    words, explained = _explained(statement.query)
+    inner = _statement(explained)
+    if inner.type != duckdb.StatementType.SELECT:
+        raise QueryError(ONLY_SELECT)
+    return f"{words} {inner.query}"
+
+
+def _statement(text: str) -> duckdb.Statement:
+    """The one statement of a text."""
     try:
-        statements = connection.extract_statements(query)
+        statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
         raise QueryError(WRONG_QUERY, reason=_reason(error)) from None
     if len(statements) != 1:
         raise QueryError(ONE_STATEMENT, n=len(statements))
-    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+    return statements[0]
+
+
+def _explained(text: str) -> tuple[str, str]:
+    """`EXPLAIN` or `EXPLAIN ANALYZE`, and the text that follows. Options in brackets are not answered."""
+    content = text.encode()  # DuckDB counts in bytes
+    tokens = [position for position, _kind in duckdb.tokenize(text)]
+    words = [content[low:high].split()[0] for low, high in pairwise([*tokens, len(content)])][:2]
+    n = 2 if words[1:] and words[1].upper() == b"ANALYZE" else 1
+    if len(tokens) <= n or words[0].upper() != b"EXPLAIN":
         raise QueryError(ONLY_SELECT)
-    if statements[0].type == duckdb.StatementType.EXPLAIN:
-        _only_a_select(connection, EXPLAIN.sub("", query, count=1))  # EXPLAIN ANALYZE runs what it explains
-
-
-EXPLAIN = re.compile(
-    r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*EXPLAIN(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ANALYZE\b|\([^)]*\))?",
-    re.IGNORECASE | re.DOTALL,
-)
-"""The words before the statement that is explained; comments may stand between them."""
+    return "EXPLAIN ANALYZE" if n == 2 else "EXPLAIN", content[tokens[n] :].decode()
 
 
 def _timed(connection: duckdb.DuckDBPyConnection, query: str, limits: Limits) -> pl.DataFrame:

@@ -34,7 +34,11 @@ def generation(tmp_path: Path) -> Path:
         "SUMMARIZE deal",
         "EXPLAIN SELECT * FROM deal",
         "EXPLAIN ANALYZE SELECT * FROM deal",
-        "-- what will it do\nEXPLAIN (FORMAT json) SELECT 1",
+        "-- что оно сделает\nEXPLAIN /* и сколько */ SELECT 'ы' AS ы",
+        "explain analyze\rFROM deal -- a",
+        "\ufeffEXPLAIN SELECT 1",
+        "\ufeffSELECT 1",
+        "EXPLAIN WITH x AS (SELECT 1 AS a) SELECT * FROM x;",
     ],
 )
 def test_reading_is_answered(generation, query):
@@ -75,6 +79,15 @@ WRITES = [
     "EXPLAIN COPY deal TO '{folder}/new.csv'",
     "EXPLAIN ANALYZE COPY deal TO '{folder}/deal.parquet'",
     "/* a */ EXPLAIN -- b\n ANALYZE /* c */ COPY deal TO '{folder}/new.csv'",
+    "--x\rEXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/deal.parquet' "
+    "(FORMAT parquet, USE_TMP_FILE false, KV_METADATA {{a: '\nEXPLAIN SELECT 1 --'}})",
+    "\ufeffEXPLAIN ANALYZE COPY deal TO '{folder}/deal.parquet'",
+    "EXPLAIN (ANALYZE) COPY deal TO '{folder}/deal.parquet'",
+    "EXPLAIN (ANALYZE, FORMAT json) COPY deal TO '{folder}/deal.parquet'",
+    "EXPLAIN ANALYZE SELECT 1; COPY deal TO '{folder}/deal.parquet'",
+    "SELECT 1 --\r; COPY deal TO '{folder}/deal.parquet'",
+    "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1",
+    "EXPLAIN (FORMAT json) SELECT 1",
 ]
 READS = [
     "SELECT * FROM deal_pii",
