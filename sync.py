@@ -353,7 +353,7 @@ class Writer:
         self.accounts = {account.account_id: account for account in accounts}
         self.progress = progress
         with connection.begin():
-            self.loader = Loader(connection, key=personal_key(data_dir))
+            self.loader = Loader(connection, key=personal_key(data_dir, connection))
         self.commits = count(1)
         self.batch: list[Event] = []
         self.n = 0

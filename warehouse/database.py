@@ -5,6 +5,7 @@ a person understands.
 """
 
 import fcntl
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-WAREHOUSE = "warehouse.duckdb"
+WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
+KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
 CHECKPOINT_AT = "128MB"  # of log; a first sync would stop to tidy up every second at the default of 16
 
@@ -45,7 +47,8 @@ class LockedError(WarehouseError):
 def writer_lock(data_dir: Path) -> Iterator[None]:
     """Hold the only right to write under `data_dir`; released by the system when the process dies.
 
-    Raises LockedError at once when another process holds it.
+    Files made meanwhile, DuckDB's log and spills among them, are for their owner only. Raises LockedError at once when
+    another process holds the lock.
     """
     private_folder(data_dir)
     with open(data_dir / "sync.lock", "a+", opener=private_opener) as lock:
@@ -60,7 +63,11 @@ def writer_lock(data_dir: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        yield
+        before = os.umask(0o077)
+        try:
+            yield
+        finally:
+            os.umask(before)
 
 
 def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT) -> Engine:
@@ -114,18 +121,47 @@ def schema_version(connection: Connection) -> str:
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 
-def personal_key(data_dir: Path) -> bytes:
-    """The key of the HMACs of phones and e-mails, created once; whoever has it can test a number against a hash."""
+def personal_key(data_dir: Path, connection: Connection) -> bytes:
+    """The key of the HMACs of phones and e-mails, created once; whoever has it can test a number against a hash.
+
+    The warehouse keeps its fingerprint: under another key the hashes of new rows would join none of the old ones, and
+    nobody would see it. Raises WarehouseError when the file is gone, damaged, or another one.
+    """
     private_folder(data_dir)
-    file = data_dir / "phone.key"
+    file = data_dir / PHONE_KEY
+    known = connection.exec_driver_sql("SELECT key_fingerprint FROM identity").scalar_one()
+    if known is None:
+        _make_key(file)
+    key = _read_key(file)
+    mine = None if key is None else hashlib.sha256(b"voronka " + key).hexdigest()[:16]
+    if key is None or known not in (None, mine):
+        what = "is missing" if not file.exists() else "is damaged" if key is None else "is another one than before"
+        raise WarehouseError(
+            f"{file} {what}; phones hashed with it would join none of those in {data_dir / WAREHOUSE}. Restore it from "
+            "the backup the warehouse is from; if there is none, move both files away and sync again."
+        )
+    if known is None:
+        connection.exec_driver_sql("UPDATE identity SET key_fingerprint = ?", (mine,))
+    return key
+
+
+def _read_key(file: Path) -> bytes | None:
+    try:
+        key = bytes.fromhex(file.read_text(encoding="ascii").strip())
+    except (FileNotFoundError, ValueError):
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def _make_key(file: Path) -> None:
+    """A new key, unless there is one."""
     if not file.exists():
-        new = data_dir / f".phone.key.{os.getpid()}"
+        new = file.parent / f".phone.key.{os.getpid()}"
         with open(new, "w", opener=private_opener) as out:
-            out.write(secrets.token_hex(32))
+            out.write(secrets.token_hex(KEY_BYTES))
             out.flush()
             os.fsync(out.fileno())
         new.rename(file)
-    return bytes.fromhex(file.read_text().strip())
 
 
 @contextmanager

@@ -698,8 +698,8 @@ raw_record = Table(
     Column("last_read_seq", BigInteger, nullable=False),
 )
 
-# What tells this warehouse from every other one, in a single row. key_fingerprint: of the key the hashes in it were made
-# with (`database.personal_key`). published: the generation last exported from it, whose files alone are known to hold
+# What tells this warehouse from every other one, in a single row. key_fingerprint: of the key of the hashes in it
+# (`database.personal_key`). published: the generation last exported from it, whose files alone are known to hold
 # rows of its past; a warehouse made anew, or an older one restored, may give the same ordinals to other rows.
 identity = Table(
     "identity",

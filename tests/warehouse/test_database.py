@@ -71,18 +71,64 @@ def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path):
 
 
 def test_folder_file_and_key_are_for_their_owner_only(tmp_path: Path):
-    open_warehouse(tmp_path / "data").dispose()
-    personal_key(tmp_path / "data")
     with writer_lock(tmp_path / "data"):
-        pass
+        key_of(tmp_path / "data")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
     assert modes == {"warehouse.duckdb": 0o600, "phone.key": 0o600, "sync.lock": 0o600}
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
+def key_of(data_dir: Path) -> bytes:
+    engine = open_warehouse(data_dir)
+    try:
+        with engine.begin() as connection:
+            return personal_key(data_dir, connection)
+    finally:
+        engine.dispose()
+
+
+def test_the_log_of_the_database_is_for_its_owner_only_too(tmp_path: Path):
+    with writer_lock(tmp_path):
+        engine = open_warehouse(tmp_path)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE identity SET published = 'x'")
+        mode = stat.S_IMODE((tmp_path / "warehouse.duckdb.wal").stat().st_mode)
+        engine.dispose()
+    assert mode == 0o600
+
+
+def test_the_rights_of_other_files_are_as_before_when_the_writer_is_done(tmp_path: Path):
+    (tmp_path / "before").touch()
+    with writer_lock(tmp_path / "data"):
+        pass
+    (tmp_path / "after").touch()
+    assert (tmp_path / "before").stat().st_mode == (tmp_path / "after").stat().st_mode
+
+
 def test_the_key_is_made_once(tmp_path: Path):
-    assert personal_key(tmp_path) == personal_key(tmp_path)
-    assert len(personal_key(tmp_path)) == 32
+    first = key_of(tmp_path)
+    assert key_of(tmp_path) == first
+    assert len(first) == 32
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "is missing"), ("00" * 32, "is another one"), ("half", "is damaged"), ("", "is damaged")],
+)
+def test_a_warehouse_whose_key_is_gone_is_refused_and_no_key_is_made(tmp_path: Path, content: str | None, said: str):
+    key_of(tmp_path)
+    (tmp_path / "phone.key").unlink()
+    if content is not None:
+        (tmp_path / "phone.key").write_text(content)
+    with pytest.raises(WarehouseError, match=rf"phone.key {said}.*Restore it from the backup"):
+        key_of(tmp_path)
+    assert (tmp_path / "phone.key").exists() == (content is not None)
+
+
+def test_a_new_warehouse_goes_on_with_the_key_at_hand(tmp_path: Path):
+    first = key_of(tmp_path)
+    (tmp_path / "warehouse.duckdb").unlink()
+    assert key_of(tmp_path) == first
 
 
 def test_sessions_are_in_utc(engine: Engine):
