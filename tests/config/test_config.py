@@ -148,6 +148,10 @@ def test_a_wrong_value_is_named_by_its_key(read, text, key):
     assert refusal(read, text).key == key
 
 
+def test_a_value_on_the_next_line_is_found_by_its_key(read):
+    assert refusal(read, "data_dir: d\ntimezone:\n  Mars\n").line == 2
+
+
 def test_a_long_value_is_not_repeated_it_may_be_a_secret(read):
     token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9" + "a" * 40
     assert token not in str(refusal(read, f"timezone: {token}"))
