@@ -1,6 +1,7 @@
 """`voronka sync`, `publish` and `scheduler`: the straight line with a configuration, an environment and a person."""
 
 import difflib
+import gc
 import logging
 import os
 import signal
@@ -49,7 +50,7 @@ def sync_with(
     """One run over the configured accounts."""
     targets = targets_of(config, accounts, env)
     check_resources(resources, targets)
-    with SyncProgress() as progress:
+    with SyncProgress() as progress, collecting_rarely():
         return sync(
             config.data_dir,
             targets,
@@ -60,6 +61,22 @@ def sync_with(
             parallel=config.sync.windows_in_parallel,
             stop=stop,
         )
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Let the cyclic garbage collector run seldom: a run makes millions of objects, hardly any of them in cycles.
+
+    At its usual thresholds it walked the queued records over and over; a first sync of 300,000 objects took 60 s of CPU with them, 33 s without.
+    """
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 1_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
 
 
 def targets_of(config: Config, accounts: Sequence[str], env: Mapping[str, str]) -> list[SyncAccount]:
