@@ -18,10 +18,11 @@ from connectors.amocrm.api import AmoApi
 from connectors.amocrm.events import HISTORY, RELINKED, event_records
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
+from connectors.amocrm.slips import TRAIL, Turned, slipped
 from connectors.amocrm.values import field_records
 from connectors.connector import Resource, Window
 from connectors.errors import ForbiddenError, PayloadError
-from connectors.paging import Json, as_list, as_object, by_page_number, until_settled
+from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
 from connectors.records import (
     Account,
     Call,
@@ -56,6 +57,8 @@ from connectors.records import (
 MAX_PAGES_OF_A_WINDOW = 400
 MAX_PAGES = 20_000
 """Of a walk without an upper bound: five million rows; more is a server that repeats itself."""
+BY_ID = "order[id]"
+NO_ITEMS: Json = {"_embedded": {}}
 IDS_AT_A_TIME = 100
 """Longer addresses are refused by web servers."""
 SLACK = timedelta(seconds=2)
@@ -95,13 +98,55 @@ def filtered(api: AmoApi, query: Query, window: Window, reading: Reading) -> Ite
     field_name = query.created if window.kind == "created" else query.changed
     bounds = to_bounds(window)
     params = {f"filter[{field_name}][{side}]": bound for side, bound in bounds.items()}
-    for page in pages(api, query, params, reading, is_bounded="to" in bounds):
+    seen: set[Any] = set()
+    trail: list[Turned] = []
+    for page in pages(api, query, params, reading, is_bounded="to" in bounds, seen=seen, trail=trail):
         if any(is_stray(row.get(field_name), bounds) for row in page):
             reading.notice(f"{query.collection}: the filter by {field_name} has no effect, the whole list is read")
             api.ignores_filters(query.entity)
             yield from whole_list(api, query, window, reading)
             return
         yield page
+        if len(trail) > TRAIL:
+            last = trail[-1]
+            yield from missed(api, query, params, reading, seen=seen, trail=trail)
+            trail[:] = [last]
+    yield from missed(api, query, params, reading, seen=seen, trail=trail)
+
+
+def missed(
+    api: AmoApi,
+    query: Query,
+    params: Mapping[str, Any],
+    reading: Reading,
+    *,
+    seen: set[Any],
+    trail: list[Turned],
+) -> Iterator[list[Json]]:
+    """Rows that deletions have moved out of the walk's sight. Lists without an order (events) never lose a row."""
+    if BY_ID not in query.params:
+        return
+    turn = turning(api, query, trail)
+
+    def ask(number: int, limit: int) -> list[Json]:
+        return items_of(turn({**query.params, **params, "limit": limit, "page": number}) or NO_ITEMS, query.collection)
+
+    for page in slipped(api, trail, ask, collection=query.collection, notice=reading.notice):
+        if fresh := [row for row in page if row.get("id") not in seen]:
+            seen.update(row.get("id") for row in fresh)
+            yield fresh
+
+
+def turning(api: AmoApi, query: Query, trail: list[Turned]) -> Callable[[Mapping[str, Any]], Any]:
+    """Asks for a page and notes what it showed."""
+
+    def turn(asked: Mapping[str, Any]) -> Any:
+        answer = api.get(query.path, asked)
+        items = items_of(answer or NO_ITEMS, query.collection)
+        trail.append(Turned.of(items, number=asked["page"], limit=asked["limit"], at=api.server_now()))
+        return answer
+
+    return turn
 
 
 def to_bounds(window: Window) -> dict[str, int]:
@@ -140,9 +185,10 @@ def pages(
     *,
     is_bounded: bool = False,
     seen: set[Any] | None = None,
+    trail: list[Turned] | None = None,
 ) -> Iterator[list[Json]]:
     return by_page_number(
-        lambda asked: api.get(query.path, asked),
+        turning(api, query, [] if trail is None else trail),
         {**query.params, **params},
         collection=query.collection,
         limit=query.limit,
@@ -323,20 +369,20 @@ def leads(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         collection="leads",
         entity="leads",
         limit=api.settings.page_size,
-        params={"with": "contacts,loss_reason,source_id,source,is_price_modified_by_robot", "order[id]": "asc"},
+        params={"with": "contacts,loss_reason,source_id,source,is_price_modified_by_robot", BY_ID: "asc"},
     )
     return stream(api, account, window, query, mapping.deal_records)
 
 
 def contacts(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Contacts with phones, e-mails, custom values and tags."""
-    query = Query("/api/v4/contacts", "contacts", "contacts", api.settings.page_size, {"order[id]": "asc"})
+    query = Query("/api/v4/contacts", "contacts", "contacts", api.settings.page_size, {BY_ID: "asc"})
     return stream(api, account, window, query, mapping.contact_records)
 
 
 def companies(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Companies with phones, e-mails, custom values and tags."""
-    query = Query("/api/v4/companies", "companies", "companies", api.settings.page_size, {"order[id]": "asc"})
+    query = Query("/api/v4/companies", "companies", "companies", api.settings.page_size, {BY_ID: "asc"})
     return stream(api, account, window, query, mapping.company_records)
 
 
@@ -358,7 +404,7 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
         collection=word,
         entity=f"{word}/trash",
         limit=api.settings.page_size,
-        params={"with": "only_deleted", "order[id]": "asc"},
+        params={"with": "only_deleted", BY_ID: "asc"},
     )
     prefix = CARDS[word]
     for page in walk(api, query, window, reading):
@@ -374,7 +420,7 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
 
 def tasks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Tasks. They can be filtered by change but not by creation, and not ordered by change."""
-    query = Query("/api/v4/tasks", "tasks", "tasks", api.settings.page_size, {"order[id]": "asc"})
+    query = Query("/api/v4/tasks", "tasks", "tasks", api.settings.page_size, {BY_ID: "asc"})
     return stream(api, account, window, query, mapping.task_records)
 
 
@@ -387,7 +433,7 @@ def calls(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
             collection="notes",
             entity=f"{word}/notes",
             limit=api.settings.page_size,
-            params={"filter[note_type][0]": "call_in", "filter[note_type][1]": "call_out", "order[id]": "asc"},
+            params={"filter[note_type][0]": "call_in", "filter[note_type][1]": "call_out", BY_ID: "asc"},
         )
         yield from stream(api, account, window, query, call_of(CARDS[word]))
 
