@@ -3,7 +3,8 @@ and nobody answered".
 
 A thread begins with a missed inbound call of a client who has no open thread; his further missed calls join it. The
 earliest contact closes it: our answered call, his own answered call, or our message. Contacts count on any number of
-the client: matching phones instead of clients shows a "never" where the manager called back another number.
+the client and on any card of the number (the mart's `thread_key`): matching phones alone shows a "never" where the
+manager called back another number, matching clients alone where the call back was written on another card.
 
 Source: the metric catalogue, A3.
 """
@@ -87,7 +88,7 @@ def in_scope(frames: Frames) -> Lazy:
             ~col("is_spam").fill_null(False),
             col("started_epoch") <= col("as_of_epoch"),
         )
-        .with_columns(thread_key=nw.coalesce("client_id", "phone_key"))
+        .with_columns(thread_key=nw.coalesce("thread_key", "client_id", "phone_key"))
     )
 
 
@@ -150,6 +151,12 @@ def _calls(calls: Lazy, *, any_user: bool) -> Lazy:
 def _messages(frames: Frames) -> Lazy:
     """Our messages to clients, written by people (the mart's meaningful ones: no bots, no mailings)."""
     col = nw.col
+    caller = (
+        frames["call_episode"]
+        .filter(~col("client_id").is_null())
+        .group_by("account_id", "client_id")
+        .agg(caller=col("thread_key").min())
+    )
     return (
         frames["touch"]
         .join(frames["clock"].select("account_id", "as_of_epoch"), on="account_id")
@@ -160,9 +167,10 @@ def _messages(frames: Frames) -> Lazy:
             ~col("client_id").is_null(),
             col("touched_epoch") <= col("as_of_epoch"),
         )
+        .join(caller, on=["account_id", "client_id"], how="left")
         .select(
             "account_id",
-            thread_key=col("client_id"),
+            thread_key=nw.coalesce("caller", "client_id"),
             event_id=col("touch_id"),
             kind=nw.lit("messaged"),
             event_at=col("touched_at"),

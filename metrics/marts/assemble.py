@@ -13,6 +13,7 @@ from metrics.marts.facts import Facts, three_ways
 from metrics.marts.sales import sales
 from metrics.marts.schema import MARTS, MartParams
 from metrics.marts.stages import deal_states, deals_then, runs, stays
+from metrics.marts.threads import with_thread_key
 from metrics.marts.touches import touches
 
 SPAM_REASON = "(?i)спам|spam"
@@ -89,7 +90,8 @@ def _calls(
     doubles = leg.group_by("episode_id").agg(n_dup_removed=pl.col("is_duplicate").sum().cast(pl.Int64))
     linked = with_client(joined, members, facts)
     placed = with_deal(linked, deals, run, key="episode_id", at="started_at")
-    return placed.join(doubles, on="episode_id", how="left").sort("started_at", "episode_id"), leg
+    counted = placed.join(doubles, on="episode_id", how="left").sort("started_at", "episode_id")
+    return with_thread_key(counted), leg
 
 
 def _with_firsts(client: pl.DataFrame, touch: pl.DataFrame, sold: pl.DataFrame) -> pl.DataFrame:

@@ -76,6 +76,7 @@ MARTS: dict[str, Schema] = {
         "phone_key": TEXT,
         "phone_digits": INT,
         "client_id": TEXT,
+        "thread_key": TEXT,  # one per caller: clients and phones that calls tie together; null for hidden numbers
         "deal_id": TEXT,
         "deal_rule": TEXT,  # named, binding, open_deal; null: none
         "card_kind": TEXT,  # the card the call was written on, for links
