@@ -11,6 +11,7 @@ import polars as pl
 
 from metrics.frames import MISSING_FILE, FrameSet, instant_of
 from metrics.links import with_urls
+from metrics.marts import FED_BY
 from metrics.metric import COVERAGE, DRILLDOWN, Metric, MetricResult, Notice, Params, Period
 
 RESOURCES: dict[str, tuple[str, str]] = {
@@ -63,9 +64,12 @@ def _collected(
 
 
 def _as_of(frames: FrameSet, period: Period) -> FrameSet:
+    return frames.at(period.as_of) if _is_past(frames, period) and frames.rebuilt_for != period.as_of else frames
+
+
+def _is_past(frames: FrameSet, period: Period) -> bool:
     published = instant_of(frames.manifest.get("as_of"))
-    is_past = published is not None and period.as_of < published and frames.rebuilt_for != period.as_of
-    return frames.at(period.as_of) if is_past else frames
+    return published is not None and period.as_of < published
 
 
 def collect(lazy: Mapping[str, nw.LazyFrame[Any]]) -> dict[str, pl.DataFrame]:
@@ -103,7 +107,8 @@ def notices(metric: Metric, frames: FrameSet, period: Period) -> tuple[Notice, .
         *_incomplete(covered, accounts, period),
         *_stale(accounts.values()),
         *_owners_of_now(metric, frames, accounts.values()),
-        *_checks(frames),
+        *_past(frames, period),
+        *_checks(metric, frames),
     )
 
 
@@ -154,7 +159,23 @@ def _owners_of_now(metric: Metric, frames: FrameSet, accounts: Iterable[Mapping[
         )
 
 
-def _checks(frames: FrameSet) -> Iterable[Notice]:
+def _past(frames: FrameSet, period: Period) -> Iterable[Notice]:
+    if _is_past(frames, period):
+        yield Notice(
+            "facts_of_now",
+            f"Расчёт на {period.as_of:%d.%m.%Y}: события взяты по эту дату, а то, у чего нет истории, — нынешнее: "
+            "ответственные за клиентов, их телефоны и компании, суммы без истории, настройки.",
+            f"As of {period.as_of:%Y-%m-%d}: events are taken up to then, and what has no history as it is now: "
+            "clients' responsible users, phones and companies, amounts without a history, settings.",
+        )
+
+
+def _checks(metric: Metric, frames: FrameSet) -> Iterable[Notice]:
+    """Findings in the accounts looked at, of tables the metric is made from. One that names none concerns all."""
+    accounts = {account["account_id"] for account in frames.manifest["accounts"]}
+    made_from = {table for name in metric.inputs for table in (name, *FED_BY.get(name, ()))}
     for check in frames.manifest.get("checks", ()):
-        if check.get("count"):
+        is_ours = check.get("account_id") is None or check["account_id"] in accounts
+        touches = not check.get("tables") or made_from & set(check["tables"])
+        if check.get("count") and is_ours and touches:
             yield Notice(f"check_{check['code']}", check["ru"], check["en"])

@@ -17,18 +17,21 @@ UNASSIGNED = "unassigned"
 def people(frames: Frames) -> nw.LazyFrame[Any]:
     """One row per user: account_id, user_id, user_active, user_is_robot (never null).
 
-    Active = the source says so, not deleted at `as_of`, and not past the last day people set (`left_on`).
+    Active = the source says so, not deleted at `as_of`, and not past the last day people set (`left_on`). The source
+    only says what is now: who was deleted or left after `as_of` still worked here then.
     """
     col = nw.col
     is_deleted = (col("deleted_at") <= col("as_of_at")).fill_null(False)
     has_left = (col("left_on") <= col("as_of_on")).fill_null(False)
+    goes_later = (col("deleted_at") > col("as_of_at")).fill_null(False)
+    goes_later = goes_later | (col("left_on") > col("as_of_on")).fill_null(False)
     return (
         frames["user"]
         .join(frames["clock"].select("account_id", "as_of_at", "as_of_on"), on="account_id")
         .select(
             "account_id",
             "user_id",
-            user_active=col("is_active").fill_null(True) & ~is_deleted & ~has_left,
+            user_active=(col("is_active").fill_null(True) | goes_later) & ~is_deleted & ~has_left,
             user_is_robot=col("is_robot").fill_null(False),
         )
     )

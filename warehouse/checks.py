@@ -15,33 +15,54 @@ CLOCK_SKEW = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Gate:
-    """query: rows (account_id, example) of what is wrong; `{now}` is the latest instant that can have been."""
+    """query: rows (account_id, example) of what is wrong; `{now}` is the latest instant that can have been.
+
+    tables: whose rows are wrong. What is not made from any of them need not tell.
+    """
 
     code: str
+    tables: tuple[str, ...]
     ru: str
     en: str
     query: str
 
 
+def _unknown(table: str, row_id: str) -> str:
+    """SQL: no row of `table` has the id, and it is not known to be deleted: cards in the trash are not read."""
+    return (
+        f"NOT EXISTS (FROM {table} o WHERE o.account_id = l.account_id AND o.{table}_id = {row_id}) "
+        f"AND NOT EXISTS (FROM tombstone t WHERE t.account_id = l.account_id AND t.table_name = '{table}' "
+        f"AND t.row_id = {row_id} AND t.deleted_at IS NOT NULL)"
+    )
+
+
 GATES = (
     Gate(
         "orphan_links",
-        "Ссылок на карточки, которых нет в выгрузке: {count}. Их клиенты и сделки считаются неизвестными.",
-        "Links to cards that were never read: {count}. Their clients and deals count as unknown.",
-        """
+        ("deal_contact", "company"),
+        "Сделок с контактами или компаниями, которых нет в выгрузке: {count}. Об этих клиентах известно не всё.",
+        "Deals with contacts or companies that were never read: {count}. Not everything is known of these clients.",
+        f"""
         SELECT l.account_id, l.deal_id || ' → ' || l.contact_id FROM deal_contact l
-            ANTI JOIN contact c ON c.account_id = l.account_id AND c.contact_id = l.contact_id
+            WHERE {_unknown("contact", "l.contact_id")}
         UNION ALL
-        SELECT d.account_id, d.deal_id || ' → ' || d.company_id FROM deal d
-            ANTI JOIN company c ON c.account_id = d.account_id AND c.company_id = d.company_id
-            WHERE d.company_id IS NOT NULL
-        UNION ALL
-        SELECT m.account_id, m.change_id || ' → ' || m.deal_id FROM deal_stage_transition m
-            ANTI JOIN deal d ON d.account_id = m.account_id AND d.deal_id = m.deal_id
+        SELECT l.account_id, l.deal_id || ' → ' || l.company_id FROM deal l
+            WHERE l.company_id IS NOT NULL AND l.deleted_at IS NULL AND {_unknown("company", "l.company_id")}
+        """,
+    ),
+    Gate(
+        "orphan_moves",
+        ("deal_stage_transition",),
+        "Переходов сделок, которых нет в выгрузке: {count}. В расчётах их нет.",
+        "Moves of deals that were never read: {count}. They are left out.",
+        f"""
+        SELECT l.account_id, l.change_id || ' → ' || l.deal_id FROM deal_stage_transition l
+            WHERE {_unknown("deal", "l.deal_id")}
         """,
     ),
     Gate(
         "stage_absent",
+        ("stage",),
         "Сделок на этапах, которых нет в воронках: {count}. В воронки они не входят.",
         "Deals in stages that no pipeline has: {count}. Funnels leave them out.",
         """
@@ -53,6 +74,7 @@ GATES = (
     ),
     Gate(
         "transitions_broken",
+        ("deal_stage_transition",),
         "Переходов, которые начинаются не там, где кончился предыдущий: {count}. Время на этапах там неточно.",
         "Moves that do not begin where the one before ended: {count}. Times in stages are inexact there.",
         """
@@ -70,6 +92,7 @@ GATES = (
     ),
     Gate(
         "history_differs",
+        ("deal_stage_transition",),
         "Сделок, чей последний переход ведёт не на нынешний этап: {count}. История там неполна.",
         "Deals whose last move does not lead to their present stage: {count}. Their history has a gap.",
         """
@@ -84,12 +107,14 @@ GATES = (
     ),
     Gate(
         "closed_before_created",
+        ("deal",),
         "Сделок, закрытых раньше, чем созданы: {count}. Длина цикла по ним неизвестна.",
         "Deals closed before they were created: {count}. Their cycle has no length.",
         "SELECT account_id, deal_id FROM deal WHERE closed_at < created_at AND deleted_at IS NULL",
     ),
     Gate(
         "future_timestamps",
+        ("deal", "call", "deal_stage_transition", "task"),
         "Записей с датой из будущего: {count}. Они не видны, пока эта дата не наступит.",
         "Records dated in the future: {count}. They stay unseen until then.",
         """
@@ -103,12 +128,13 @@ GATES = (
 
 
 def check(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
-    """Findings per gate and account: code, account_id, sentences, count and some ids."""
+    """Findings per gate and account: code, account_id, tables, sentences, count and some ids."""
     latest = f"TIMESTAMPTZ '{(now + CLOCK_SKEW).isoformat()}'"
     return [
         {
             "code": gate.code,
             "account_id": account_id,
+            "tables": list(gate.tables),
             "ru": gate.ru.format(count=n),
             "en": gate.en.format(count=n),
             "count": n,

@@ -6,6 +6,6 @@ fixed by `MARTS`. One module per family: `clients`, `stages`, `calls`, `touches`
 """
 
 from metrics.marts.assemble import build
-from metrics.marts.schema import DEFAULT_CALENDAR, MARTS, MartParams, Schema, instant
+from metrics.marts.schema import DEFAULT_CALENDAR, FED_BY, MARTS, MartParams, Schema, instant
 
-__all__ = ["DEFAULT_CALENDAR", "MARTS", "MartParams", "Schema", "build", "instant"]
+__all__ = ["DEFAULT_CALENDAR", "FED_BY", "MARTS", "MartParams", "Schema", "build", "instant"]

@@ -154,6 +154,19 @@ MARTS: dict[str, Schema] = {
     },
 }
 
+FED_BY: dict[str, tuple[str, ...]] = {
+    # mart: canonical tables whose faults show in it
+    "client_member": ("contact", "company", "deal", "deal_contact", "merge_link"),
+    "client": ("contact", "company", "deal", "deal_contact", "merge_link"),
+    "deal_state": ("deal", "stage", "deal_stage_transition"),
+    "call_episode": ("call", "contact", "company", "deal_contact", "client_phone"),
+    "call_episode_leg": ("call",),
+    "touch": ("call", "message", "activity", "contact", "company", "deal_contact"),
+    "stage_interval": ("deal", "stage", "deal_stage_transition"),
+    "sale": ("deal", "stage", "deal_stage_transition", "deal_contact", "payment", "invoice", "sales_doc"),
+    "calendar_day": (),
+}
+
 DEFAULT_CALENDAR = "default"
 """The calendar of accounts that have none of their own."""
 

@@ -15,8 +15,10 @@ from metrics.frames import CACHES_KEPT, MISSING_FILE, DamagedPublication, NoPubl
 from metrics.links import card_url, with_urls
 from metrics.marts import MARTS, MartParams, build
 from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period
+from metrics.people import people
 
 AS_OF = datetime(2026, 4, 8, 9, 0, tzinfo=UTC)
+PAST = datetime(2026, 4, 1, 12, tzinfo=UTC)
 PERIOD = Period(AS_OF, date(2026, 3, 9), date(2026, 4, 8))
 ACCOUNT = {
     "account_id": "main",
@@ -142,6 +144,38 @@ def test_failed_checks_of_the_data_are_told_and_passed_ones_are_not(data_dir):
     assert codes(evaluate(METRIC, open_frames(publish(data_dir, "g1", checks=checks)), None, PERIOD)) == [
         "check_orphan"
     ]
+
+
+def test_checks_of_other_accounts_and_of_tables_the_metric_is_not_made_from_are_not_told(data_dir):
+    known = {"ru": "", "en": "", "count": 1, "sample": []}
+    checks = [
+        {"code": "ours", "account_id": "main", "tables": ["deal_stage_transition"], **known},
+        {"code": "theirs", "account_id": "shop", "tables": ["deal_stage_transition"], **known},
+        {"code": "of_calls", "account_id": "main", "tables": ["call", "message"], **known},
+    ]
+    frames = open_frames(publish(data_dir, "g1", checks=checks))
+    assert codes(evaluate(METRIC, frames, None, PERIOD)) == ["check_ours"]
+
+
+def test_what_is_computed_for_the_past_says_what_it_takes_as_now(data_dir):
+    frames = open_frames(publish(data_dir, "g1"))
+    before = Period(datetime(2026, 4, 7, tzinfo=UTC), date(2026, 3, 8), date(2026, 4, 7))
+    assert codes(evaluate(METRIC, frames, None, before)) == ["facts_of_now"]
+    assert codes(evaluate(METRIC, frames.at(before.as_of), None, before)) == ["facts_of_now"]
+    assert codes(evaluate(METRIC, frames, None, PERIOD)) == []
+
+
+def test_who_left_since_still_worked_here_then(engine):
+    deleted, before = {"deleted_at": AS_OF, "is_active": False}, {"deleted_at": PAST, "is_active": False}
+    users = [{"user_id": "user:1", **deleted}, {"user_id": "user:2", **before}]
+    users += [{"user_id": f"user:{n}", "is_active": False} for n in (3, 4, 5)]
+    left = pl.DataFrame(
+        {"account_id": "main", "user_id": ["user:3", "user:4"], "left_on": [date(2026, 4, 8), date(2026, 3, 1)]}
+    )
+    then = Period(PAST, date(2026, 3, 1), date(2026, 4, 1))
+    frames = engine.frames({"user": users}, period=then, user_set={"user": left})
+    found = people(frames).collect("polars").to_native().sort("user_id")
+    assert found["user_active"].to_list() == [True, False, True, False, False]
 
 
 def test_an_earlier_instant_has_the_marts_rebuilt_once_beside_the_publication(engine, data_dir):
