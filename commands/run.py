@@ -67,7 +67,7 @@ def sync_with(
 def collecting_rarely() -> Iterator[None]:
     """Let the cyclic garbage collector run seldom: a run makes millions of objects, hardly any of them in cycles.
 
-    At its usual thresholds it walked the queued records over and over; a first sync of 300,000 objects took 60 s of CPU with them, 33 s without.
+    At its usual thresholds it walked the queued records over and over.
     """
     usual = gc.get_threshold()
     gc.freeze()
