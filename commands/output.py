@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from app.spreadsheets import harmless_rows
 from commands.text import _
 from config import ConfigError
 from metrics.metric import MetricResult
@@ -44,13 +45,16 @@ def deliver(content: bytes, output: Path | None, *, is_text: bool, form: str = "
 
 
 def frames_as(frames: Mapping[str, pl.DataFrame], form: Format, *, titled: bool = False) -> bytes:
-    """Frames in a format. CSV and Parquet hold one table, the first; XLSX one sheet per table; JSON {name: rows}."""
+    """Frames in a format. CSV and Parquet hold one table, the first; XLSX one sheet per table; JSON {name: rows}.
+
+    CSV is read by spreadsheets: text that would be a formula there gets an apostrophe. JSON and Parquet have it as is.
+    """
     first = next(iter(frames.values()))
     match form:
         case "table":
             return tables_text(frames, titled=titled).encode()
         case "csv":
-            return first.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%z").encode()
+            return harmless_rows(first).write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%z").encode()
         case "json":
             return to_json({name: rows(frame) for name, frame in frames.items()} if titled else rows(first))
         case "parquet":

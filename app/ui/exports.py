@@ -7,10 +7,8 @@ import polars as pl
 import streamlit as st
 
 from app.i18n import _
+from app.spreadsheets import harmless
 from app.ui import formats
-
-FORMULA = r"^[=+\-@\t\r]"
-"""A cell that begins so is run by Excel and LibreOffice: OWASP, CSV Injection."""
 
 Titled = tuple[str, str, str]
 """Column, heading, kind."""
@@ -54,10 +52,6 @@ def _plain(name: str, title: str, kind: str, currency: str) -> pl.Expr:
     if kind in ("text", "link"):
         return harmless(value.cast(pl.String)).alias(title)
     return value.alias(title)
-
-
-def harmless(text: pl.Expr) -> pl.Expr:
-    return pl.when(text.str.contains(FORMULA)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text)
 
 
 def csv(rows: pl.DataFrame) -> bytes:

@@ -15,7 +15,7 @@ def rows(*names):
     return pl.DataFrame({"name": names, "paid": [12_345] * len(names), "days": [3] * len(names)})
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+7 900", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("name", ["=1+1", "+7 900", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
 def test_a_name_that_looks_like_a_formula_stays_text(name):
     assert exports.plain(rows(name), COLUMNS, "RUB")["Клиент"].to_list() == ["'" + name]
 

@@ -378,6 +378,13 @@ def test_cells_for_people(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["=HYPERLINK(1)", "ООО"])])
+def test_text_stays_text_in_a_csv_that_a_spreadsheet_opens(kind):
+    frame = pl.DataFrame({"label": pl.Series(["=HYPERLINK(1)", "ООО", None], dtype=kind), "n": [-1, -2, 3]})
+    assert frames_as({"t": frame}, "csv").decode() == "label,n\n'=HYPERLINK(1),-1\nООО,-2\n,3\n"
+    assert "'=" not in frames_as({"t": frame}, "json").decode()
+
+
 def test_a_name_that_looks_like_a_formula_stays_text():
     import zipfile
 
