@@ -1,6 +1,7 @@
 """What every page has around it: menu, language, title with the age of the data, filters, and states without data."""
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,11 +49,15 @@ def _current() -> tuple[data.Publication | None, bool]:
 def _who(publication: data.Publication | None) -> rights.Viewer:
     """The viewer of this session; the proxy's headers name him, the configuration says what he may see."""
     headers = st.context.headers
-    is_forwarded = any(headers.get(name) for name in FORWARDED)
-    login = st.user.get("login")
+    secret = os.environ.get(PROXY_SECRET)
+    is_forwarded = bool(secret) or any(headers.get(name) for name in FORWARDED)
+    login = st.user.get("login") if rights.is_vouched_for(headers.get(SECRET_HEADER), secret) else None
     members = data.department_members(publication) if publication else {}
     return rights.viewer_of(str(login) if login else None, data.config().viewers, members, is_forwarded=is_forwarded)
 
+
+PROXY_SECRET, SECRET_HEADER = "VORONKA_PROXY_SECRET", "X-Voronka-Secret"
+"""Environment variable with what only the proxy knows, and the header it says it in."""
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
 

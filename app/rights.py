@@ -3,6 +3,7 @@
 Metrics always compute on whole accounts; what is cut is the result, by the owner column each table declares.
 """
 
+import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -42,7 +43,7 @@ class NoRights(Exception):  # noqa: N818 — an answer, not a fault
 
 
 LOCAL_OWNER = Viewer("local", "owner")
-"""Whoever opens the app on the machine it runs on, without a proxy: the person who installed it."""
+"""Whoever opens the app on the machine it runs on, while nobody else is configured: the person who installed it."""
 
 
 def viewer_of(
@@ -58,18 +59,24 @@ def viewer_of(
         login: from the proxy that signed the person in; None without one.
         known: people of the configuration; the role comes from there, never from the request.
         members: department id → ids of its users, sub-departments included.
-        is_forwarded: the request came through a proxy. One without a login has forgotten to sign people in.
+        is_forwarded: the request came, or ought to have come, through a proxy. One without a login has forgotten to
+            sign people in.
 
     Raises NoRights.
     """
     if not login:
-        if is_forwarded:
+        if is_forwarded or known:  # a plain proxy leaves no trace, so where people are listed all sign in
             raise NoRights("")
         return LOCAL_OWNER
     entry = next((viewer for viewer in known if viewer.login.casefold() == login.casefold()), None)
     if entry is None:
         raise NoRights(login)
     return Viewer(login, entry.role, _user_ids(entry, members))
+
+
+def is_vouched_for(given: str | None, secret: str | None) -> bool:
+    """Whether a request's headers may be believed: its proxy knows the secret, or no secret was agreed on."""
+    return not secret or hmac.compare_digest((given or "").encode(), secret.encode())
 
 
 def _user_ids(entry: KnownViewer, members: Mapping[str, Collection[str]]) -> frozenset[str] | None:

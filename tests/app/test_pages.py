@@ -180,6 +180,20 @@ def test_nobody_sees_the_rows_of_others(open_page, url, login, others):
 
 
 @pytest.mark.usefixtures("people")
+def test_where_people_are_listed_an_unknown_visitor_sees_nothing(open_page):
+    page = open_page("brief")
+    assert not page.exception
+    assert not page.metric
+
+
+def test_a_visitor_past_the_proxy_with_the_secret_sees_nothing(open_page, people, monkeypatch):
+    monkeypatch.setenv("VORONKA_PROXY_SECRET", "s3cret")
+    page = open_page("brief", user={"login": "olga"})
+    assert not page.exception
+    assert not page.metric
+
+
+@pytest.mark.usefixtures("people")
 def test_a_filter_in_the_address_gives_no_rights(open_page):
     page = open_page("calls", user={"login": "boris"}, manager="Анна Белова")
     own = open_page("calls", user={"login": "boris"})

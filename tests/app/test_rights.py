@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from app.rights import LOCAL_OWNER, NoRights, departments, scoped, viewer_of
+from app.rights import LOCAL_OWNER, NoRights, departments, is_vouched_for, scoped, viewer_of
 from metrics.metric import DRILLDOWN, MetricResult, Params
 
 
@@ -66,6 +66,19 @@ def test_without_a_proxy_the_local_person_is_the_owner():
 def test_a_proxy_that_names_nobody_opens_nothing():
     with pytest.raises(NoRights):
         viewer_of(None, (), {}, is_forwarded=True)
+
+
+def test_where_people_are_listed_nobody_comes_in_without_a_login():
+    with pytest.raises(NoRights):
+        viewer_of(None, [Entry("boris", "manager", "user:2")], {}, is_forwarded=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "secret", "believed"),
+    [(None, None, True), (None, "", True), ("s3cret", "s3cret", True), (None, "s3cret", False), ("пароль", "x", False)],
+)
+def test_headers_are_believed_from_a_proxy_that_knows_the_secret(given, secret, believed):
+    assert is_vouched_for(given, secret) is believed
 
 
 def test_a_login_that_is_not_configured_opens_nothing():
