@@ -23,10 +23,11 @@ from sqlalchemy import Connection
 
 from connectors.connector import Api, Connector, Resource, Settings, Window
 from connectors.errors import ConnectorError, CredentialsError
-from connectors.records import Account, Notice, OwnedSet, RawRecord, Record, Reread, Stub
+from connectors.records import Account, Listing, Notice, OwnedSet, RawRecord, Record, Reread, Stub
 from metrics.marts import MartParams, build
 from warehouse import publish, state
 from warehouse.checks import check
+from warehouse.columns import layout
 from warehouse.database import open_warehouse, personal_key, private_folder, said_plainly, writer_lock
 from warehouse.load import Loader, Read
 from warehouse.publish import Local
@@ -35,6 +36,10 @@ from warehouse.status import AccountStatus, ResourceStatus, RunStatus, write_sta
 log = logging.getLogger("voronka.sync")
 
 OVERLAP = timedelta(minutes=10)
+MOST_CLOCK_SKEW = timedelta(days=1)
+CLOCK_TOLERANCE = timedelta(minutes=10)  # a source may be that far ahead of us and still be believed
+FEWEST_DOUBTED = 4  # a list of fewer rows may well lose most of them
+LET_GO = "nothing was taken as removed. If it is right, run voronka sync --full"
 PUBLICATION = "publication"
 FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not say when the account was opened
 CHUNK = 2_000  # yields a reader collects before it hands them over
@@ -187,6 +192,7 @@ class Reader:
     parallel: int
     tell: Callable[[Event], None]
     stop: threading.Event
+    now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
     asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -216,7 +222,11 @@ class Reader:
         if self.number is not None and self.number != account.external_id:
             self._fail(None, state.other_account(self.target.account_id, self.number, account.external_id))
             return
-        start = api.server_now().replace(microsecond=0)
+        theirs, ours = api.server_now(), self.now()
+        if theirs - ours > MOST_CLOCK_SKEW:
+            self._fail(None, _clock_ahead(self.target.account_id, theirs, ours))
+            return
+        start = min(theirs, ours + CLOCK_TOLERANCE).replace(microsecond=0)
         account = account.model_copy(update={"account_id": self.target.target})
         self.tell(Opened(self.target.account_id, account, account.external_id, start))
         with ThreadPoolExecutor(self.parallel, thread_name_prefix=self.target.account_id) as pool:
@@ -329,6 +339,14 @@ class Reader:
             self.tell(Failed(self.target.account_id, resource, sentence))
 
 
+def _clock_ahead(account_id: str, theirs: datetime, ours: datetime) -> str:
+    return (
+        f"The clock of {account_id}'s CRM says {theirs:%Y-%m-%d %H:%M} UTC, this machine's {ours:%Y-%m-%d %H:%M}: "
+        "nothing was read, for what changes meanwhile would never be asked for. Set this machine's clock; if it is "
+        "right, try again later."
+    )
+
+
 def _parts(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
     return (ids[n : n + size] for n in range(0, len(ids), size))
 
@@ -348,7 +366,9 @@ class Writer:
         data_dir: Path,
         now: Callable[[], datetime],
         progress: Progress | None,
+        trusts_lists: bool = False,
     ) -> None:
+        self.trusts_lists = trusts_lists
         self.connection, self.run, self.data_dir, self.now = connection, run, data_dir, now
         self.accounts = {account.account_id: account for account in accounts}
         self.progress = progress
@@ -377,7 +397,7 @@ class Writer:
             return
         seq, now = (self.run.run_id << 32) + next(self.commits), self.now()
         with self.connection.begin():
-            reads = [read for event in batch if isinstance(event, Chunk) for read in event.reads]
+            reads = [read for event in batch if isinstance(event, Chunk) for read in self._believed(event)]
             reads += [(seq, event.account) for event in batch if isinstance(event, Opened) and self._is_own(event)]
             self.loader.load(reads, load_seq=seq, synced_at=now)
             self._remember(batch, now)
@@ -396,6 +416,22 @@ class Writer:
         self.told_at = time.monotonic()
         self.run.heartbeat_at = self.now()
         write_status(self.data_dir, self.run)
+
+    def _believed(self, event: Chunk) -> list[Read]:
+        """What was read, less listings that suddenly lack most rows: burying them is for a person to decide."""
+        doubted = [item for _, item in event.reads if type(item) is Listing and self._is_doubtful(item)]
+        if not doubted:
+            return event.reads
+        warnings = self.run.account(event.account_id).resource(event.resource).warnings
+        warnings.insert(0, f"{event.resource}: more than half of the list is gone; {LET_GO}")
+        return [read for read in event.reads if not any(read[1] is one for one in doubted)]
+
+    def _is_doubtful(self, listing: Listing) -> bool:
+        if self.trusts_lists:
+            return False
+        table, removal = listing.kind.table(), layout(listing.kind).removal
+        known = state.n_listed(self.connection, listing.account_id, table, str(removal))
+        return known >= FEWEST_DOUBTED and 2 * len(listing.keys) < known
 
     def _is_own(self, event: Opened) -> bool:
         return self.accounts[event.account_id].feeds is None
@@ -441,8 +477,18 @@ class Writer:
                 event.account_id,
                 event.resource,
                 to=event.watermark,
-                complete_from=event.complete_from,
+                complete_from=self._known_since(event),
             )
+
+    def _known_since(self, event: ResourceDone) -> datetime:
+        """Since when a resource is complete; a log, of which nobody knows how far it reaches, since its first entry."""
+        mine = self.accounts[event.account_id]
+        resource = next(one for one in mine.connector.resources if one.name == event.resource)
+        if resource.log_column is None:
+            return event.complete_from
+        tables = [kind.table() for kind in resource.fills]
+        oldest = state.oldest(self.connection, mine.target, tables, resource.log_column)
+        return max(event.complete_from, oldest or event.watermark)
 
     def _count(self, event: Event) -> None:
         """Keep the status of the run in step with what happens."""
@@ -533,7 +579,7 @@ def sync(
     """Read all accounts into the warehouse and say what became of each resource.
 
     Args:
-        full: read everything from the beginning again, whatever was read before.
+        full: read everything from the beginning again, whatever was read before; believe lists that lack most rows.
         resources: names of resources to read; None: all. What they come after is not read with them.
         overlap: how far before its watermark a resource is read again.
         parallel: windows read at once, per account.
@@ -578,7 +624,13 @@ class _Run:
         run = RunStatus(run_id, "running", started_at, started_at)
         run.accounts = [self._status(account, chosen[account.account_id]) for account in self.accounts]
         writer = Writer(
-            self.connection, run, accounts=self.accounts, data_dir=self.data_dir, now=self.now, progress=progress
+            self.connection,
+            run,
+            accounts=self.accounts,
+            data_dir=self.data_dir,
+            now=self.now,
+            progress=progress,
+            trusts_lists=full,
         )
         events: queue.Queue[Event] = queue.Queue(QUEUED_CHUNKS)
         ordinals = _ordinals(run_id)
@@ -685,6 +737,7 @@ class _Run:
             parallel=parallel,
             tell=tell,
             stop=halt,
+            now=self.now,
         )
 
 

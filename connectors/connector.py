@@ -57,6 +57,8 @@ class Resource:
     is_core: the account's watermark waits for it (deals, stage events, calls, tasks).
     after: names of resources whose rows this one refers to; they are read first.
     fills: canonical tables whose completeness it decides, for `coverage`.
+    log_column: for a log of which nobody says how far back it reaches: the instant of its entries in `fills`. They are
+    complete since the earliest that was read, not since the account was opened.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Resource:
     first_window: timedelta = timedelta(days=30)
     is_core: bool = False
     after: tuple[str, ...] = ()
+    log_column: str | None = None
 
 
 class Settings(BaseModel):

@@ -168,6 +168,23 @@ def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None
     )
 
 
+def oldest(connection: Connection, account_id: str, tables: Iterable[str], column: str) -> datetime | None:
+    """The earliest instant that `tables` of an account hold; None where they are empty."""
+    each = " UNION ALL ".join(
+        f'SELECT min({column}) AS instant FROM "{table}" WHERE account_id = $1' for table in tables
+    )
+    instant: datetime | None = connection.exec_driver_sql(f"SELECT min(instant) FROM ({each})", (account_id,)).scalar()
+    return instant
+
+
+def n_listed(connection: Connection, account_id: str, table: str, removal: str) -> int:
+    """Rows of a dimension that a source has listed and not removed; mentions (read_seq 0) were never listed."""
+    found = connection.exec_driver_sql(
+        f'SELECT count(*) FROM "{table}" WHERE account_id = ? AND {removal} IS NULL AND read_seq > 0', (account_id,)
+    )
+    return int(found.scalar_one())
+
+
 def resume(connection: Connection, account_id: str, resource: str) -> Resume:
     done = connection.exec_driver_sql(
         "SELECT window_key, started_at FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource)

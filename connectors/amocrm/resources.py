@@ -495,6 +495,7 @@ RESOURCES = (
         first_window=timedelta(days=7),
         is_core=True,
         after=("leads", "contacts", "companies", "trash", "tasks"),
+        log_column="changed_at",
     ),
 )
 """In the order of 4.10 of the reference: what things are called before what happened, deletions last."""
