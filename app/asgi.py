@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from app import data
@@ -28,6 +28,12 @@ async def ready(_request: Request) -> JSONResponse:
     except data.BrokenPublication:
         return JSONResponse({"status": "broken"}, status_code=503)
     return JSONResponse({"status": "ok", "generation": publication.generation if publication else None})
+
+
+async def home(request: Request) -> RedirectResponse:
+    """The morning page lives at the root; Streamlit knows no other address of a default page."""
+    query = request.url.query
+    return RedirectResponse(f"./?{query}" if query else "./")
 
 
 @asynccontextmanager
@@ -79,7 +85,7 @@ def say_it_failed(error: Exception) -> bool:
 app = st.App(
     HERE / "main.py",
     middleware=[Middleware(Shell, script="/app/static/ru.js")],
-    routes=[Route("/ready", ready)],
+    routes=[Route("/ready", ready), Route("/brief", home)],
     lifespan=lifespan,
     on_script_error=say_it_failed,
 )

@@ -9,6 +9,8 @@ Option = dict[str, Any]
 BAR_PX = 34
 BASE: Option = {"animation": False, "grid": {"left": 8, "right": 24, "top": 34, "bottom": 8, "containLabel": True}}
 LONGEST_LABEL = 26
+# ECharts groups digits the English way (4,000); plain ones read the same in every language.
+VALUES: Option = {"type": "value", "splitNumber": 4, "axisLabel": {"formatter": "{value}"}}
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Series:
 def stacked(categories: Sequence[str], series: Sequence[Series], *, vertical: bool = False) -> Option:
     """Bars on top of (or after) one another: months and their parts, people and their calls."""
     names = {"type": "category", "data": [_short(name) for name in categories], "axisTick": {"show": False}}
-    values = {"type": "value", "splitNumber": 4, "minInterval": 1}
+    values = {**VALUES, "minInterval": 1}
     axes = {"xAxis": names, "yAxis": values} if vertical else {"xAxis": values, "yAxis": {**names, "inverse": True}}
     return {
         **BASE,
@@ -50,7 +52,7 @@ def side_by_side(categories: Sequence[str], series: Sequence[Series]) -> Option:
     return {
         **BASE,
         "grid": {**BASE["grid"], "right": 74},
-        "xAxis": {"type": "value", "splitNumber": 4},
+        "xAxis": VALUES,
         "yAxis": {
             "type": "category",
             "inverse": True,

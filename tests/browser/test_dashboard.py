@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -189,6 +190,12 @@ def test_a_proxy_that_signs_nobody_in_opens_nothing(open_window):
     page = window.open("/")
     assert page.locator("[data-testid=stMetric]").count() == 0
     assert "прокси" in page.locator("[data-testid=stAlert]").inner_text().lower()
+
+
+def test_the_morning_page_answers_to_its_name_and_keeps_what_was_asked(app_url):
+    with urllib.request.urlopen(app_url + "/brief?lang=en") as answer:
+        assert urllib.parse.urlsplit(answer.url).path == "/"
+        assert "lang=en" in answer.url
 
 
 def test_the_server_says_that_it_is_ready_and_allows_no_foreign_scripts(app_url):
