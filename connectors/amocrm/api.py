@@ -1,11 +1,11 @@
 """An opened amoCRM or Kommo account: how to get in, and what it is like."""
 
-import secrets
+import hmac
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import httpx
 from connectors.amocrm.mapping import TASK_KINDS
 from connectors.amocrm.reading import Reading, at
 from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
-from connectors.auth import Bearer, OAuthClient, RotatingToken, TokenStore, exchange
+from connectors.auth import Bearer, OAuthClient, RotatingToken, TokenStore, exchange, expiry
 from connectors.errors import CredentialsError, PayloadError
 from connectors.http import ApiClient, Pace, Route, SourceAuth
 from connectors.money import currency_code
@@ -36,6 +36,8 @@ ROUTES = (
 ACCOUNT_WITH = "users_groups,task_types,datetime_settings,is_api_filter_enabled"
 FILTERED_LISTS = frozenset(f"{word}{part}" for word in ("leads", "contacts", "companies") for part in ("", "/trash"))
 """Lists whose filters the account's `is_api_filter_enabled` switches."""
+WARN_BEFORE = timedelta(days=30)
+"""Nobody can renew a long-lived token but a person: say it early."""
 CUSTOMERS_ON = frozenset({"segments", "dynamic", "periodicity"})
 USUAL_TASK_KINDS = {1: "follow_up", 2: "meeting", 3: "email"}
 WHERE_TO_CREATE = (
@@ -64,8 +66,10 @@ class AmoApi:
     Remembers what a run finds out on the way: that users may not be listed, which lists ignore filters.
     """
 
-    def __init__(self, client: ApiClient, settings: AmoSettings) -> None:
+    def __init__(self, client: ApiClient, settings: AmoSettings, *, token_ends_at: datetime | None = None) -> None:
+        """token_ends_at: of a long-lived token, where it says so."""
         self.settings = settings
+        self.token_ends_at = token_ends_at
         self.users_are_hidden = False
         self._client = client
         self._lock = threading.Lock()
@@ -185,9 +189,11 @@ def open_api(
 ) -> AmoApi:
     """Raises CredentialsError where a secret is missing; asks the server nothing yet."""
     auth: SourceAuth
+    token_ends_at = None
     if settings.token_env:
         token = secret(settings.token_env, env, settings)
         auth = Bearer(token, token_env=settings.token_env, advice=WHERE_TO_CREATE)
+        token_ends_at = at(expiry(token))
     else:
         auth = RotatingToken(oauth_client(settings, env), token_store(settings, state_dir), clock=clock)
     client = ApiClient(
@@ -199,7 +205,7 @@ def open_api(
         ordinals=ordinals,
         transport=transport,
     )
-    return AmoApi(client, settings)
+    return AmoApi(client, settings, token_ends_at=token_ends_at)
 
 
 def secret(name: str, env: Mapping[str, str], settings: AmoSettings) -> str:
@@ -231,8 +237,8 @@ def token_store(settings: AmoSettings, state_dir: str) -> TokenStore:
 
 def login_url(settings: AmoSettings, *, env: Mapping[str, str]) -> str:
     """The page where a person consents. Raises CredentialsError where the account uses a long-lived token."""
-    client_id = oauth_client(oauth_only(settings), env).client_id
-    query = {"client_id": client_id, "state": secrets.token_urlsafe(16), "mode": "post_message"}
+    client = oauth_client(oauth_only(settings), env)
+    query = {"client_id": client.client_id, "state": state_of(client), "mode": "post_message"}
     return str(httpx.URL(settings.consent_page, params=query))
 
 
@@ -245,12 +251,21 @@ def login(
     transport: httpx.BaseTransport | None = None,
 ) -> None:
     """Exchange what the consent page gave (a code, or the whole address it led to) for stored tokens."""
-    code = code_of(answer.strip(), oauth_only(settings))
-    exchange(oauth_client(settings, env), token_store(settings, state_dir), code, transport=transport)
+    client = oauth_client(oauth_only(settings), env)
+    code = code_of(answer.strip(), settings, state=state_of(client))
+    exchange(client, token_store(settings, state_dir), code, transport=transport)
 
 
-def code_of(answer: str, settings: AmoSettings) -> str:
-    """The code in what a person pasted. Anyone can write a redirect address: its account must be ours."""
+def state_of(client: OAuthClient) -> str:
+    """What the consent page hands back, so that an answer to somebody else's request is known as such.
+
+    Made from the secret instead of kept: the person who pastes the address may do so in another call of the program.
+    """
+    return hmac.digest(client.client_secret.encode(), f"state:{client.account}".encode(), "sha256").hex()[:32]
+
+
+def code_of(answer: str, settings: AmoSettings, *, state: str) -> str:
+    """The code in what a person pasted. Anyone can write a redirect address: account and `state` must be ours."""
     if "://" not in answer:
         return answer
     query = httpx.URL(answer).params
@@ -261,6 +276,11 @@ def code_of(answer: str, settings: AmoSettings) -> str:
         named = f"the account {host}" if VENDOR_HOST.fullmatch(host) else "a host that is not amoCRM's"
         raise CredentialsError(
             f"{settings.id}: the consent is for {named}, but base_url is {settings.host}. Nothing was sent."
+        )
+    if not hmac.compare_digest(query.get("state", "").encode(), state.encode()):
+        raise CredentialsError(
+            f"{settings.id}: this address does not answer the link of voronka login {settings.id}. Nothing was sent; "
+            "run it again and open the link it prints."
         )
     return query["code"]
 

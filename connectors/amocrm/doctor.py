@@ -1,17 +1,14 @@
 """What can be wrong with an amoCRM account before anything is read: the token, its owner's rights, filters, events."""
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from connectors.amocrm.api import AmoApi
+from connectors.amocrm.api import WARN_BEFORE, AmoApi
 from connectors.amocrm.settings import AmoSettings
 from connectors.auth import expiry
 from connectors.connector import Finding
 from connectors.errors import ForbiddenError
 from connectors.paging import as_list, as_object
-
-WARN_BEFORE = timedelta(days=30)
-"""Nobody can renew a long-lived token but a person: say it early."""
 
 Clock = Callable[[], datetime]
 

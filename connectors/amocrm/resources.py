@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from connectors.amocrm import mapping
-from connectors.amocrm.api import AmoApi
+from connectors.amocrm.api import WARN_BEFORE, WHERE_TO_CREATE, AmoApi
 from connectors.amocrm.events import HISTORY, RELINKED, event_records
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
@@ -252,8 +252,15 @@ def account_parts(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     yield from groups
     yield from kinds
     yield from listed_whole(Department, {(group.department_id,) for group in groups}, reading, now)
+    yield from token_end(api.token_ends_at, now)
     yield from listed_whole(TaskType, {(kind.task_type_id,) for kind in kinds}, reading, now)
     yield from reading.conclusions()
+
+
+def token_end(ends_at: datetime | None, now: datetime) -> Iterator[Notice]:
+    """Weeks ahead: on its last day an unattended sync just stops."""
+    if ends_at is not None and ends_at - now <= WARN_BEFORE:
+        yield Notice(f"The long-lived token ends on {ends_at:%Y-%m-%d}. {WHERE_TO_CREATE}")
 
 
 def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:

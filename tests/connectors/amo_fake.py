@@ -106,6 +106,7 @@ def amo(
     state_dir: Any = "/nonexistent",
     unix_now: float = SEPTEMBER_S,
     account_body: dict[str, Any] | None = None,
+    env: dict[str, str] = ENV,
 ) -> tuple[AmoApi, Server]:
     """An opened API and the server behind it."""
     scripted: dict[str, list[Answer]] = {"/api/v4/account": [httpx.Response(200, json=account_body or ACCOUNT_BODY)]}
@@ -113,7 +114,7 @@ def amo(
     server = Server(scripted)
     api = open_api(
         settings,
-        env=ENV,
+        env=env,
         ordinals=count(1).__next__,
         state_dir=str(state_dir),
         transport=httpx.MockTransport(server),

@@ -1,7 +1,28 @@
 """The account: who we are, its settings, and what the doctor learns of it."""
 
+import base64
+from email.utils import format_datetime
+
+import httpx
+import orjson
 import pytest
-from amo_fake import ACCOUNT_BODY, ENV, FIRST, LONG_LIVED, NOTHING, OAUTH, amo, event, lead, of, page, problem, read
+from amo_fake import (
+    ACCOUNT_BODY,
+    ENV,
+    FIRST,
+    LONG_LIVED,
+    NOTHING,
+    OAUTH,
+    SEPTEMBER,
+    SEPTEMBER_S,
+    amo,
+    event,
+    lead,
+    of,
+    page,
+    problem,
+    read,
+)
 from pydantic import ValidationError
 
 from connectors.amocrm.api import account, open_api
@@ -9,7 +30,7 @@ from connectors.amocrm.doctor import examine
 from connectors.amocrm.settings import AmoSettings
 from connectors.connector import find_connectors
 from connectors.errors import CredentialsError, PayloadError
-from connectors.records import Deal
+from connectors.records import Deal, Notice
 
 USERS, EVENTS = "/api/v4/users", "/api/v4/events"
 
@@ -114,3 +135,22 @@ def test_a_secret_that_is_no_token_is_refused_before_it_is_sent():
     api_env = {**ENV, "AMO_TOKEN": "Bearer abc"}
     with pytest.raises(CredentialsError, match="does not hold a token"):
         open_api(LONG_LIVED, env=api_env, ordinals=lambda: 1, state_dir="")
+
+
+def token_until(days: int) -> str:
+    """A long-lived token as amoCRM makes them, that ends so many days after September began."""
+    claims = base64.urlsafe_b64encode(orjson.dumps({"exp": SEPTEMBER_S + days * 86_400})).decode().rstrip("=")
+    return f"x.{claims}.y"
+
+
+@pytest.mark.parametrize(("days", "is_told"), [(31, False), (29, True), (-1, True)])
+def test_the_end_of_the_token_is_told_a_month_ahead(days, is_told):
+    body = httpx.Response(200, json=ACCOUNT_BODY, headers={"Date": format_datetime(SEPTEMBER, usegmt=True)})
+    api, _ = amo({"/api/v4/account": body}, env={**ENV, "AMO_TOKEN": token_until(days)})
+    texts = [notice.text for notice in of(Notice, read(api, "account"))]
+    assert any("token ends on 2026-" in text for text in texts) == is_told
+
+
+def test_of_a_token_that_does_not_say_when_it_ends_nothing_is_told():
+    api, _ = amo()
+    assert not of(Notice, read(api, "account"))

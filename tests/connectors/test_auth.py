@@ -206,9 +206,20 @@ def test_c09_a_redirect_from_another_account_sends_nothing(tmp_path, referer):
 
 def test_a_redirect_address_of_our_account_gives_its_code(tmp_path):
     server = Server({TOKEN_URL: [pair(1)]})
-    answer = "https://analytics.example.org/oauth/amo?code=c1&state=s&referer=volga.amocrm.ru"
+    (state,) = parse_qs(urlsplit(login_url(OAUTH, env=ENV)).query)["state"]
+    answer = f"https://analytics.example.org/oauth/amo?code=c1&state={state}&referer=volga.amocrm.ru"
     login(OAUTH, answer, env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
     assert refreshes(server)[0]["code"] == "c1"
+
+
+@pytest.mark.parametrize("state", ["", "&state=", "&state=somebody-elses", "&state=%D1%8F"])
+def test_an_answer_to_somebody_elses_request_sends_nothing(tmp_path, state):
+    server = Server({TOKEN_URL: [pair(1)]})
+    answer = f"https://analytics.example.org/oauth/amo?code=c1&referer=volga.amocrm.ru{state}"
+    with pytest.raises(CredentialsError, match=r"does not answer the link.*Nothing was sent"):
+        login(OAUTH, answer, env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
+    assert not server.requests
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_declined_consent_is_told():
