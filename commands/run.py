@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,8 @@ from config import Config, ConfigError
 from connectors.connector import find_connectors
 from settings import SettingsStore
 from sync import SyncAccount, publish_all, sync
-from warehouse.publish import Local
+from warehouse.database import LockedError, WarehouseError
+from warehouse.publish import Local, read_manifest
 from warehouse.status import RunStatus, read_status
 
 log = logging.getLogger("voronka")
@@ -134,22 +135,55 @@ def run_scheduler(config: Config) -> None:
     targets_of(config, (), os.environ)
     stop = threading.Event()
 
-    def nightly() -> None:
+    def read() -> None:
         run = sync_with(config, stop=stop)
         for line in lines(run):
             log.log(logging.INFO if run.is_well else logging.WARNING, line)
-        if not stop.is_set():
-            log.info("published %s", publish_with(config)["generation"])
+
+    def show() -> None:
+        log.info("published %s", publish_with(config)["generation"])
+
+    def nightly() -> None:
+        try:
+            when_free(read, stop)
+            when_free(show, stop)
+        except WarehouseError as error:  # a full disk, a damaged file: the sentence says what to do
+            log.error("%s", error)
 
     scheduler.run(config, {"sync": nightly}, last_run=lambda _name: last_sync(config), stop=stop)
 
 
+AGAIN_AFTER_S = 300.0
+
+
+def when_free(step: Callable[[], None], stop: threading.Event) -> None:
+    """Do a step of the night; while another process writes, wait for it, unless `stop` is set."""
+    is_told = False
+    while not stop.is_set():
+        try:
+            step()
+        except LockedError as error:
+            if not is_told:
+                log.warning("%s It is tried again every %d minutes.", error, AGAIN_AFTER_S / 60)
+                is_told = True
+            stop.wait(AGAIN_AFTER_S)
+        else:
+            return
+
+
 def last_sync(config: Config) -> datetime | None:
-    """When the last run began that went well enough to count."""
-    status = read_status(config.data_dir)
-    if status is None or status["state"] not in ("done", "failed"):
+    """When the night began that readers see: the last run, if it was published; None: never, or it was cut short.
+
+    A run that was not published counts only as far as the publication goes, and one that read some resources only as
+    far as its data do: what such a night left out is still to be caught up.
+    """
+    status, manifest = read_status(config.data_dir), read_manifest(config.publication)
+    if status is None or manifest is None or status["state"] not in ("done", "failed"):
         return None
-    return datetime.fromisoformat(status["started_at"])
+    reached = [status["started_at"], manifest["created_at"]]
+    if any(resource["state"] == "skipped" for account in status["accounts"] for resource in account["resources"]):
+        reached.append(manifest["as_of"])
+    return min(map(datetime.fromisoformat, reached))
 
 
 @contextmanager
