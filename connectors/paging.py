@@ -57,7 +57,10 @@ def by_page_number(
             if not is_lost:
                 return
             if not may_walk_again:
-                on_odd(f"{collection}: a promised page came empty twice; {n_rows} rows were taken as the whole list")
+                on_odd(
+                    f"{collection}: a promised page came empty twice; {n_rows} rows were taken as the whole list, "
+                    "which is right where its last page was full"
+                )
                 return
             may_walk_again = False
             number, is_promised = 1, False
