@@ -19,6 +19,7 @@ from pydantic import Field
 from metrics import funnel
 from metrics.funnel import DAY_S, MEMBER, PIPELINE, STAGE, start_of
 from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Notice, Params, Period, Text
+from metrics.people import of_population
 from metrics.rates import MIN_N, low_n, wilson
 
 Lazy = nw.LazyFrame[Any]
@@ -61,7 +62,7 @@ def reduce(frames: Frames, params: BottleneckParams, period: Period) -> dict[str
     deals, visits = funnel.seen(frames["deal_state"], frames["stage_interval"], clock)
     rungs = _of_pipeline(funnel.ladder(frames["stage"], clock), params)
     everyone = _labelled(
-        _population(funnel.members(deals, _of_pipeline(visits, params), anchor=params.anchor), params),
+        of_population(funnel.members(deals, _of_pipeline(visits, params), anchor=params.anchor), params.population),
         clock,
         params,
         period,
@@ -104,10 +105,6 @@ IS_ON_LADDER = (nw.col("outcome") != "unsorted") | ~nw.col("top_sort").is_null()
 
 def _of_pipeline(rows: Lazy, params: BottleneckParams) -> Lazy:
     return rows if params.pipeline_id is None else rows.filter(nw.col("pipeline_id") == params.pipeline_id)
-
-
-def _population(rows: Lazy, params: BottleneckParams) -> Lazy:
-    return rows if params.population is None else rows.filter(nw.col("user_id").is_in(list(params.population)))
 
 
 def _of_members(visits: Lazy, rows: Lazy) -> Lazy:

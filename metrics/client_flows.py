@@ -12,14 +12,15 @@ Source: the metric catalogue, D intro, D1, D6.
 """
 
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import polars as pl
 from pydantic import Field, model_validator
 
+from metrics.client_value import SaleBasis, valid_sales
 from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Notice, Params, Period, Text
-from metrics.people import people
+from metrics.people import of_population, people
 from metrics.rates import MIN_N, low_n, rate_columns
 
 Lazy = nw.LazyFrame[Any]
@@ -42,7 +43,7 @@ class ClientFlowsParams(Params):
     """C: beyond so many days he is churned. At least 31, so that a client churns at most once a month."""
     personal: bool = False
     """Everybody's own rhythm instead: A = 2, C = 4 median gaps between his purchases (at least 30 and 60 days)."""
-    sale_basis: Literal["won_deal", "payment", "invoice_paid", "shipment"] = "won_deal"
+    sale_basis: SaleBasis = "won_deal"
     """What counts as a sale."""
     min_n: int = Field(default=MIN_N, ge=0)
     """Rates over fewer clients are marked low_n."""
@@ -67,22 +68,14 @@ def day_number(name: str) -> nw.Expr:
     return (past * 365 + leap + nw.col(name).dt.ordinal_day().cast(nw.Int64) - EPOCH_DAY).cast(nw.Int64)
 
 
-def sales_seen(sales: Lazy, clock: Lazy, *, basis: str) -> Lazy:
+def sales_seen(frames: Frames, *, basis: SaleBasis) -> Lazy:
     """Sales of one basis as known at `as_of`.
 
     Returns:
         account_id, sale_id, client_id, deal_id, sold_at, amount_minor, day (number of the local day).
     """
-    now = clock.select("account_id", "as_of_at", "as_of_epoch")
-    is_valid = nw.col("valid_until").is_null() | (nw.col("valid_until") > nw.col("as_of_at"))
-    is_known = nw.col("valid_from").is_null() | (nw.col("valid_from") <= nw.col("as_of_at"))
-    return (
-        sales.filter(nw.col("basis") == basis)
-        .join(now, on="account_id", how="inner")
-        .filter(is_valid, is_known, nw.col("sold_epoch") <= nw.col("as_of_epoch"))
-        .select(
-            "account_id", "sale_id", "client_id", "deal_id", "sold_at", "amount_minor", day=day_number("sold_local")
-        )
+    return valid_sales(frames, basis=basis).select(
+        "account_id", "sale_id", "client_id", "deal_id", "sold_at", "amount_minor", day=day_number("sold_local")
     )
 
 
@@ -176,9 +169,11 @@ OVERDUE_RATIO = (pl.col("days_since") / pl.col("usual_gap_d")).alias("overdue_ra
 def reduce(frames: Frames, params: ClientFlowsParams, period: Period) -> dict[str, Lazy]:
     """Stocks and revenue per month and manager; one row per event; counts behind the warnings."""
     clock = frames["clock"]
-    clients = _clients(frames, params)
-    sold = sales_seen(frames["sale"], clock, basis=params.sale_basis)
-    of_clients = sold.join(clients.select(*CLIENT), on=CLIENT, how="semi")
+    everybody = _clients(frames)
+    clients = of_population(everybody, params.population)
+    sold = sales_seen(frames, basis=params.sale_basis)
+    of_clients = sold.join(everybody.select(*CLIENT), on=CLIENT, how="semi")
+    # Thresholds before the population: how long a client may be silent does not depend on who asks.
     bought = _with_thresholds(occasions(of_clients), params).join(clients, on=CLIENT, how="inner")
     months = _months(clock, period)
     return {
@@ -188,19 +183,19 @@ def reduce(frames: Frames, params: ClientFlowsParams, period: Period) -> dict[st
         "revenue": _revenue(of_clients, bought, clients, months),
         "gaps": _gaps(bought),
         "left_out": _left_out(sold),
+        "undated": _undated(frames, params),
         "people": people(frames),
         "clock": clock.select("account_id", "tz", "as_of_on", today=day_number("as_of_local")),
     }
 
 
-def _clients(frames: Frames, params: ClientFlowsParams) -> Lazy:
+def _clients(frames: Frames) -> Lazy:
     """Clients that still exist, with who is responsible now: the history of a client's owners is not kept."""
-    rows = (
+    return (
         frames["client"]
         .filter(~nw.col("is_deleted").fill_null(False))
         .select(*CLIENT, "kind", user_id="responsible_user_id")
     )
-    return rows if params.population is None else rows.filter(nw.col("user_id").is_in(list(params.population)))
 
 
 def _with_thresholds(bought: Lazy, params: ClientFlowsParams) -> Lazy:
@@ -385,6 +380,17 @@ def _left_out(sold: Lazy) -> Lazy:
         .group_by("account_id")
         .agg(nw.col("n_no_client").sum(), nw.col("n_no_amount").sum())
         .with_columns(nw.col("n_no_client").cast(nw.Int64), nw.col("n_no_amount").cast(nw.Int64))
+    )
+
+
+def _undated(frames: Frames, params: ClientFlowsParams) -> Lazy:
+    """Per account, won deals whose day nobody knows: no purchase can be made of them."""
+    is_won = (nw.col("outcome") == "won") & nw.col("is_sales") & nw.lit(params.sale_basis == "won_deal")
+    return (
+        frames["deal_state"]
+        .filter(is_won, nw.col("outcome_epoch").is_null())
+        .group_by("account_id")
+        .agg(n_undated=nw.len().cast(nw.Int64))
     )
 
 
@@ -626,7 +632,13 @@ def _owners_of_now(managers: pl.DataFrame) -> tuple[Notice, ...]:
 def _left_out_notices(collected: dict[str, pl.DataFrame]) -> tuple[Notice, ...]:
     total = collected["left_out"].sum()
     n_no_client, n_no_amount = (int(total[name].item() or 0) for name in ("n_no_client", "n_no_amount"))
+    n_undated = int(collected["undated"]["n_undated"].sum())
     texts = {
+        "sales_without_date": (
+            n_undated,
+            f"Выигранные сделки, у которых неизвестна дата, не считаются покупками: {n_undated}.",
+            f"Won deals of unknown date do not count as purchases: {n_undated}.",
+        ),
         "sales_without_client": (
             n_no_client,
             f"Продажи без клиента не участвуют в потоках: {n_no_client}.",
@@ -686,7 +698,7 @@ METRIC = Metric(
         ),
     },
     params=ClientFlowsParams,
-    inputs=("sale", "client", "user"),
+    inputs=("sale", "client", "user", "deal_state"),
     resources=("deal", "deal_stage_transition"),
     subject={"months": None, "managers": "user_id", "drilldown": "user_id"},
     semantics="flow",

@@ -16,7 +16,7 @@ from metrics.client_value import revenue_12m
 from metrics.last_touch import TouchDirection, last_touch
 from metrics.loss_categories import DISQUALIFIED, loss_categories
 from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Params, Period, Text
-from metrics.people import group_key, with_user_flags
+from metrics.people import group_key, of_population, with_user_flags
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
 Lazy = nw.LazyFrame[Any]
@@ -216,7 +216,7 @@ def segment_edges(n_days: int) -> tuple[int, int, int]:
 
 def _judged(clients: pl.DataFrame, params: ForgottenClientsParams) -> pl.DataFrame:
     """Clients with days_since, never, is_forgotten and segment (1 to 3, null where not forgotten)."""
-    rows = clients if params.population is None else clients.filter(pl.col("user_id").is_in(params.population))
+    rows = of_population(clients, params.population)
     first, second, third = segment_edges(params.n_days)
     days = pl.col("days_since")
     return rows.with_columns(

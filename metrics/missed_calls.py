@@ -13,7 +13,7 @@ from metrics.channels import calls_only_notices, message_coverage
 from metrics.client_value import revenue_12m
 from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Params, Period, Text
 from metrics.missed_threads import HAS_THREAD_KEY, IS_MISSED, STATES, in_scope, missed_threads, with_manager
-from metrics.people import group_key
+from metrics.people import group_key, of_population
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
 Lazy = nw.LazyFrame[Any]
@@ -89,13 +89,13 @@ HIDDEN = ("account_id", "episode_id", "started_at", "started_local", "wait_s", "
 
 def finish(collected: dict[str, pl.DataFrame], params: MissedCallsParams, period: Period) -> MetricResult:
     """Counts and rates per manager and account, the threads themselves, and whom to call back."""
-    threads = _population(collected["threads"], params).with_columns(
+    threads = of_population(collected["threads"], params.population).with_columns(
         group_key(),
         _is_worth_known(),
         waited_s=pl.col("resolved_epoch") - pl.col("first_missed_epoch"),
         open_h=pl.when(pl.col("resolved_at").is_null()).then(_hours_open()),
     )
-    hidden = _population(collected["hidden"], params).sort("account_id", "started_at", "episode_id")
+    hidden = of_population(collected["hidden"], params.population).sort("account_id", "started_at", "episode_id")
     by_user = _rated(threads, ["account_id", "user_id", "user_active", "group_key"], params)
     listed = _listed(threads)
     return MetricResult(
@@ -131,10 +131,6 @@ THREAD_TABLE = (
     "entity_id",
     "group_key",
 )
-
-
-def _population(rows: pl.DataFrame, params: MissedCallsParams) -> pl.DataFrame:
-    return rows if params.population is None else rows.filter(pl.col("user_id").is_in(params.population))
 
 
 def _is_worth_known() -> pl.Expr:

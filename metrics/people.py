@@ -3,7 +3,8 @@
 Nobody is dropped: who has left keeps his rows with `user_active` false. Names are for the gateway to fill.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import narwhals.stable.v2 as nw
 import polars as pl
@@ -48,6 +49,18 @@ def with_user_flags(rows: nw.LazyFrame[Any], frames: Frames, user_id: str = "use
         user_active=nw.when(is_named).then(nw.col("user_active").fill_null(True)),
         user_is_robot=nw.when(is_named).then(nw.col("user_is_robot").fill_null(False)),
     )
+
+
+Rows = TypeVar("Rows", pl.DataFrame, nw.LazyFrame[Any])
+
+
+def of_population(rows: Rows, population: Sequence[str] | None, user_id: str = "user_id") -> Rows:
+    """Rows of these users only; all of them where no population is given."""
+    if population is None:
+        return rows
+    if isinstance(rows, pl.DataFrame):
+        return rows.filter(pl.col(user_id).is_in(population))
+    return rows.filter(nw.col(user_id).is_in(list(population)))
 
 
 def group_key(user_id: str = "user_id") -> pl.Expr:

@@ -289,6 +289,27 @@ def test_a_short_threshold_is_remarked(engine: Any) -> None:
     assert "churn_threshold_short" in {notice.code for notice in run(engine, rows).warnings}
 
 
+def test_the_rhythm_of_a_client_does_not_depend_on_who_looks(engine: Any) -> None:
+    """c1 bought once: his rhythm is the account's, to which the clients of others belong."""
+    tables = {
+        "client": [client("c1", "user:1"), client("c2", "user:2")],
+        "sale": [sale("c1", "2026-01-10"), *(sale("c2", day) for day in ("2025-12-01", "2025-12-21", "2026-01-10"))],
+    }
+    whole = run(engine, tables, personal=True).tables["managers"].filter(pl.col("user_id") == "user:1")
+    own = run(engine, tables, personal=True, population=("user:1",)).tables["managers"]
+    assert_frame_equal(own, whole)
+    assert whole["churned"].to_list()[-1] == 1
+
+
+def test_a_won_deal_of_unknown_date_is_told(engine: Any) -> None:
+    undated = [{"deal_id": f"lead:{n}", "outcome": outcome} for n, outcome in enumerate(("won", "won", "lost", "open"))]
+    dated = {"deal_id": "lead:9", "outcome": "won", "outcome_at": instant(date(2026, 1, 1))}
+    tables = {**EXAMPLE, "deal_state": [*undated, dated]}
+    told = {notice.code: notice.en for notice in run(engine, tables).warnings}
+    assert told["sales_without_date"].endswith(": 2.")
+    assert "sales_without_date" not in {notice.code for notice in run(engine, tables, sale_basis="payment").warnings}
+
+
 def test_deleted_clients_are_left_out(engine: Any) -> None:
     tables = {**EXAMPLE, "client": [client(f"c{n}", is_deleted=n == 6) for n in range(1, 7)]}
     assert by_month(run(engine, tables), "new")["Mar"] == (0,)
@@ -391,7 +412,7 @@ def test_last_purchase_and_rhythm(engine: Any) -> None:
     as_of = midnight(days[-1] + timedelta(days=75)) + timedelta(hours=12)
     period = Period(as_of, days[0], days[-1])
     frames = engine.frames({"sale": [sale("c1", str(day)) for day in days]}, as_of=as_of, period=period)
-    bought = occasions(sales_seen(frames["sale"], frames["clock"], basis="won_deal"))
+    bought = occasions(sales_seen(frames, basis="won_deal"))
     table = with_overdue(buyers(bought), bought, frames["clock"]).collect("polars").to_native()
     row = table.with_columns(OVERDUE_RATIO).row(0, named=True)
     assert row["median_gap_d"] == 30.5
@@ -404,7 +425,7 @@ def test_last_purchase_and_rhythm(engine: Any) -> None:
 def test_two_sales_of_a_day_are_one_occasion(engine: Any) -> None:
     rows = [sale("c1", "2026-01-10"), sale("c1", "2026-01-10", n=2), sale("c1", "2026-02-10")]
     frames = engine.frames({"sale": rows}, as_of=JUNE.as_of, period=JUNE)
-    bought = occasions(sales_seen(frames["sale"], frames["clock"], basis="won_deal"))
+    bought = occasions(sales_seen(frames, basis="won_deal"))
     table = bought.sort("day").select("gap_d", "amount_minor").collect("polars").to_native()
     assert table.rows() == [(None, 20_000), (31, 10_000)]
     assert table.schema == {"gap_d": pl.Int64, "amount_minor": pl.Int64}
