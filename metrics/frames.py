@@ -166,7 +166,8 @@ class SparkEngine:
         self._session.conf.set("spark.sql.session.timeZone", "UTC")
 
     def scan(self, files: Sequence[Path]) -> Lazy:
-        return nw.from_native(self._session.read.parquet(*[str(file) for file in files]))
+        table: Lazy = nw.from_native(self._session.read.parquet(*[str(file) for file in files]))
+        return table
 
     def inject(self, frame: pl.DataFrame) -> Lazy:
         from pyspark.sql import functions as sf
@@ -182,7 +183,8 @@ class SparkEngine:
         wall = [name for name, kind in frame.schema.items() if kind == pl.Datetime("us")]
         # It takes every timestamp for an instant; a wall time has to be told apart.
         as_wall = {name: sf.col(name).cast("timestamp_ntz") for name in wall}
-        return nw.from_native(native.withColumns(as_wall) if as_wall else native)
+        table: Lazy = nw.from_native(native.withColumns(as_wall) if as_wall else native)
+        return table
 
 
 def engine_named(name: EngineName) -> Engine:
