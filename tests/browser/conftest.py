@@ -78,7 +78,7 @@ def _address(server: "subprocess.Popen[bytes]", log: Path) -> str:
     raise AssertionError(log.read_text())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives its event loop runs in this thread, and other tests start loops too
 def chromium() -> Iterator[Browser]:
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if executable is None:

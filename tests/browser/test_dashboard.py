@@ -168,7 +168,8 @@ def test_filters_go_along_to_the_next_page(open_window):
 def test_the_list_downloads_whole_as_a_workbook(open_window, tmp_path):
     window = open_window()
     page = window.open("/forgotten")
-    number = page.locator("[data-testid=stMetricValue]").first.inner_text()
+    tile = page.locator("[data-testid=stMetric]").filter(has_text="из ").filter(has_text="Забытые клиенты")
+    number = tile.locator("[data-testid=stMetricValue]").inner_text()
     with page.expect_download() as download:
         page.locator(".st-key-forgotten_xlsx button:visible").click()
     file = tmp_path / "list.xlsx"

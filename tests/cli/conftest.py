@@ -1,6 +1,5 @@
 """The command as people call it, and one demo company synced through it for all tests of this folder."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from demo_process import run_demo
 
 import cli
 from commands import text
-
-HOUSE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,3 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder = tmp_path_factory.mktemp("demo") / "data"
     return Demo(folder, run_demo(folder))
-
-
-def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
-    """`voronka demo --sync-only` in a process of its own, its output no terminal."""
-    arguments = ["demo", "--sync-only", "--scale", "0.02", "--data-dir", str(folder)]
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=HOUSE,
-        env={**os.environ, "VORONKA_LANG": "en"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from demo_process import run_demo
 
 from commands.run import last_sync
 from config import ConfigError, load_config
@@ -31,8 +32,6 @@ def test_the_data_folder_is_closed_to_others_and_holds_no_token(demo):
 
 
 def test_running_again_goes_on_with_what_is_there(demo):
-    from conftest import run_demo
-
     before = last_sync(load_config(demo.config))
     again = run_demo(demo.folder)
     assert again.returncode == 0, again.stdout + again.stderr
