@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_ALL := $(VENV)/.ready-all
+# Files of tests are shared out among the processors: one file stays in one process, so its fixtures are made once.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -51,10 +53,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -m "not slow and not spark and not validation"
+	$(PYTEST) -m "not slow and not spark and not validation"
 
 test-all: lint $(READY_ALL)
-	$(BIN)/pytest
+	$(PYTEST) --hypothesis-profile=random
 
 bench: $(READY)
 	$(BIN)/python bench/straight_line.py
