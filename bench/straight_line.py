@@ -67,10 +67,10 @@ def stage_sync(folder: Path, url: str) -> dict[str, Any]:
 
 
 def stage_publish(folder: Path, _url: str) -> dict[str, Any]:
-    import sync as line
+    from sync import publication
 
     seconds = {"marts": 0.0}
-    build = line.build
+    build = publication.build
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         begun = time.perf_counter()
@@ -78,9 +78,9 @@ def stage_publish(folder: Path, _url: str) -> dict[str, Any]:
         seconds["marts"] = time.perf_counter() - begun
         return built
 
-    line.build = timed  # type: ignore[assignment]
+    publication.build = timed  # type: ignore[assignment]
     begun = time.perf_counter()
-    manifest: Any = line.publish_all(folder, full=True)
+    manifest: Any = publication.publish_all(folder, full=True)
     rows = sum(table["rows"] for table in manifest["tables"].values())
     return {"seconds": time.perf_counter() - begun, "marts": seconds["marts"], "rows": rows}
 

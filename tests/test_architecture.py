@@ -40,7 +40,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"metrics"},  # the type of the mart parameters
     "explorer": set(),
     "scheduler": {"config"},
-    "sync": {"config", "connectors", "metrics", "settings", "warehouse"},
 }
 
 

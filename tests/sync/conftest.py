@@ -8,7 +8,10 @@ import pytest
 from sqlalchemy import Engine
 from sync_words import Look
 
-import sync as syncing
+import sync.publication
+import sync.reader
+import sync.run
+import sync.writer
 from warehouse.database import WAREHOUSE, open_warehouse
 
 
@@ -29,7 +32,8 @@ def ready_made(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             shutil.copyfile(migrated, data_dir / WAREHOUSE)
         return open_warehouse(data_dir)
 
-    monkeypatch.setattr(syncing, "open_warehouse", open_copy)
+    monkeypatch.setattr(sync.run, "open_warehouse", open_copy)
+    monkeypatch.setattr(sync.publication, "open_warehouse", open_copy)
 
 
 @pytest.fixture
@@ -53,5 +57,5 @@ def look(data_dir: Path) -> Look:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks and commits of a few rows, so that a few rows make many of them."""
-    monkeypatch.setattr(syncing, "CHUNK", 4)
-    monkeypatch.setattr(syncing, "BATCH", 12)
+    monkeypatch.setattr(sync.reader, "CHUNK", 4)
+    monkeypatch.setattr(sync.writer, "BATCH", 12)

@@ -8,7 +8,8 @@ import pytest
 from fake_source import OPENED, RESOURCES, START, account, filled
 from sync_words import Look
 
-from sync import CLOCK_TOLERANCE, sync
+from sync import sync
+from sync.reader import CLOCK_TOLERANCE
 
 DAY = timedelta(days=1)
 WITH_LOG = (*RESOURCES[:3], replace(RESOURCES[3], log_column="changed_at"))

@@ -14,7 +14,8 @@ from fake_source import START, FakeSource, account, filled
 from sync_words import tables_of
 
 from connectors.connector import Window
-from sync import Writer, sync
+from sync import sync
+from sync.writer import Writer
 from warehouse import state
 
 ROOT = Path(__file__).parents[2]
@@ -136,18 +137,18 @@ def test_the_watermark_of_a_resumed_first_sync_is_the_start_of_the_run_that_read
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-import sync as syncing
+from sync import reader, sync, writer
 from fake_source import account, filled
-syncing.CHUNK, syncing.BATCH = 2, 4
-commit, n = syncing.Writer.commit, 0
+reader.CHUNK, writer.BATCH = 2, 4
+commit, n = writer.Writer.commit, 0
 def killing(self):
     global n
     commit(self)
     n += 1
     if n == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-syncing.Writer.commit = killing
-syncing.sync(Path(sys.argv[1]), [account(filled())])
+writer.Writer.commit = killing
+sync(Path(sys.argv[1]), [account(filled())])
 """
 
 

@@ -10,10 +10,10 @@ import pytest
 from fake_source import OPENED, RESOURCES, START, FakeSource, account, filled
 from sync_words import Look, tables_of
 
-import sync as syncing
 from connectors.connector import Window
 from connectors.errors import CredentialsError, ForbiddenError, RetriableError
-from sync import first_windows, plan, publish_all, sync, window_key
+from sync import publication, publish_all, sync
+from sync.plan import first_windows, plan, window_key
 from warehouse import state
 from warehouse.database import LockedError, WarehouseError, writer_lock
 from warehouse.load import Loader
@@ -328,7 +328,7 @@ def test_a_publish_is_refused_while_a_sync_runs(data_dir: Path):
 
 def test_marts_that_fail_leave_no_draft(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
     sync(data_dir, [account(filled())])
-    monkeypatch.setattr(syncing, "build", lambda *_: 1 / 0)
+    monkeypatch.setattr(publication, "build", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         publish_all(data_dir, now=START)
     assert list((data_dir / "publication").iterdir()) == []

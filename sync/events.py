@@ -1,0 +1,83 @@
+"""What is read, and what readers tell the writer about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connectors.connector import Connector, Settings, Window
+from connectors.records import Account
+from warehouse.load import Read
+
+
+@dataclass(frozen=True)
+class SyncAccount:
+    """An account to be read. env: where its secrets are. feeds: the account its rows belong to, if not its own."""
+
+    account_id: str
+    connector: Connector
+    settings: Settings
+    env: Mapping[str, str] = field(repr=False)
+    feeds: str | None = None
+
+    @property
+    def target(self) -> str:
+        return self.feeds or self.account_id
+
+
+@dataclass(frozen=True)
+class Opened:
+    account_id: str
+    account: Account
+    number: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Planned:
+    account_id: str
+    resource: str
+    windows: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    account_id: str
+    resource: str
+    reads: list[Read]
+
+
+@dataclass(frozen=True)
+class WindowDone:
+    account_id: str
+    resource: str
+    window: Window
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class ResourceDone:
+    account_id: str
+    resource: str
+    watermark: datetime
+    complete_from: datetime
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A resource, or (None) the whole account."""
+
+    account_id: str
+    resource: str | None
+    error: str
+
+
+@dataclass(frozen=True)
+class AccountDone:
+    account_id: str
+
+
+Event = Opened | Planned | Chunk | WindowDone | ResourceDone | Failed | AccountDone
+
+
+class Stopped(Exception):  # noqa: N818 — not an error: somebody asked us to stop
+    """Raised inside readers when the run ends early."""

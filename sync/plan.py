@@ -1,0 +1,43 @@
+"""Which windows of a resource a run has to read."""
+
+from datetime import UTC, datetime, timedelta
+
+from connectors.connector import Resource, Window
+from warehouse import state
+
+
+def plan(
+    resource: Resource, known: state.Resume, *, begin: datetime, start: datetime, overlap: timedelta
+) -> list[Window]:
+    """Windows to read now, those already done left out.
+
+    begin: when the account was opened. start: when this run began, by the server's clock.
+    """
+    if known.watermark is None:
+        windows = first_windows(resource, begin=begin, start=start)
+        return [window for window in windows if window_key(window) not in known.done]
+    since = known.watermark - overlap
+    if "changed" in resource.windows:
+        return [Window("changed", since)]
+    if "created" in resource.windows:
+        return [Window("created", since, start)]
+    return [Window("whole")]
+
+
+def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> list[Window]:
+    """Everything from the beginning. The grid stays the same from run to run, so that done windows are recognised.
+
+    The first is open at its start: imports bring things that were created before the account was.
+    """
+    if "created" not in resource.windows:
+        return [Window("changed") if "changed" in resource.windows else Window("whole")]
+    length = resource.first_window
+    full = max(0, (start - begin) // length)
+    edges = [begin + length * n for n in range(full + 1)]
+    grid = [Window("created", low, high) for low, high in zip(edges, [*edges[1:], start], strict=True)]
+    return [Window("created", None, begin), *grid]
+
+
+def window_key(window: Window) -> str:
+    low, high = (edge.astimezone(UTC).isoformat() if edge else "" for edge in (window.start, window.end))
+    return f"{window.kind}:{low}:{high}"

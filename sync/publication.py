@@ -1,0 +1,64 @@
+"""From the warehouse to what readers see: export, marts, seal."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from metrics.marts import MartParams, build
+from warehouse import publish
+from warehouse.checks import check
+from warehouse.database import open_warehouse, writer_lock
+from warehouse.publish import Local
+
+PUBLICATION = "publication"
+
+
+def publish_all(
+    data_dir: Path,
+    *,
+    local: Mapping[str, Local] | None = None,
+    params: MartParams | None = None,
+    settings_version: str | int = 0,
+    full: bool = False,
+    daily: int = 7,
+    monthly: int = 12,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Make a generation of what the warehouse holds: export → marts.build → write → seal. Returns its manifest.
+
+    Args:
+        local: per account what the config says against the source: time zone, calendar, currency.
+        params: what marts consume, calendars included.
+        settings_version: of what people set in the app; goes into the manifest.
+        full: link nothing from the generation before; what comes out must be the same.
+        daily, monthly: how many generations of past days and months stay.
+
+    Raises:
+        LockedError: another process writes. WarehouseError: no room on the disk, damaged warehouse.
+    """
+    at, wanted = now or datetime.now(UTC), params or MartParams()
+    with writer_lock(data_dir):
+        engine = open_warehouse(data_dir)
+        try:
+            draft = publish.begin(data_dir / PUBLICATION, now=at, full=full)
+            try:
+                publish.export(engine, draft, local=local)
+                manifest = publish.describe(engine, now=at, local=local)
+                with engine.begin() as connection:
+                    checks = check(connection, now=at)
+                as_of = {a["account_id"]: datetime.fromisoformat(a["as_of"]) for a in manifest["accounts"]}
+                tables = {name: draft.scan(name) for name in draft.tables if not name.endswith("_pii")}
+                for name, frame in build(tables, as_of, wanted).items():
+                    publish.write(draft, name, frame)
+                manifest |= {
+                    "mart_params": wanted.model_dump(mode="json"),
+                    "settings_version": settings_version,
+                    "checks": checks,
+                }
+                return publish.seal(draft, manifest, daily=daily, monthly=monthly)
+            except BaseException:
+                publish.abandon(draft)
+                raise
+        finally:
+            engine.dispose()

@@ -1,0 +1,215 @@
+"""Reading: threads of one account."""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from connectors.connector import Api, Resource, Window
+from connectors.errors import ConnectorError, CredentialsError
+from connectors.records import Account, Reread
+from sync.events import (
+    AccountDone,
+    Chunk,
+    Event,
+    Failed,
+    Opened,
+    Planned,
+    ResourceDone,
+    Stopped,
+    SyncAccount,
+    WindowDone,
+)
+from sync.plan import plan
+from warehouse import state
+from warehouse.load import Read
+
+log = logging.getLogger("voronka.sync")
+
+MOST_CLOCK_SKEW = timedelta(days=1)
+CLOCK_TOLERANCE = timedelta(minutes=10)  # a source may be that far ahead of us and still be believed
+FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not say when the account was opened
+CHUNK = 2_000  # yields a reader collects before it hands them over
+IDS_A_WINDOW = 250
+REREAD_ROUNDS = 3
+
+
+@dataclass
+class Reader:
+    """Reads one account: runs in a thread of its own, with a pool for its windows; says everything through `tell`."""
+
+    target: SyncAccount
+    resources: Sequence[Resource]
+    known: Mapping[str, state.Resume]
+    number: str | None
+    """The source's account number as it was so far."""
+    pending: Mapping[str, Sequence[str]]
+    """Ids earlier runs were asked to read again, by resource."""
+    ordinals: Callable[[], int]
+    state_dir: Path
+    overlap: timedelta
+    parallel: int
+    tell: Callable[[Event], None]
+    stop: threading.Event
+    now: Callable[[], datetime]
+    failed: set[str] = field(default_factory=set)
+    asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_over: bool = False
+
+    def run(self) -> None:
+        """Read the account whole. Never raises: what went wrong is told."""
+        api: Api | None = None
+        try:
+            api = self.target.connector.open_api(
+                self.target.settings, env=self.target.env, ordinals=self.ordinals, state_dir=str(self.state_dir)
+            )
+            self._read(api)
+        except Stopped:
+            pass
+        except Exception as error:  # the account is lost for this run, the others are not
+            self._give_up(None, error)
+        finally:
+            if api is not None:
+                with suppress(Exception):
+                    api.close()
+            with suppress(Stopped):
+                self.tell(AccountDone(self.target.account_id))
+
+    def _read(self, api: Api) -> None:
+        account = self.target.connector.account(api, self.target.settings)
+        if self.number is not None and self.number != account.external_id:
+            self._fail(None, state.other_account(self.target.account_id, self.number, account.external_id))
+            return
+        theirs, ours = api.server_now(), self.now()
+        if theirs - ours > MOST_CLOCK_SKEW:
+            self._fail(None, _clock_ahead(self.target.account_id, theirs, ours))
+            return
+        start = min(theirs, ours + CLOCK_TOLERANCE).replace(microsecond=0)
+        account = account.model_copy(update={"account_id": self.target.target})
+        self.tell(Opened(self.target.account_id, account, account.external_id, start))
+        with ThreadPoolExecutor(self.parallel, thread_name_prefix=self.target.account_id) as pool:
+            self._read_resources(pool, api, account, start)
+            self._read_again(pool, api, account, start)
+
+    def _read_resources(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
+        """Start a resource when those it comes after are over, well or not; tell its end when its windows are."""
+        waiting = {resource.name: resource for resource in self.resources}
+        running: dict[Future[None], Resource] = {}
+        left: dict[str, int] = {}
+        begin = account.created_at or FALLBACK_START
+        while waiting or running:
+            ready = [r for r in waiting.values() if not ({*waiting, *left} & {*r.after} - {r.name})]
+            if not ready and not running:
+                raise ValueError(f"resources wait for each other: {', '.join(waiting)}")
+            for resource in ready:
+                del waiting[resource.name]
+                windows = plan(resource, self.known[resource.name], begin=begin, start=start, overlap=self.overlap)
+                self.tell(Planned(self.target.account_id, resource.name, len(windows)))
+                left[resource.name] = len(windows)
+                for window in windows:
+                    running[pool.submit(self._window, api, account, resource, window, start)] = resource
+                if not windows:  # all were done by a run that was killed before it could say so
+                    del left[resource.name]
+                    self._finished(resource, begin, start)
+            over, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in over:
+                resource = running.pop(future)
+                future.result()
+                left[resource.name] -= 1
+                if not left[resource.name]:
+                    del left[resource.name]
+                    self._finished(resource, begin, start)
+
+    def _finished(self, resource: Resource, begin: datetime, start: datetime) -> None:
+        if resource.name in self.failed or self.is_over:
+            return
+        known = self.known[resource.name]
+        # windows that an earlier run read are as old as that run
+        watermark = min([start, *known.done.values()]) if known.watermark is None else start
+        self.tell(ResourceDone(self.target.account_id, resource.name, watermark, begin))
+
+    def _read_again(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
+        """Ids that walks asked for, when everything else is read: a list read last is the truth."""
+        by_name = {resource.name: resource for resource in self.target.connector.resources}
+        asked = {name: set(ids) for name, ids in self.pending.items()}
+        for _ in range(REREAD_ROUNDS):
+            with self.lock:
+                for name, ids in self.asked.items():
+                    asked.setdefault(name, set()).update(ids)
+                self.asked.clear()
+            windows = [
+                (by_name[name], Window("ids", ids=tuple(part)))
+                for name, ids in asked.items()
+                if name in by_name and name not in self.failed
+                for part in _parts(sorted(ids), IDS_A_WINDOW)
+            ]
+            asked = {}
+            if not windows or self.is_over:
+                return
+            futures = [pool.submit(self._window, api, account, *one, start) for one in windows]
+            for future in futures:
+                future.result()
+
+    def _window(self, api: Api, account: Account, resource: Resource, window: Window, start: datetime) -> None:
+        """Read one window into the queue; a failure is the resource's."""
+        if self._is_pointless(resource):
+            return
+        reads: list[Read] = []
+        try:
+            for item in resource.read(api, account, window):
+                reads.append((api.read_seq(), item))
+                if isinstance(item, Reread):
+                    with self.lock:
+                        self.asked[item.resource].update(item.ids)
+                if len(reads) >= CHUNK:
+                    self.tell(Chunk(self.target.account_id, resource.name, reads))
+                    reads = []
+                if self._is_pointless(resource):
+                    return
+        except Stopped:
+            raise
+        except CredentialsError as error:
+            self._give_up(None, error)
+        except Exception as error:  # one resource that fails does not stop the others
+            self._give_up(resource.name, error)
+        else:
+            self.tell(Chunk(self.target.account_id, resource.name, reads))
+            self.tell(WindowDone(self.target.account_id, resource.name, window, start))
+
+    def _is_pointless(self, resource: Resource) -> bool:
+        return self.is_over or resource.name in self.failed or self.stop.is_set()
+
+    def _give_up(self, resource: str | None, error: Exception) -> None:
+        if isinstance(error, ConnectorError):
+            self._fail(resource, str(error))
+            return
+        log.exception("%s: a bug in the connector", self.target.account_id, exc_info=error)
+        self._fail(resource, f"An error in the program ({type(error).__name__}); the log has the details.")
+
+    def _fail(self, resource: str | None, sentence: str) -> None:
+        with self.lock:
+            known = resource in self.failed if resource else self.is_over
+            if resource is None:
+                self.is_over = True
+            else:
+                self.failed.add(resource)
+        if not known:
+            self.tell(Failed(self.target.account_id, resource, sentence))
+
+
+def _clock_ahead(account_id: str, theirs: datetime, ours: datetime) -> str:
+    return (
+        f"The clock of {account_id}'s CRM says {theirs:%Y-%m-%d %H:%M} UTC, this machine's {ours:%Y-%m-%d %H:%M}: "
+        "nothing was read, for what changes meanwhile would never be asked for. Set this machine's clock; if it is "
+        "right, try again later."
+    )
+
+
+def _parts(ids: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (ids[n : n + size] for n in range(0, len(ids), size))

@@ -1,0 +1,224 @@
+"""One run: a reader for every account, one writer for all of them."""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from connectors.connector import Resource
+from sync.events import AccountDone, Event, Stopped, SyncAccount
+from sync.reader import Reader
+from sync.writer import Progress, Writer
+from warehouse import state
+from warehouse.database import open_warehouse, private_folder, said_plainly, writer_lock
+from warehouse.status import AccountStatus, ResourceStatus, RunStatus
+
+OVERLAP = timedelta(minutes=10)
+QUEUED_CHUNKS = 16
+JOIN_S = 10.0  # how long readers in the middle of a request are waited for
+
+
+def sync(
+    data_dir: Path,
+    accounts: Sequence[SyncAccount],
+    *,
+    full: bool = False,
+    resources: Sequence[str] | None = None,
+    overlap: timedelta = OVERLAP,
+    progress: Progress | None = None,
+    parallel: int = 4,
+    stop: threading.Event | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> RunStatus:
+    """Read all accounts into the warehouse and say what became of each resource.
+
+    Args:
+        full: read everything from the beginning again, whatever was read before; believe lists that lack most rows.
+        resources: names of resources to read; None: all. What they come after is not read with them.
+        overlap: how far before its watermark a resource is read again.
+        parallel: windows read at once, per account.
+        stop: set from elsewhere (a signal) to end the run; what was committed stays, the next run goes on from there.
+
+    Raises:
+        LockedError: another process writes. WarehouseError: the file cannot be opened, the disk is full.
+    """
+    private_folder(data_dir)
+    with writer_lock(data_dir), said_plainly(data_dir):
+        engine = open_warehouse(data_dir)
+        try:
+            with engine.connect() as connection:
+                return Run(data_dir, accounts, connection, now, stop or threading.Event()).read(
+                    full=full, resources=resources, overlap=overlap, progress=progress, parallel=parallel
+                )
+        finally:
+            engine.dispose()
+
+
+@dataclass
+class Run:
+    data_dir: Path
+    accounts: Sequence[SyncAccount]
+    connection: Connection
+    now: Callable[[], datetime]
+    stop: threading.Event
+
+    def read(
+        self,
+        *,
+        full: bool,
+        resources: Sequence[str] | None,
+        overlap: timedelta,
+        progress: Progress | None,
+        parallel: int,
+    ) -> RunStatus:
+        started_at = self.now()
+        with self.connection.begin():
+            run_id = state.start_run(self.connection, now=started_at)
+        chosen = {a.account_id: _chosen(a.connector.resources, resources) for a in self.accounts}
+        run = RunStatus(run_id, "running", started_at, started_at)
+        run.accounts = [self._status(account, chosen[account.account_id]) for account in self.accounts]
+        writer = Writer(
+            self.connection,
+            run,
+            accounts=self.accounts,
+            data_dir=self.data_dir,
+            now=self.now,
+            progress=progress,
+            trusts_lists=full,
+        )
+        events: queue.Queue[Event] = queue.Queue(QUEUED_CHUNKS)
+        ordinals = _ordinals(run_id)
+        halt = threading.Event()
+        readers = [
+            self._reader(
+                account,
+                chosen[account.account_id],
+                full=full,
+                overlap=overlap,
+                parallel=parallel,
+                ordinals=ordinals,
+                tell=_teller(events, halt),
+                halt=halt,
+            )
+            for account in self.accounts
+        ]
+        threads = [
+            threading.Thread(target=reader.run, name=reader.target.account_id, daemon=True) for reader in readers
+        ]
+        writer.heartbeat(force=True)
+        try:
+            for thread in threads:
+                thread.start()
+            self._write(writer, events, len(threads))
+            run.state = self._verdict(run)
+        except BaseException as error:
+            run.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            raise
+        finally:
+            halt.set()
+            run.finished_at = self.now()
+            for thread in threads:
+                thread.join(JOIN_S)
+            with suppress(OSError):  # a full disk must not hide what went wrong
+                writer.heartbeat(force=True)
+        return run
+
+    def _write(self, writer: Writer, events: "queue.Queue[Event]", n_accounts: int) -> None:
+        """Take events until every account is over, or somebody asks to stop."""
+        over = 0
+        while over < n_accounts and not self.stop.is_set():
+            try:
+                event = events.get(timeout=0.2)
+            except queue.Empty:
+                writer.heartbeat()
+                continue
+            writer.take(event)
+            over += isinstance(event, AccountDone)
+            writer.heartbeat()
+        writer.commit()
+
+    def _verdict(self, run: RunStatus) -> str:
+        if self.stop.is_set() and any(account.state not in {"done", "failed"} for account in run.accounts):
+            return "interrupted"
+        return "done" if all(account.state == "done" for account in run.accounts) else "failed"
+
+    def _status(self, account: SyncAccount, chosen: Sequence[Resource]) -> AccountStatus:
+        names = {resource.name for resource in chosen}
+        with self.connection.begin():
+            statuses = [
+                ResourceStatus(
+                    resource.name,
+                    state="waiting" if resource.name in names else "skipped",
+                    watermark=state.watermark(self.connection, account.account_id, resource.name),
+                )
+                for resource in account.connector.resources
+            ]
+        return AccountStatus(account.account_id, resources=statuses)
+
+    def _reader(
+        self,
+        account: SyncAccount,
+        resources: Sequence[Resource],
+        *,
+        full: bool,
+        overlap: timedelta,
+        parallel: int,
+        ordinals: Callable[[], int],
+        tell: Callable[[Event], None],
+        halt: threading.Event,
+    ) -> Reader:
+        state_dir = self.data_dir / "state" / account.account_id
+        private_folder(state_dir.parent)
+        private_folder(state_dir)
+        with self.connection.begin():
+            if full:
+                for resource in resources:
+                    state.forget_windows(self.connection, account.account_id, resource.name)
+            known = {r.name: state.resume(self.connection, account.account_id, r.name) for r in resources}
+            number = state.external_id(self.connection, account.account_id)
+            pending = state.asked_again(self.connection, account.account_id)
+        if full:
+            known = {name: replace(resume, watermark=None) for name, resume in known.items()}
+        return Reader(
+            target=account,
+            resources=resources,
+            known=known,
+            number=number,
+            pending=pending,
+            ordinals=ordinals,
+            state_dir=state_dir,
+            overlap=overlap,
+            parallel=parallel,
+            tell=tell,
+            stop=halt,
+            now=self.now,
+        )
+
+
+def _chosen(resources: Sequence[Resource], names: Sequence[str] | None) -> list[Resource]:
+    return [resource for resource in resources if not names or resource.name in names]
+
+
+def _ordinals(run_id: int) -> Callable[[], int]:
+    """Ordinals of responses, the same order for all threads; no clock."""
+    numbers = count((run_id << 32) + 1)
+    return lambda: next(numbers)  # one bytecode of C: no two threads get the same
+
+
+def _teller(events: "queue.Queue[Event]", halt: threading.Event) -> Callable[[Event], None]:
+    def tell(event: Event) -> None:
+        while not halt.is_set():
+            try:
+                events.put(event, timeout=0.5)
+            except queue.Full:
+                continue
+            return
+        raise Stopped
+
+    return tell

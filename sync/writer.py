@@ -1,0 +1,236 @@
+"""Writing: the caller's thread."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from connectors.connector import Resource
+from connectors.records import Listing, Notice, OwnedSet, RawRecord, Record, Reread, Stub
+from sync.events import AccountDone, Chunk, Event, Failed, Opened, Planned, ResourceDone, SyncAccount, WindowDone
+from sync.plan import window_key
+from warehouse import state
+from warehouse.columns import layout
+from warehouse.database import personal_key
+from warehouse.load import Loader, Read
+from warehouse.status import AccountStatus, ResourceStatus, RunStatus, write_status
+
+FEWEST_DOUBTED = 4  # a list of fewer rows may well lose most of them
+LET_GO = "nothing was taken as removed. If it is right, run voronka sync --full"
+BATCH = 20_000  # yields committed at once; the measured best of 5, 20 and 50 thousand
+COMMIT_EVERY_S = 5.0
+MOST_WARNINGS = 5
+
+Progress = Callable[[str, str, int, int | None], None]
+"""Called with account, resource, windows done and all windows (None: not known yet)."""
+
+
+class Writer:
+    """Takes events in the order they come and commits them in batches, each batch whole or not at all."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        run: RunStatus,
+        *,
+        accounts: Sequence[SyncAccount],
+        data_dir: Path,
+        now: Callable[[], datetime],
+        progress: Progress | None,
+        trusts_lists: bool = False,
+    ) -> None:
+        self.trusts_lists = trusts_lists
+        self.connection, self.run, self.data_dir, self.now = connection, run, data_dir, now
+        self.accounts = {account.account_id: account for account in accounts}
+        self.progress = progress
+        with connection.begin():
+            self.loader = Loader(connection, key=personal_key(data_dir, connection))
+        self.commits = count(1)
+        self.batch: list[Event] = []
+        self.n = 0
+        self.committed_at = self.told_at = time.monotonic()
+
+    def take(self, event: Event) -> None:
+        """Note an event; commit when enough has come together."""
+        self._count(event)
+        self.batch.append(event)
+        if isinstance(event, Chunk):
+            self.n += len(event.reads)
+        late = time.monotonic() - self.committed_at > COMMIT_EVERY_S
+        if self.n >= BATCH or late or isinstance(event, ResourceDone | Failed | AccountDone):
+            self.commit()
+
+    def commit(self) -> None:
+        """Write everything noted in one transaction: rows first, then what they complete."""
+        batch, self.batch, self.n = self.batch, [], 0
+        self.committed_at = time.monotonic()
+        if not batch:
+            return
+        seq, now = (self.run.run_id << 32) + next(self.commits), self.now()
+        with self.connection.begin():
+            reads = [read for event in batch if isinstance(event, Chunk) for read in self._believed(event)]
+            reads += [(seq, event.account) for event in batch if isinstance(event, Opened) and self._is_own(event)]
+            self.loader.load(reads, load_seq=seq, synced_at=now)
+            self._remember(batch, now)
+            for event in batch:
+                self._mark(event)
+            if any(isinstance(event, Opened | ResourceDone) for event in batch):
+                state.refresh_coverage(self.connection, seq=seq, now=now)
+            changed = {(e.account_id, e.resource) for e in batch if isinstance(e, Planned | ResourceDone | Failed)}
+            changed |= {(e.account_id, None) for e in batch if isinstance(e, AccountDone)}
+            state.log(self.connection, self.run.run_id, self._lines(changed, now))
+
+    def heartbeat(self, *, force: bool = False) -> None:
+        """Write the status file, at most once a second."""
+        if not force and time.monotonic() - self.told_at < 1:
+            return
+        self.told_at = time.monotonic()
+        self.run.heartbeat_at = self.now()
+        write_status(self.data_dir, self.run)
+
+    def _believed(self, event: Chunk) -> list[Read]:
+        """What was read, less listings that suddenly lack most rows: burying them is for a person to decide."""
+        doubted = [item for _, item in event.reads if type(item) is Listing and self._is_doubtful(item)]
+        if not doubted:
+            return event.reads
+        warnings = self.run.account(event.account_id).resource(event.resource).warnings
+        warnings.insert(0, f"{event.resource}: more than half of the list is gone; {LET_GO}")
+        return [read for read in event.reads if not any(read[1] is one for one in doubted)]
+
+    def _is_doubtful(self, listing: Listing) -> bool:
+        if self.trusts_lists:
+            return False
+        table, removal = listing.kind.table(), layout(listing.kind).removal
+        known = state.n_listed(self.connection, listing.account_id, table, str(removal))
+        return known >= FEWEST_DOUBTED and 2 * len(listing.keys) < known
+
+    def _is_own(self, event: Opened) -> bool:
+        return self.accounts[event.account_id].feeds is None
+
+    def _remember(self, batch: Sequence[Event], now: datetime) -> None:
+        """Windows that are done and ids to be read again, all of a batch at once."""
+        done = [
+            state.DoneWindow(event.account_id, event.resource, window_key(event.window), event.started_at)
+            for event in batch
+            if isinstance(event, WindowDone) and event.window.kind == "created"
+        ]
+        if done:
+            state.windows_done(self.connection, done, run_id=self.run.run_id, now=now)
+        asked: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for event in batch:
+            if isinstance(event, WindowDone) and event.window.kind == "ids":
+                asked[event.account_id, event.resource] -= set(event.window.ids)
+                state.read_again(self.connection, event.account_id, event.resource, event.window.ids)
+            elif isinstance(event, Chunk):
+                for _, item in event.reads:
+                    if isinstance(item, Reread):
+                        asked[event.account_id, item.resource].update(item.ids)
+        for (account_id, resource), ids in asked.items():
+            state.ask_again(self.connection, account_id, resource, ids, run_id=self.run.run_id)
+
+    def _mark(self, event: Event) -> None:
+        """What else an event says that is not a row."""
+        if isinstance(event, Opened):
+            mine = self.accounts[event.account_id]
+            connector = mine.settings.connector
+            state.know_account(
+                self.connection, mine.account_id, connector=connector, number=event.number, target=mine.target
+            )
+            state.know_resources(
+                self.connection,
+                mine.account_id,
+                target=mine.target,
+                resources=[_filled(r) for r in mine.connector.resources],
+            )
+        elif isinstance(event, ResourceDone):
+            state.move_watermark(
+                self.connection,
+                event.account_id,
+                event.resource,
+                to=event.watermark,
+                complete_from=self._known_since(event),
+            )
+
+    def _known_since(self, event: ResourceDone) -> datetime:
+        """Since when a resource is complete; a log, of which nobody knows how far it reaches, since its first entry."""
+        mine = self.accounts[event.account_id]
+        resource = next(one for one in mine.connector.resources if one.name == event.resource)
+        if resource.log_column is None:
+            return event.complete_from
+        tables = [kind.table() for kind in resource.fills]
+        oldest = state.oldest(self.connection, mine.target, tables, resource.log_column)
+        return max(event.complete_from, oldest or event.watermark)
+
+    def _count(self, event: Event) -> None:
+        """Keep the status of the run in step with what happens."""
+        account = self.run.account(event.account_id)
+        if isinstance(event, Opened):
+            account.name, account.state = event.account.name, "running"
+            return
+        if isinstance(event, AccountDone):
+            self._account_over(account)
+            return
+        if isinstance(event, Failed) and event.resource is None:
+            account.error, account.state = event.error, "failed"
+            return
+        status = account.resource(event.resource or "")
+        if isinstance(event, Planned):
+            status.state, status.windows_total = "running", event.windows
+        elif isinstance(event, Chunk):
+            _count_reads(status, event.reads)
+        elif isinstance(event, WindowDone):
+            status.windows_done += 1
+            status.windows_total = max(status.windows_total or 0, status.windows_done)
+        elif isinstance(event, ResourceDone):
+            status.state, status.watermark = "done", event.watermark
+        elif isinstance(event, Failed):
+            status.state, status.error = "failed", event.error
+        if self.progress is not None:
+            self.progress(event.account_id, status.resource, status.windows_done, status.windows_total)
+
+    def _account_over(self, account: AccountStatus) -> None:
+        for status in account.resources:
+            if status.state in {"waiting", "running"}:  # the account was given up before the resource ended
+                status.state, status.error = "failed", account.error
+        well = account.error is None and all(status.state in {"done", "skipped"} for status in account.resources)
+        account.state = "done" if well else "failed"
+
+    def _lines(self, changed: Iterable[tuple[str, str | None]], now: datetime) -> Iterable[state.Logged]:
+        for account_id, resource in changed:
+            for status in self.run.account(account_id).resources:
+                if resource not in (None, status.resource) or status.state in {"waiting", "skipped"}:
+                    continue
+                over = status.state in {"done", "failed"}
+                yield state.Logged(
+                    account_id=account_id,
+                    resource=status.resource,
+                    started_at=self.run.started_at,
+                    finished_at=now if over else None,
+                    status=status.state if over else "running",
+                    n_read=status.n_read,
+                    n_written=status.n_written,
+                    n_unknown=status.n_unknown,
+                    error=status.error,
+                )
+
+
+def _filled(resource: Resource) -> state.Filled:
+    return state.Filled(resource.name, tuple(kind.table() for kind in resource.fills), resource.is_core)
+
+
+def _count_reads(status: ResourceStatus, reads: Iterable[Read]) -> None:
+    for _, item in reads:
+        if isinstance(item, RawRecord):
+            status.n_read += 1
+        elif isinstance(item, Record | Stub):
+            status.n_written += 1
+        elif isinstance(item, OwnedSet):
+            status.n_written += len(item.rows)
+        elif isinstance(item, Notice):
+            status.n_unknown += item.n if item.is_unknown else 0
+            if item.text not in status.warnings and len(status.warnings) < MOST_WARNINGS:
+                status.warnings.append(item.text)
