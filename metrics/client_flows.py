@@ -137,24 +137,36 @@ def buyers(bought: Lazy) -> Lazy:
     )
 
 
-def with_overdue(people_who_bought: Lazy, bought: Lazy, clock: Lazy) -> Lazy:
-    """`buyers` with how long ago (D1): usual_gap_d, days_since, is_lapsing; the ratio itself is `OVERDUE_RATIO`.
+def with_usual_gap(people_who_bought: Lazy, bought: Lazy) -> Lazy:
+    """`buyers` with usual_gap_d (Float64): the own median gap from three purchases on, else the account's.
 
-    usual_gap_d: the own median gap from three purchases on, else the account's; null where nobody bought twice.
-    days_since: local dates up to that of `as_of`. Lapsing: overdue ratio ≥ 2 and days_since ≥ 30.
+    Null where nobody of the account bought twice. `bought` has everybody's occasions, whoever asks.
     """
     everyone = bought.group_by("account_id").agg(account_gap_d=nw.col("gap_d").median())
-    now = clock.select("account_id", today=day_number("as_of_local"))
     own = nw.when(nw.col("n_sales") >= 3).then(nw.col("median_gap_d"))
-    is_lapsing = (nw.col("days_since") >= nw.col("usual_gap_d") * 2) & (nw.col("days_since") >= 30)
     return (
         people_who_bought.join(everyone, on="account_id", how="left")
-        .join(now, on="account_id", how="inner")
-        .with_columns(
-            usual_gap_d=nw.coalesce(own, nw.col("account_gap_d").cast(nw.Float64)),
-            days_since=nw.col("today") - nw.col("last_day"),
-        )
-        .drop("account_gap_d", "today")
+        .with_columns(usual_gap_d=nw.coalesce(own, nw.col("account_gap_d").cast(nw.Float64)))
+        .drop("account_gap_d")
+    )
+
+
+def local_today(clock: Lazy) -> Lazy:
+    """One row per account: account_id, today (number of the local day of `as_of`)."""
+    return clock.select("account_id", today=day_number("as_of_local"))
+
+
+def with_overdue(people_who_bought: Lazy, bought: Lazy, days: Lazy) -> Lazy:
+    """`buyers` with how long ago (D1): usual_gap_d, days_since, is_lapsing; the ratio itself is `OVERDUE_RATIO`.
+
+    days_since: local dates up to `today` of `days` (`local_today`). Lapsing: overdue ratio ≥ 2 and days_since ≥ 30.
+    """
+    is_lapsing = (nw.col("days_since") >= nw.col("usual_gap_d") * 2) & (nw.col("days_since") >= 30)
+    return (
+        with_usual_gap(people_who_bought, bought)
+        .join(days, on="account_id", how="inner")
+        .with_columns(days_since=nw.col("today") - nw.col("last_day"))
+        .drop("today")
         .with_columns(is_lapsing=is_lapsing.fill_null(False))
     )
 
@@ -204,14 +216,9 @@ def _with_thresholds(bought: Lazy, params: ClientFlowsParams) -> Lazy:
         return bought.with_columns(
             active_d=nw.lit(params.active_d, dtype=nw.Int64), churn_d=nw.lit(params.churn_d, dtype=nw.Int64)
         )
-    everyone = bought.group_by("account_id").agg(account_gap_d=nw.col("gap_d").median())
-    own = nw.when(nw.col("n_sales") >= 3).then(nw.col("median_gap_d"))
     # A median of whole days is a multiple of a half, so twice and four times it are whole.
-    usual = nw.coalesce(own, nw.col("account_gap_d").cast(nw.Float64))
     limits = (
-        buyers(bought)
-        .join(everyone, on="account_id", how="left")
-        .select(*CLIENT, usual_gap_d=usual)
+        with_usual_gap(buyers(bought), bought)
         .select(
             *CLIENT,
             active_d=nw.max_horizontal(nw.lit(PERSONAL_MIN_D[0]), (nw.col("usual_gap_d") * 2).cast(nw.Int64)),
@@ -259,7 +266,7 @@ def _months(clock: Lazy, period: Period) -> Lazy:
     spans = months_covering(period)
     edges = [(_number(first), _number(last)) for first, last in spans]
     opening = [(edges[0][0] - 1, edges[0][0] - 1)] if edges else [(0, -1)]
-    now = clock.select("account_id", today=day_number("as_of_local"))
+    now = local_today(clock)
     rows = [
         now.select(
             "account_id",

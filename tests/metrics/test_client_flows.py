@@ -18,6 +18,7 @@ from metrics.client_flows import (
     ClientFlowsParams,
     buyers,
     day_number,
+    local_today,
     months_covering,
     occasions,
     sales_seen,
@@ -413,7 +414,7 @@ def test_last_purchase_and_rhythm(engine: Any) -> None:
     period = Period(as_of, days[0], days[-1])
     frames = engine.frames({"sale": [sale("c1", str(day)) for day in days]}, as_of=as_of, period=period)
     bought = occasions(sales_seen(frames, basis="won_deal"))
-    table = with_overdue(buyers(bought), bought, frames["clock"]).collect("polars").to_native()
+    table = with_overdue(buyers(bought), bought, local_today(frames["clock"])).collect("polars").to_native()
     row = table.with_columns(OVERDUE_RATIO).row(0, named=True)
     assert row["median_gap_d"] == 30.5
     assert row["days_since"] == 75
