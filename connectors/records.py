@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import orjson
@@ -72,7 +73,12 @@ class Record(BaseModel):
     @classmethod
     def table(cls) -> str:
         """The table's name: `DealContact` is stored in `deal_contact`."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        return _snake_case(cls.__name__)
+
+
+@cache
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 class RawRecord(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from metrics.marts import MartParams, build
 from warehouse import publish
-from warehouse.checks import check
+from warehouse.checks import check, refuse_doubles
 from warehouse.database import open_warehouse, writer_lock
 from warehouse.publish import Local
 
@@ -41,6 +41,8 @@ def publish_all(
     with writer_lock(data_dir):
         engine = open_warehouse(data_dir)
         try:
+            with engine.begin() as connection:
+                refuse_doubles(connection)
             draft = publish.begin(data_dir / PUBLICATION, now=at, full=full)
             try:
                 publish.export(engine, draft, local=local)

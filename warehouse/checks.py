@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
+
+from warehouse.columns import quoted
+from warehouse.database import WarehouseError
+from warehouse.models import CANONICAL, key_of, patch, tombstone
 
 SAMPLE = 5
 CLOCK_SKEW = timedelta(minutes=10)
@@ -125,6 +129,26 @@ GATES = (
         """,
     ),
 )
+
+
+def refuse_doubles(connection: Connection) -> None:
+    """No index keeps the keys of batch-written tables unique; this does, before anything is made of them.
+
+    Raises:
+        WarehouseError: a table holds a key twice. Numbers made of it would be wrong.
+    """
+    doubled = [table.name for table in (*CANONICAL, tombstone, patch) if _has_doubles(connection, table)]
+    if doubled:
+        raise WarehouseError(
+            f"The warehouse holds rows twice in {', '.join(doubled)}; nothing was published, readers keep what they "
+            "have. This is a bug of the program: please report it. A new data folder and a first sync put it right."
+        )
+
+
+def _has_doubles(connection: Connection, table: Table) -> bool:
+    keys = ", ".join(quoted(name) for name in key_of(table))
+    query = f"SELECT EXISTS (SELECT 1 FROM {quoted(table.name)} GROUP BY {keys} HAVING count(*) > 1)"
+    return bool(connection.exec_driver_sql(query).scalar_one())
 
 
 def check(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:

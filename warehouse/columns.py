@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Date, Double, Text
 from sqlalchemy.types import TIMESTAMP
 
 from connectors.records import Call, ClientEmail, ClientPhone, Record, Request
-from warehouse.models import metadata
+from warehouse.models import key_of, metadata
 
 BOOKKEEPING = ("source_updated_at", "synced_at", "raw_hash", "read_seq", "load_seq")
 """What the loader keeps about every row."""
@@ -33,7 +33,7 @@ ARROW = {
 class Layout:
     """How records of one kind lie in their table.
 
-    names: fields of the record that are columns. keys: the primary key. rest: the other columns, bookkeeping apart.
+    names: fields of the record that are columns. keys: the key. rest: the other columns, bookkeeping apart.
     owner: the column that names the owner of a set, None for rows that stand alone. removal: the column a tombstone
     touches.
     """
@@ -54,7 +54,7 @@ def layout(kind: type[Record]) -> Layout:
     table = metadata.tables[kind.table()]
     stored = [column for column in table.columns if column.name in kind.model_fields]
     names = tuple(column.name for column in stored)
-    keys = tuple(column.name for column in table.primary_key)
+    keys = key_of(table)
     return Layout(
         table=table.name,
         keys=keys,

@@ -32,13 +32,16 @@ from connectors.records import (
     Yield,
 )
 from warehouse.columns import Layout, layout, quoted, to_frame
+from warehouse.models import key_of, patch, raw_record, tombstone
 
 Read = tuple[int, Yield]
 """The ordinal of the response something came in, and what came."""
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 STUB_SEQ = 0  # earlier than any reading: a real row always wins over a mention
-RAW_KEY = ["account_id", "entity", "native_id", "raw_hash"]
+RAW_KEY = key_of(raw_record)
+TOMBSTONE_KEY = key_of(tombstone)
+PATCH_KEY = key_of(patch)
 INSTANT = pl.Datetime("us", "UTC")
 
 
@@ -98,20 +101,17 @@ class Loader:
     def _upsert(self, lay: Layout, kind: type[Record], frame: pl.DataFrame) -> int:
         """Insert or overwrite; an earlier reading never wins, and `load_seq` moves only for a row that changed."""
         overlay, joins = self._overlay(lay, kind)
-        target = quoted(lay.table)
         changing = ("raw_hash", "source_updated_at", *lay.rest)
-        sets = [f"{quoted(name)} = excluded.{quoted(name)}" for name in (*changing, "read_seq", "synced_at")]
-        changed = " OR ".join(
-            f"{target}.{quoted(name)} IS DISTINCT FROM excluded.{quoted(name)}" for name in ("raw_hash", *lay.rest)
-        )
-        sets.append(f"load_seq = CASE WHEN {changed} THEN excluded.load_seq ELSE {target}.load_seq END")
+        sets = {name: f"b.{quoted(name)}" for name in (*changing, "read_seq", "synced_at")}
+        changed = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}" for name in ("raw_hash", *lay.rest))
+        sets["load_seq"] = f"CASE WHEN {changed} THEN b.load_seq ELSE t.load_seq END"
         laid = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in overlay.items())
         replace = f" REPLACE ({laid})" if overlay else ""
         with self._registered("batch", frame):
             self._sql(
-                f"INSERT INTO {target} BY NAME SELECT b.*{replace} FROM batch b {' '.join(joins)} "
-                f"ON CONFLICT ({_list(lay.keys)}) DO UPDATE SET {', '.join(sets)} "
-                f"WHERE excluded.read_seq >= {target}.read_seq"
+                f"MERGE INTO {quoted(lay.table)} t USING (SELECT b.*{replace} FROM batch b {' '.join(joins)}) b "
+                f"ON {_same(lay.keys)} WHEN MATCHED AND b.read_seq >= t.read_seq "
+                f"THEN UPDATE SET {_assignments(sets)} WHEN NOT MATCHED THEN INSERT BY NAME"
             )
         return frame.height
 
@@ -140,7 +140,10 @@ class Loader:
 
     def _insert_missing(self, lay: Layout, frame: pl.DataFrame) -> int:
         with self._registered("batch", frame):
-            self._sql(f"INSERT INTO {quoted(lay.table)} BY NAME SELECT * FROM batch ON CONFLICT DO NOTHING")
+            self._sql(
+                f"MERGE INTO {quoted(lay.table)} t USING batch b ON {_same(lay.keys)} "
+                "WHEN NOT MATCHED THEN INSERT BY NAME"
+            )
         return frame.height
 
     def _remember(self, batch: Sorted) -> None:
@@ -153,20 +156,22 @@ class Loader:
                 schema=["account_id", "table_name", "row_id", "column_name", ("patched_at", INSTANT)],
                 orient="row",
             )
-            rows = rows.group_by("account_id", "table_name", "row_id", "column_name").agg(pl.col("patched_at").max())
+            rows = rows.group_by(PATCH_KEY).agg(pl.col("patched_at").max())
             with self._registered("batch", rows):
                 self._sql(
-                    "INSERT INTO patch BY NAME SELECT * FROM batch ON CONFLICT DO UPDATE SET "
-                    "patched_at = greatest(patch.patched_at, excluded.patched_at)"
+                    f"MERGE INTO patch t USING batch b ON {_same(PATCH_KEY)} WHEN MATCHED AND "
+                    "b.patched_at > t.patched_at THEN UPDATE SET patched_at = b.patched_at "
+                    "WHEN NOT MATCHED THEN INSERT BY NAME"
                 )
             self.patched |= {(p.kind.table(), p.column) for p in batch.patches}
 
     def _keep_tombstones(self, rows: pl.DataFrame) -> None:
         with self._registered("batch", rows):
             self._sql(
-                "INSERT INTO tombstone BY NAME SELECT * FROM batch ON CONFLICT DO UPDATE SET "
-                "deleted_at = excluded.deleted_at, read_seq = excluded.read_seq "
-                "WHERE excluded.read_seq >= tombstone.read_seq"
+                f"MERGE INTO tombstone t USING batch b ON {_same(TOMBSTONE_KEY)} "
+                "WHEN MATCHED AND b.read_seq >= t.read_seq "
+                "THEN UPDATE SET deleted_at = b.deleted_at, read_seq = b.read_seq "
+                "WHEN NOT MATCHED THEN INSERT BY NAME"
             )
         self.tombstoned |= set(rows["table_name"].unique())
 
@@ -287,7 +292,8 @@ class Loader:
                 f"INSERT INTO {target} BY NAME SELECT n.* REPLACE (CASE WHEN EXISTS (FROM {target} t "
                 f"WHERE t.account_id = n.account_id AND t.{lay.keys[1]} = n.{lay.keys[1]}) "
                 f"THEN n.valid_from ELSE TIMESTAMPTZ '{BEGINNING.isoformat()}' END AS valid_from) FROM batch n "
-                f"WHERE NOT EXISTS (FROM {target} t WHERE {same} AND t.valid_to IS NULL) ON CONFLICT DO NOTHING"
+                f"WHERE NOT EXISTS (FROM {target} t WHERE {same} "
+                f"AND (t.valid_to IS NULL OR t.valid_from = n.valid_from))"
             )
         return rows.height
 
@@ -306,9 +312,9 @@ class Loader:
         )
         with self._registered("batch", seen):
             self._sql(
-                "INSERT INTO raw_record BY NAME SELECT * FROM batch ON CONFLICT DO UPDATE SET "
-                "first_read_seq = least(raw_record.first_read_seq, excluded.first_read_seq), "
-                "last_read_seq = greatest(raw_record.last_read_seq, excluded.last_read_seq)"
+                f"MERGE INTO raw_record t USING batch b ON {_same(RAW_KEY)} WHEN MATCHED THEN UPDATE SET "
+                "first_read_seq = least(t.first_read_seq, b.first_read_seq), "
+                "last_read_seq = greatest(t.last_read_seq, b.last_read_seq) WHEN NOT MATCHED THEN INSERT BY NAME"
             )
 
     @contextmanager
@@ -359,8 +365,7 @@ def _tombstones(kind: type[Record], tombstones: Sequence[tuple[int, Tombstone]])
         schema=["account_id", "table_name", "row_id", ("deleted_at", INSTANT), ("read_seq", pl.Int64)],
         orient="row",
     )
-    key = ["account_id", "table_name", "row_id"]
-    return frame.sort("read_seq", maintain_order=True).unique(key, keep="last", maintain_order=True)
+    return frame.sort("read_seq", maintain_order=True).unique(TOMBSTONE_KEY, keep="last", maintain_order=True)
 
 
 def _patched(row: str, column: str, flag: str | None, at: str) -> dict[str, str]:
@@ -388,8 +393,9 @@ def _of(lay: Layout, alias: str) -> str:
     return names[0] if len(names) == 1 else f"concat_ws('/', {', '.join(names)})"
 
 
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(quoted(name) for name in names)
+def _same(keys: Iterable[str]) -> str:
+    """SQL: the batch's row `b` and the table's row `t` are the same thing."""
+    return " AND ".join(f"t.{quoted(name)} = b.{quoted(name)}" for name in keys)
 
 
 def _assignments(new: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """The canonical schema as SQLAlchemy tables: one per record, then raw copies and the state of the sync.
 
-Every key starts with `account_id`. Columns marked `personal` (`info={"pii": True}`) leave the warehouse only in `_pii`
+Every key starts with `account_id`. What is written in batches has its key by the loader's doing, not by an index: see
+decision 0007. Columns marked `personal` (`info={"pii": True}`) leave the warehouse only in `_pii`
 files. Columns marked `loaded` are computed by the loader: HMAC keys of phones and e-mails, so that the rest of the
 house can join by them without seeing a number. No ENUM, LIST, STRUCT, TIME or unsigned types: other engines read these
 files. Migrations are written by hand; `tests/warehouse` compares them with this module.
@@ -17,7 +18,12 @@ Instant = TIMESTAMP(timezone=True)
 
 
 def key(name: str, kind: Any = Text, *, loaded: bool = False) -> Column[Any]:
-    return Column(name, kind, primary_key=True, nullable=False, autoincrement=False, info={"loaded": loaded})
+    return Column(name, kind, nullable=False, info={"key": True, "loaded": loaded})
+
+
+def indexed(name: str, kind: Any = Text) -> Column[Any]:
+    """A part of the key of a small table that is written row by row."""
+    return Column(name, kind, primary_key=True, nullable=False, autoincrement=False, info={"key": True})
 
 
 def column(name: str, kind: Any = Text, *, null: bool = False, loaded: bool = False) -> Column[Any]:
@@ -46,6 +52,11 @@ def canonical(name: str, *columns: Column[Any], owner: str | None = None) -> Tab
         Column("load_seq", BigInteger, nullable=False),
         info={"owner": owner},
     )
+
+
+def key_of(table: Table) -> tuple[str, ...]:
+    """The columns no two rows of a table agree in."""
+    return tuple(column.name for column in table.columns if column.info.get("key"))
 
 
 account = canonical(
@@ -704,7 +715,7 @@ raw_record = Table(
 identity = Table(
     "identity",
     metadata,
-    key("warehouse_id"),
+    indexed("warehouse_id"),
     Column("key_fingerprint", Text),
     Column("published", Text),
 )
@@ -736,7 +747,7 @@ patch = Table(
 sync_account = Table(
     "sync_account",
     metadata,
-    key("account_id"),
+    indexed("account_id"),
     Column("connector", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("target_account_id", Text, nullable=False),  # differs for a source that feeds another account
@@ -746,9 +757,9 @@ sync_account = Table(
 sync_watermark = Table(
     "sync_watermark",
     metadata,
-    key("account_id"),
-    key("resource"),
-    key("table_name"),
+    indexed("account_id"),
+    indexed("resource"),
+    indexed("table_name"),
     Column("target_account_id", Text, nullable=False),
     Column("is_core", Boolean, nullable=False),
     Column("complete_from", Instant),
@@ -759,9 +770,9 @@ sync_watermark = Table(
 sync_state = Table(
     "sync_state",
     metadata,
-    key("account_id"),
-    key("resource"),
-    key("window_key"),
+    indexed("account_id"),
+    indexed("resource"),
+    indexed("window_key"),
     Column("run_id", BigInteger, nullable=False),
     Column("started_at", Instant, nullable=False),  # of the run that read it, by the server's clock
     Column("done_at", Instant, nullable=False),
@@ -771,9 +782,9 @@ sync_state = Table(
 sync_reread = Table(
     "sync_reread",
     metadata,
-    key("account_id"),
-    key("resource"),
-    key("native_id"),
+    indexed("account_id"),
+    indexed("resource"),
+    indexed("native_id"),
     Column("run_id", BigInteger, nullable=False),
 )
 
@@ -781,9 +792,9 @@ sync_reread = Table(
 sync_run = Table(
     "sync_run",
     metadata,
-    key("run_id", BigInteger),
-    key("account_id"),
-    key("resource"),
+    indexed("run_id", BigInteger),
+    indexed("account_id"),
+    indexed("resource"),
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant),
     Column("status", Text, nullable=False),  # running, done, failed

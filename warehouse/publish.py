@@ -22,7 +22,7 @@ from sqlalchemy.types import TIMESTAMP
 
 from warehouse.columns import BOOKKEEPING, quoted
 from warehouse.database import WarehouseError, private_folder, said_plainly, schema_version
-from warehouse.models import CANONICAL
+from warehouse.models import CANONICAL, key_of
 from warehouse.status import iso, replace_file, sync_folder
 
 CURRENT, MANIFEST, DRAFT = "current", "manifest.json", ".draft-"
@@ -343,8 +343,7 @@ def _text(value: str) -> str:
 def _personal(table: Table) -> list[str] | None:
     """SQL of the key and the personal columns; None when there are none."""
     names = [column.name for column in table.columns if column.info.get("pii")]
-    keys = [column.name for column in table.primary_key]
-    return [f"t.{quoted(name)}" for name in (*keys, *names)] if names else None
+    return [f"t.{quoted(name)}" for name in (*key_of(table), *names)] if names else None
 
 
 def _export(
@@ -352,7 +351,7 @@ def _export(
 ) -> None:
     """Write one table, in one file or by months; rows lie in the order of the key, so equal tables are equal files."""
     source = f"SELECT {', '.join(columns)} FROM {quoted(table.name)} t LEFT JOIN zone z ON z.account_id = t.account_id"
-    keys = ", ".join(f"t.{quoted(column.name)}" for column in table.primary_key)
+    keys = ", ".join(f"t.{quoted(name)}" for name in key_of(table))
     cut = MONTHS.get(table.name)
     months = _months(connection, table.name, cut) if cut else []
     if cut is None or not months:

@@ -152,19 +152,14 @@ def move_watermark(
 
 def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None:
     """`coverage` per table from all resources that fill it: complete since the latest, read up to the earliest."""
+    connection.exec_driver_sql("DELETE FROM coverage")
     connection.exec_driver_sql(
         "INSERT INTO coverage (account_id, resource, complete_from, watermark, synced_at, raw_hash, read_seq, "
         "load_seq) SELECT target_account_id, table_name, "
         "CASE WHEN count(*) = count(watermark) THEN max(complete_from) END, "
         "CASE WHEN count(*) = count(watermark) THEN min(watermark) END, ?, '', ?, ? FROM sync_watermark "
-        "WHERE table_name <> '' GROUP BY target_account_id, table_name ON CONFLICT DO UPDATE SET "
-        "complete_from = excluded.complete_from, watermark = excluded.watermark, synced_at = excluded.synced_at, "
-        "read_seq = excluded.read_seq, load_seq = excluded.load_seq",
+        "WHERE table_name <> '' GROUP BY target_account_id, table_name",
         (now, seq, seq),
-    )
-    connection.exec_driver_sql(
-        "DELETE FROM coverage c WHERE NOT EXISTS (FROM sync_watermark w "
-        "WHERE w.target_account_id = c.account_id AND w.table_name = c.resource)"
     )
 
 

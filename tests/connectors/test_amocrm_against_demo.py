@@ -30,7 +30,7 @@ from connectors.records import (
 from demo.amocrm import create_app
 from demo.amocrm_switches import Switches
 from demo.company import answer_key, build
-from warehouse.models import metadata
+from warehouse import models
 
 AS_OF = datetime(2026, 11, 20, 21, tzinfo=UTC)  # midnight in Moscow
 SETTINGS = AmoSettings(
@@ -148,8 +148,7 @@ def with_known(row: Record, old: Record | None) -> Record:
 def key_of(row: Record) -> tuple:
     if isinstance(row, ClientPhone):
         return (row.entity_id, row.phone_e164 or row.phone_raw)
-    table = metadata.tables[row.table()]
-    names = [column.name for column in table.primary_key if column.name != "account_id"]
+    names = models.key_of(models.metadata.tables[row.table()])[1:]
     return tuple(getattr(row, name, None) or getattr(row, "email_norm", None) for name in names)
 
 

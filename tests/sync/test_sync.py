@@ -15,7 +15,7 @@ from connectors.errors import CredentialsError, ForbiddenError, RetriableError
 from sync import publication, publish_all, sync
 from sync.plan import first_windows, plan, window_key
 from warehouse import state
-from warehouse.database import LockedError, WarehouseError, writer_lock
+from warehouse.database import LockedError, WarehouseError, open_warehouse, writer_lock
 from warehouse.load import Loader
 from warehouse.publish import read_manifest
 from warehouse.status import read_status
@@ -324,6 +324,17 @@ def test_a_warehouse_without_accounts_is_published_empty(data_dir: Path):
 def test_a_publish_is_refused_while_a_sync_runs(data_dir: Path):
     with writer_lock(data_dir), pytest.raises(LockedError):
         publish_all(data_dir, now=START)
+
+
+def test_a_row_that_is_there_twice_is_never_published(data_dir: Path):
+    sync(data_dir, [account(filled())])
+    engine = open_warehouse(data_dir)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO deal FROM deal LIMIT 1")
+    engine.dispose()
+    with pytest.raises(WarehouseError, match="rows twice in deal; nothing was published"):
+        publish_all(data_dir, now=START)
+    assert not (data_dir / "publication").exists()
 
 
 def test_marts_that_fail_leave_no_draft(data_dir: Path, monkeypatch: pytest.MonkeyPatch):

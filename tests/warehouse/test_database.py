@@ -16,7 +16,7 @@ from warehouse.database import (
     personal_key,
     writer_lock,
 )
-from warehouse.models import metadata
+from warehouse.models import key_of, metadata
 
 SCHEMA = (
     "SELECT table_name, column_name, data_type, is_nullable, column_default FROM duckdb_columns() "
@@ -43,7 +43,7 @@ def test_the_migrated_schema_is_the_schema_of_the_models(engine: Engine):
 
 def test_every_key_starts_with_the_account():
     state = {"identity", "sync_run"}
-    assert [t.name for t in metadata.sorted_tables if next(iter(t.primary_key)).name != "account_id"] == sorted(state)
+    assert [t.name for t in metadata.sorted_tables if key_of(t)[0] != "account_id"] == sorted(state)
 
 
 def test_a_downgrade_leaves_nothing_and_an_upgrade_brings_it_back(engine: Engine):
@@ -72,13 +72,13 @@ def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path):
 
 def test_folder_file_and_key_are_for_their_owner_only(tmp_path: Path):
     with writer_lock(tmp_path / "data"):
-        key_of(tmp_path / "data")
+        personal_key_in(tmp_path / "data")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
     assert modes == {"warehouse.duckdb": 0o600, "phone.key": 0o600, "sync.lock": 0o600}
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
-def key_of(data_dir: Path) -> bytes:
+def personal_key_in(data_dir: Path) -> bytes:
     engine = open_warehouse(data_dir)
     try:
         with engine.begin() as connection:
@@ -106,8 +106,8 @@ def test_the_rights_of_other_files_are_as_before_when_the_writer_is_done(tmp_pat
 
 
 def test_the_key_is_made_once(tmp_path: Path):
-    first = key_of(tmp_path)
-    assert key_of(tmp_path) == first
+    first = personal_key_in(tmp_path)
+    assert personal_key_in(tmp_path) == first
     assert len(first) == 32
 
 
@@ -116,19 +116,19 @@ def test_the_key_is_made_once(tmp_path: Path):
     [(None, "is missing"), ("00" * 32, "is another one"), ("half", "is damaged"), ("", "is damaged")],
 )
 def test_a_warehouse_whose_key_is_gone_is_refused_and_no_key_is_made(tmp_path: Path, content: str | None, said: str):
-    key_of(tmp_path)
+    personal_key_in(tmp_path)
     (tmp_path / "phone.key").unlink()
     if content is not None:
         (tmp_path / "phone.key").write_text(content)
     with pytest.raises(WarehouseError, match=rf"phone.key {said}.*Restore it from the backup"):
-        key_of(tmp_path)
+        personal_key_in(tmp_path)
     assert (tmp_path / "phone.key").exists() == (content is not None)
 
 
 def test_a_new_warehouse_goes_on_with_the_key_at_hand(tmp_path: Path):
-    first = key_of(tmp_path)
+    first = personal_key_in(tmp_path)
     (tmp_path / "warehouse.duckdb").unlink()
-    assert key_of(tmp_path) == first
+    assert personal_key_in(tmp_path) == first
 
 
 def test_sessions_are_in_utc(engine: Engine):

@@ -19,10 +19,9 @@ BOOKKEEPING = """
     load_seq BIGINT NOT NULL,
 """
 
-# Table: its columns, its key.
+# Table: its columns. No keys: what is written in batches is kept unique by the loader (decision 0007).
 RECORDS = {
-    "account": (
-        """
+    "account": """
         account_id VARCHAR NOT NULL,
         connector VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
@@ -33,22 +32,16 @@ RECORDS = {
         default_region VARCHAR NOT NULL,
         calendar_id VARCHAR,
         created_at TIMESTAMPTZ,
-        """,
-        "account_id",
-    ),
-    "department": (
-        """
+    """,
+    "department": """
         account_id VARCHAR NOT NULL,
         department_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
         parent_id VARCHAR,
         head_user_id VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, department_id",
-    ),
-    "user": (
-        """
+    """,
+    "user": """
         account_id VARCHAR NOT NULL,
         user_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
@@ -56,22 +49,16 @@ RECORDS = {
         is_active BOOLEAN NOT NULL,
         is_robot BOOLEAN NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, user_id",
-    ),
-    "user_department": (
-        """
+    """,
+    "user_department": """
         account_id VARCHAR NOT NULL,
         user_id VARCHAR NOT NULL,
         department_id VARCHAR NOT NULL,
         valid_from TIMESTAMPTZ NOT NULL,
         valid_to TIMESTAMPTZ,
         is_main BOOLEAN NOT NULL,
-        """,
-        "account_id, user_id, department_id, valid_from",
-    ),
-    "user_alias": (
-        """
+    """,
+    "user_alias": """
         account_id VARCHAR NOT NULL,
         system VARCHAR NOT NULL,
         external_id VARCHAR NOT NULL,
@@ -79,42 +66,30 @@ RECORDS = {
         name VARCHAR,
         extension VARCHAR,
         email VARCHAR,
-        """,
-        "account_id, system, external_id",
-    ),
-    "user_absence": (
-        """
+    """,
+    "user_absence": """
         account_id VARCHAR NOT NULL,
         user_id VARCHAR NOT NULL,
         first_day DATE NOT NULL,
         end_day DATE NOT NULL,
         kind VARCHAR NOT NULL,
-        """,
-        "account_id, user_id, first_day",
-    ),
-    "calendar_hours": (
-        """
+    """,
+    "calendar_hours": """
         account_id VARCHAR NOT NULL,
         calendar_id VARCHAR NOT NULL,
         isoweekday BIGINT NOT NULL,
         opens_s BIGINT NOT NULL,
         closes_s BIGINT NOT NULL,
-        """,
-        "account_id, calendar_id, isoweekday, opens_s",
-    ),
-    "calendar_exception": (
-        """
+    """,
+    "calendar_exception": """
         account_id VARCHAR NOT NULL,
         calendar_id VARCHAR NOT NULL,
         day DATE NOT NULL,
         position BIGINT NOT NULL,
         opens_s BIGINT,
         closes_s BIGINT,
-        """,
-        "account_id, calendar_id, day, position",
-    ),
-    "pipeline": (
-        """
+    """,
+    "pipeline": """
         account_id VARCHAR NOT NULL,
         pipeline_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
@@ -122,11 +97,8 @@ RECORDS = {
         sort BIGINT NOT NULL,
         is_archived BOOLEAN NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, pipeline_id",
-    ),
-    "stage": (
-        """
+    """,
+    "stage": """
         account_id VARCHAR NOT NULL,
         pipeline_id VARCHAR NOT NULL,
         stage_id VARCHAR NOT NULL,
@@ -135,30 +107,21 @@ RECORDS = {
         kind VARCHAR NOT NULL,
         color VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, pipeline_id, stage_id",
-    ),
-    "loss_reason": (
-        """
+    """,
+    "loss_reason": """
         account_id VARCHAR NOT NULL,
         loss_reason_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
         sort BIGINT,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, loss_reason_id",
-    ),
-    "source": (
-        """
+    """,
+    "source": """
         account_id VARCHAR NOT NULL,
         source_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, source_id",
-    ),
-    "product": (
-        """
+    """,
+    "product": """
         account_id VARCHAR NOT NULL,
         product_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
@@ -168,20 +131,14 @@ RECORDS = {
         cost_minor BIGINT,
         currency VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, product_id",
-    ),
-    "fx_rate": (
-        """
+    """,
+    "fx_rate": """
         account_id VARCHAR NOT NULL,
         day DATE NOT NULL,
         currency VARCHAR NOT NULL,
         rate_to_base DOUBLE NOT NULL,
-        """,
-        "account_id, day, currency",
-    ),
-    "field_def": (
-        """
+    """,
+    "field_def": """
         account_id VARCHAR NOT NULL,
         field_id VARCHAR NOT NULL,
         entity_kind VARCHAR NOT NULL,
@@ -190,40 +147,28 @@ RECORDS = {
         type VARCHAR NOT NULL,
         is_api_only BOOLEAN NOT NULL,
         removed_at TIMESTAMPTZ,
-        """,
-        "account_id, field_id",
-    ),
-    "field_enum": (
-        """
+    """,
+    "field_enum": """
         account_id VARCHAR NOT NULL,
         field_id VARCHAR NOT NULL,
         enum_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
         sort BIGINT,
-        """,
-        "account_id, field_id, enum_id",
-    ),
-    "field_required": (
-        """
+    """,
+    "field_required": """
         account_id VARCHAR NOT NULL,
         field_id VARCHAR NOT NULL,
         pipeline_id VARCHAR NOT NULL,
         stage_id VARCHAR NOT NULL,
-        """,
-        "account_id, field_id, pipeline_id, stage_id",
-    ),
-    "task_type": (
-        """
+    """,
+    "task_type": """
         account_id VARCHAR NOT NULL,
         task_type_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
         code VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, task_type_id",
-    ),
-    "company": (
-        """
+    """,
+    "company": """
         account_id VARCHAR NOT NULL,
         company_id VARCHAR NOT NULL,
         name VARCHAR,
@@ -232,11 +177,8 @@ RECORDS = {
         created_by VARCHAR,
         is_my_company BOOLEAN NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, company_id",
-    ),
-    "contact": (
-        """
+    """,
+    "contact": """
         account_id VARCHAR NOT NULL,
         contact_id VARCHAR NOT NULL,
         name VARCHAR,
@@ -245,11 +187,8 @@ RECORDS = {
         created_at TIMESTAMPTZ NOT NULL,
         created_by VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, contact_id",
-    ),
-    "client_phone": (
-        """
+    """,
+    "client_phone": """
         account_id VARCHAR NOT NULL,
         entity_id VARCHAR NOT NULL,
         phone_key VARCHAR NOT NULL,
@@ -259,11 +198,8 @@ RECORDS = {
         phone_e164 VARCHAR,
         phone_raw VARCHAR NOT NULL,
         phone_digits BIGINT NOT NULL,
-        """,
-        "account_id, entity_id, phone_key",
-    ),
-    "client_email": (
-        """
+    """,
+    "client_email": """
         account_id VARCHAR NOT NULL,
         entity_id VARCHAR NOT NULL,
         email_key VARCHAR NOT NULL,
@@ -271,21 +207,15 @@ RECORDS = {
         contact_id VARCHAR,
         company_id VARCHAR,
         email_norm VARCHAR NOT NULL,
-        """,
-        "account_id, entity_id, email_key",
-    ),
-    "merge_link": (
-        """
+    """,
+    "merge_link": """
         account_id VARCHAR NOT NULL,
         kind VARCHAR NOT NULL,
         from_id VARCHAR NOT NULL,
         into_id VARCHAR NOT NULL,
         merged_at TIMESTAMPTZ NOT NULL,
-        """,
-        "account_id, kind, from_id",
-    ),
-    "deal": (
-        """
+    """,
+    "deal": """
         account_id VARCHAR NOT NULL,
         deal_id VARCHAR NOT NULL,
         entity_kind VARCHAR NOT NULL,
@@ -313,21 +243,15 @@ RECORDS = {
         is_repeat BOOLEAN,
         restored_at TIMESTAMPTZ,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, deal_id",
-    ),
-    "deal_contact": (
-        """
+    """,
+    "deal_contact": """
         account_id VARCHAR NOT NULL,
         deal_id VARCHAR NOT NULL,
         contact_id VARCHAR NOT NULL,
         is_main BOOLEAN NOT NULL,
         position BIGINT NOT NULL,
-        """,
-        "account_id, deal_id, contact_id",
-    ),
-    "deal_stage_transition": (
-        """
+    """,
+    "deal_stage_transition": """
         account_id VARCHAR NOT NULL,
         change_id VARCHAR NOT NULL,
         deal_id VARCHAR NOT NULL,
@@ -338,11 +262,8 @@ RECORDS = {
         to_stage_id VARCHAR NOT NULL,
         by_user_id VARCHAR,
         origin VARCHAR NOT NULL,
-        """,
-        "account_id, change_id",
-    ),
-    "deal_owner_change": (
-        """
+    """,
+    "deal_owner_change": """
         account_id VARCHAR NOT NULL,
         change_id VARCHAR NOT NULL,
         deal_id VARCHAR NOT NULL,
@@ -351,11 +272,8 @@ RECORDS = {
         to_user_id VARCHAR,
         by_user_id VARCHAR,
         origin VARCHAR NOT NULL,
-        """,
-        "account_id, change_id",
-    ),
-    "deal_amount_change": (
-        """
+    """,
+    "deal_amount_change": """
         account_id VARCHAR NOT NULL,
         change_id VARCHAR NOT NULL,
         deal_id VARCHAR NOT NULL,
@@ -365,11 +283,8 @@ RECORDS = {
         currency VARCHAR NOT NULL,
         by_user_id VARCHAR,
         origin VARCHAR NOT NULL,
-        """,
-        "account_id, change_id",
-    ),
-    "deal_item": (
-        """
+    """,
+    "deal_item": """
         account_id VARCHAR NOT NULL,
         deal_item_id VARCHAR NOT NULL,
         deal_id VARCHAR NOT NULL,
@@ -381,11 +296,8 @@ RECORDS = {
         sum_minor BIGINT,
         currency VARCHAR NOT NULL,
         price_is_current BOOLEAN NOT NULL,
-        """,
-        "account_id, deal_item_id",
-    ),
-    "process_item": (
-        """
+    """,
+    "process_item": """
         account_id VARCHAR NOT NULL,
         item_id VARCHAR NOT NULL,
         process_id VARCHAR NOT NULL,
@@ -402,11 +314,8 @@ RECORDS = {
         created_at TIMESTAMPTZ NOT NULL,
         closed_at TIMESTAMPTZ,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, item_id",
-    ),
-    "process_item_transition": (
-        """
+    """,
+    "process_item_transition": """
         account_id VARCHAR NOT NULL,
         change_id VARCHAR NOT NULL,
         item_id VARCHAR NOT NULL,
@@ -417,11 +326,8 @@ RECORDS = {
         to_stage_id VARCHAR NOT NULL,
         by_user_id VARCHAR,
         origin VARCHAR NOT NULL,
-        """,
-        "account_id, change_id",
-    ),
-    "call": (
-        """
+    """,
+    "call": """
         account_id VARCHAR NOT NULL,
         call_id VARCHAR NOT NULL,
         external_uniq VARCHAR,
@@ -450,11 +356,8 @@ RECORDS = {
         cost_minor BIGINT,
         provider VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, call_id",
-    ),
-    "message": (
-        """
+    """,
+    "message": """
         account_id VARCHAR NOT NULL,
         message_id VARCHAR NOT NULL,
         chat_id VARCHAR,
@@ -469,11 +372,8 @@ RECORDS = {
         text VARCHAR,
         has_file BOOLEAN NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, message_id",
-    ),
-    "chat": (
-        """
+    """,
+    "chat": """
         account_id VARCHAR NOT NULL,
         chat_id VARCHAR NOT NULL,
         channel VARCHAR NOT NULL,
@@ -489,11 +389,8 @@ RECORDS = {
         rating BIGINT,
         first_line VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, chat_id",
-    ),
-    "task": (
-        """
+    """,
+    "task": """
         account_id VARCHAR NOT NULL,
         task_id VARCHAR NOT NULL,
         kind VARCHAR NOT NULL,
@@ -511,20 +408,14 @@ RECORDS = {
         is_completed BOOLEAN NOT NULL,
         result VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, task_id",
-    ),
-    "task_link": (
-        """
+    """,
+    "task_link": """
         account_id VARCHAR NOT NULL,
         task_id VARCHAR NOT NULL,
         entity_id VARCHAR NOT NULL,
         entity_kind VARCHAR NOT NULL,
-        """,
-        "account_id, task_id, entity_id",
-    ),
-    "activity": (
-        """
+    """,
+    "activity": """
         account_id VARCHAR NOT NULL,
         activity_id VARCHAR NOT NULL,
         kind VARCHAR NOT NULL,
@@ -535,11 +426,8 @@ RECORDS = {
         deal_id VARCHAR,
         text VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, activity_id",
-    ),
-    "request": (
-        """
+    """,
+    "request": """
         account_id VARCHAR NOT NULL,
         request_id VARCHAR NOT NULL,
         category VARCHAR NOT NULL,
@@ -553,11 +441,8 @@ RECORDS = {
         phone_e164 VARCHAR,
         phone_key VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, request_id",
-    ),
-    "customer": (
-        """
+    """,
+    "customer": """
         account_id VARCHAR NOT NULL,
         customer_id VARCHAR NOT NULL,
         contact_id VARCHAR,
@@ -568,11 +453,8 @@ RECORDS = {
         next_minor BIGINT,
         created_at TIMESTAMPTZ NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, customer_id",
-    ),
-    "sales_doc": (
-        """
+    """,
+    "sales_doc": """
         account_id VARCHAR NOT NULL,
         doc_id VARCHAR NOT NULL,
         kind VARCHAR NOT NULL,
@@ -586,11 +468,8 @@ RECORDS = {
         currency VARCHAR NOT NULL,
         status VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, doc_id",
-    ),
-    "field_value": (
-        """
+    """,
+    "field_value": """
         account_id VARCHAR NOT NULL,
         entity_id VARCHAR NOT NULL,
         field_id VARCHAR NOT NULL,
@@ -604,21 +483,15 @@ RECORDS = {
         enum_code VARCHAR,
         set_at TIMESTAMPTZ,
         set_by VARCHAR,
-        """,
-        "account_id, entity_id, field_id, position",
-    ),
-    "entity_tag": (
-        """
+    """,
+    "entity_tag": """
         account_id VARCHAR NOT NULL,
         entity_id VARCHAR NOT NULL,
         tag VARCHAR NOT NULL,
         entity_kind VARCHAR NOT NULL,
         tag_id VARCHAR,
-        """,
-        "account_id, entity_id, tag",
-    ),
-    "invoice": (
-        """
+    """,
+    "invoice": """
         account_id VARCHAR NOT NULL,
         invoice_id VARCHAR NOT NULL,
         deal_id VARCHAR,
@@ -632,11 +505,8 @@ RECORDS = {
         status VARCHAR NOT NULL,
         business_line VARCHAR,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, invoice_id",
-    ),
-    "payment": (
-        """
+    """,
+    "payment": """
         account_id VARCHAR NOT NULL,
         payment_id VARCHAR NOT NULL,
         invoice_id VARCHAR,
@@ -651,11 +521,8 @@ RECORDS = {
         business_line VARCHAR,
         is_planned BOOLEAN NOT NULL,
         deleted_at TIMESTAMPTZ,
-        """,
-        "account_id, payment_id",
-    ),
-    "ad_cost": (
-        """
+    """,
+    "ad_cost": """
         account_id VARCHAR NOT NULL,
         provider VARCHAR NOT NULL,
         day DATE NOT NULL,
@@ -667,11 +534,8 @@ RECORDS = {
         clicks BIGINT,
         impressions BIGINT,
         vat_included BOOLEAN,
-        """,
-        "account_id, provider, day, campaign_id",
-    ),
-    "target": (
-        """
+    """,
+    "target": """
         account_id VARCHAR NOT NULL,
         scope_kind VARCHAR NOT NULL,
         scope_id VARCHAR NOT NULL,
@@ -681,11 +545,8 @@ RECORDS = {
         value_num DOUBLE,
         value_minor BIGINT,
         currency VARCHAR,
-        """,
-        "account_id, scope_kind, scope_id, metric, grain, period",
-    ),
-    "transcript": (
-        """
+    """,
+    "transcript": """
         account_id VARCHAR NOT NULL,
         subject_id VARCHAR NOT NULL,
         seq BIGINT NOT NULL,
@@ -694,22 +555,16 @@ RECORDS = {
         start_s DOUBLE,
         end_s DOUBLE,
         text VARCHAR NOT NULL,
-        """,
-        "account_id, subject_id, seq",
-    ),
-    "checklist_item": (
-        """
+    """,
+    "checklist_item": """
         account_id VARCHAR NOT NULL,
         checklist_id VARCHAR NOT NULL,
         item_id VARCHAR NOT NULL,
         name VARCHAR NOT NULL,
         weight DOUBLE NOT NULL,
         is_critical BOOLEAN NOT NULL,
-        """,
-        "account_id, checklist_id, item_id",
-    ),
-    "checklist_mark": (
-        """
+    """,
+    "checklist_mark": """
         account_id VARCHAR NOT NULL,
         subject_id VARCHAR NOT NULL,
         item_id VARCHAR NOT NULL,
@@ -717,20 +572,14 @@ RECORDS = {
         rater_id VARCHAR NOT NULL,
         value DOUBLE,
         marked_at TIMESTAMPTZ NOT NULL,
-        """,
-        "account_id, subject_id, item_id, rater, rater_id",
-    ),
-    "coverage": (
-        """
+    """,
+    "coverage": """
         account_id VARCHAR NOT NULL,
         resource VARCHAR NOT NULL,
         complete_from TIMESTAMPTZ,
         watermark TIMESTAMPTZ,
-        """,
-        "account_id, resource",
-    ),
-    "metric_series": (
-        """
+    """,
+    "metric_series": """
         account_id VARCHAR NOT NULL,
         metric_id VARCHAR NOT NULL,
         group_key VARCHAR NOT NULL,
@@ -738,24 +587,19 @@ RECORDS = {
         value DOUBLE,
         num BIGINT,
         den BIGINT,
-        """,
-        "account_id, metric_id, group_key, day",
-    ),
-    "report_snapshot": (
-        """
+    """,
+    "report_snapshot": """
         account_id VARCHAR NOT NULL,
         report_id VARCHAR NOT NULL,
         metric_id VARCHAR NOT NULL,
         sent_at TIMESTAMPTZ NOT NULL,
         body VARCHAR NOT NULL,
-        """,
-        "account_id, report_id",
-    ),
+    """,
 }
 
-STATE = {
-    "raw_record": (
-        """
+# Beside the records, written in batches too.
+BATCHED = {
+    "raw_record": """
         account_id VARCHAR NOT NULL,
         entity VARCHAR NOT NULL,
         native_id VARCHAR NOT NULL,
@@ -763,9 +607,25 @@ STATE = {
         body BLOB NOT NULL,
         first_read_seq BIGINT NOT NULL,
         last_read_seq BIGINT NOT NULL,
-        """,
-        "account_id, entity, native_id, raw_hash",
-    ),
+    """,
+    "tombstone": """
+        account_id VARCHAR NOT NULL,
+        table_name VARCHAR NOT NULL,
+        row_id VARCHAR NOT NULL,
+        deleted_at TIMESTAMPTZ,
+        read_seq BIGINT NOT NULL,
+    """,
+    "patch": """
+        account_id VARCHAR NOT NULL,
+        table_name VARCHAR NOT NULL,
+        row_id VARCHAR NOT NULL,
+        column_name VARCHAR NOT NULL,
+        patched_at TIMESTAMPTZ NOT NULL,
+    """,
+}
+
+# Table: its columns, its key.
+STATE = {
     "identity": (
         """
         warehouse_id VARCHAR NOT NULL,
@@ -773,26 +633,6 @@ STATE = {
         published VARCHAR,
         """,
         "warehouse_id",
-    ),
-    "tombstone": (
-        """
-        account_id VARCHAR NOT NULL,
-        table_name VARCHAR NOT NULL,
-        row_id VARCHAR NOT NULL,
-        deleted_at TIMESTAMPTZ,
-        read_seq BIGINT NOT NULL,
-        """,
-        "account_id, table_name, row_id",
-    ),
-    "patch": (
-        """
-        account_id VARCHAR NOT NULL,
-        table_name VARCHAR NOT NULL,
-        row_id VARCHAR NOT NULL,
-        column_name VARCHAR NOT NULL,
-        patched_at TIMESTAMPTZ NOT NULL,
-        """,
-        "account_id, table_name, row_id, column_name",
     ),
     "sync_account": (
         """
@@ -854,8 +694,10 @@ STATE = {
 
 
 def upgrade() -> None:
-    for name, (columns, key) in RECORDS.items():
-        op.execute(f'CREATE TABLE "{name}" ({columns}{BOOKKEEPING}PRIMARY KEY ({key}))')
+    for name, columns in RECORDS.items():
+        op.execute(f'CREATE TABLE "{name}" ({columns}{BOOKKEEPING})')
+    for name, columns in BATCHED.items():
+        op.execute(f'CREATE TABLE "{name}" ({columns})')
     for name, (columns, key) in STATE.items():
         op.execute(f'CREATE TABLE "{name}" ({columns}PRIMARY KEY ({key}))')
     op.execute("CREATE SEQUENCE run_id")
@@ -864,5 +706,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP SEQUENCE run_id")
-    for name in reversed([*RECORDS, *STATE]):
+    for name in reversed([*RECORDS, *BATCHED, *STATE]):
         op.execute(f'DROP TABLE "{name}"')
