@@ -6,6 +6,8 @@ nothing was bought before that day; *reactivated* by a purchase more than C days
 churn and come back in one month: both count. Hence buyers = active + at risk + churned, and churned at the
 end = at the start + churned − reactivated.
 
+The months' events open to their clients in the drill-down, the stocks at the end of the period in the table `clients`.
+
 A *purchase occasion* is a client's local day with purchases. D1 (last purchase) stands on the same occasions: `buyers`.
 
 Source: the metric catalogue, D intro, D1, D6.
@@ -20,7 +22,7 @@ from pydantic import Field, model_validator
 
 from metrics.client_value import SaleBasis, valid_sales
 from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Notice, Params, Period, Text
-from metrics.people import of_population, people
+from metrics.people import of_population, people, with_user_flags
 from metrics.rates import MIN_N, low_n, rate_columns
 
 Lazy = nw.LazyFrame[Any]
@@ -179,18 +181,22 @@ OVERDUE_RATIO = (pl.col("days_since") / pl.col("usual_gap_d")).alias("overdue_ra
 
 
 def reduce(frames: Frames, params: ClientFlowsParams, period: Period) -> dict[str, Lazy]:
-    """Stocks and revenue per month and manager; one row per event; counts behind the warnings."""
+    """Stocks and revenue per month and manager; a row per event and per client; counts behind the warnings."""
     clock = frames["clock"]
     everybody = _clients(frames)
     clients = of_population(everybody, params.population)
     sold = sales_seen(frames, basis=params.sale_basis)
     of_clients = sold.join(everybody.select(*CLIENT), on=CLIENT, how="semi")
     # Thresholds before the population: how long a client may be silent does not depend on who asks.
-    bought = _with_thresholds(occasions(of_clients), params).join(clients, on=CLIENT, how="inner")
+    everyone = _with_thresholds(occasions(of_clients), params)
+    bought = everyone.join(clients, on=CLIENT, how="inner")
     months = _months(clock, period)
     return {
         "months": months,
         "stocks": _stocks(bought, months),
+        "clients": with_user_flags(_clients_at_the_end(of_clients, everyone, bought, months), frames).join(
+            frames["account"].select("account_id", currency="base_currency"), on="account_id", how="left"
+        ),
         "events": _events(bought, months),
         "revenue": _revenue(of_clients, bought, clients, months),
         "gaps": _gaps(bought),
@@ -280,27 +286,54 @@ def _months(clock: Lazy, period: Period) -> Lazy:
     return nw.concat(rows).filter(nw.col("first") <= nw.col("last"))
 
 
-def _stocks(bought: Lazy, months: Lazy) -> Lazy:
-    """Buyers per month end, manager and state: account_id, month_no, user_id, active, at_risk, churned."""
+def _states(bought: Lazy, months: Lazy) -> Lazy:
+    """One row per month end and client who had bought by then: his last occasion, and `state` on that day."""
     since = nw.col("last") - nw.col("day")
     is_last = nw.col("next_day").is_null() | (nw.col("next_day") > nw.col("last"))
-    state = {
-        "active": since <= nw.col("active_d"),
-        "at_risk": (since > nw.col("active_d")) & (since <= nw.col("churn_d")),
-        "churned": since > nw.col("churn_d"),
-    }
+    state = (
+        nw.when(since <= nw.col("active_d"))
+        .then(nw.lit("active"))
+        .when(since <= nw.col("churn_d"))
+        .then(nw.lit("at_risk"))
+        .otherwise(nw.lit("churned"))
+    )
     return (
         bought.join(months, on="account_id", how="inner")
         .filter(nw.col("day") <= nw.col("last"), is_last)
-        .select(
-            "account_id",
-            "month_no",
-            "user_id",
-            **{name: nw.when(holds).then(nw.lit(1)).otherwise(nw.lit(0)) for name, holds in state.items()},
-        )
-        .group_by("account_id", "month_no", "user_id")
-        .agg(*(nw.col(name).sum() for name in STATES))
-        .with_columns(nw.col(name).cast(nw.Int64) for name in STATES)
+        .with_columns(state=state)
+    )
+
+
+def _stocks(bought: Lazy, months: Lazy) -> Lazy:
+    """How many buyers per month end, manager and state: account_id, month_no, user_id, state, n."""
+    states = _states(bought, months).group_by("account_id", "month_no", "user_id", "state")
+    return states.agg(n=nw.len().cast(nw.Int64))
+
+
+def _clients_at_the_end(sold: Lazy, everyone: Lazy, bought: Lazy, months: Lazy) -> Lazy:
+    """One row per client who had bought by the last stock day: his state, purchases and rhythm as of that day.
+
+    Args:
+        sold: `sales_seen`: revenue is all of them, refunds of a part of a deal included.
+        everyone: occasions of all clients: the account's usual gap does not depend on who asks.
+        bought: those of the clients asked about, with their manager and thresholds.
+    """
+    shown = months.filter(nw.col("month_no") > 0)
+    latest = shown.group_by("account_id").agg(month_no=nw.col("month_no").max())
+    end = shown.join(latest, on=["account_id", "month_no"], how="inner")
+    today = end.select("account_id", today="last")
+
+    def by_then(rows: Lazy) -> Lazy:
+        return rows.join(today, on="account_id", how="inner").filter(nw.col("day") <= nw.col("today")).drop("today")
+
+    revenue = by_then(sold).group_by(*CLIENT).agg(revenue_minor=nw.col("amount_minor").sum())
+    seen = by_then(everyone)
+    rhythm = with_overdue(buyers(seen), seen, today).drop("revenue_minor")
+    return (
+        _states(bought, end)
+        .select(*CLIENT, "kind", "user_id", "month_no", "last", "state", "active_d", "churn_d")
+        .join(rhythm, on=CLIENT, how="inner")
+        .join(revenue.with_columns(nw.col("revenue_minor").cast(nw.Int64)), on=CLIENT, how="inner")
     )
 
 
@@ -405,7 +438,7 @@ def _undated(frames: Frames, params: ClientFlowsParams) -> Lazy:
 
 
 def finish(collected: dict[str, pl.DataFrame], params: ClientFlowsParams, period: Period) -> MetricResult:
-    """The month table, the same per manager, and the clients behind every event."""
+    """The month table, the same per manager, and the clients behind the last stocks and behind every event."""
     spans = months_covering(period)
     months = _table(collected, [], spans, params)
     managers = _table(collected, ["user_id"], spans, params).join(
@@ -427,6 +460,7 @@ def finish(collected: dict[str, pl.DataFrame], params: ClientFlowsParams, period
         tables={
             "months": months.sort("account_id", "month").select(*MONTHS),
             "managers": managers.sort("account_id", "month", "user_id", nulls_last=True).select(*MANAGERS),
+            "clients": _client_table(collected["clients"], spans),
         },
         drilldown=_drilldown(collected, spans),
         warnings=(
@@ -493,11 +527,77 @@ MANAGERS: dict[str, pl.DataType] = {
 nobody moves in or out."""
 
 
+CLIENTS: dict[str, pl.DataType] = {
+    "account_id": pl.String(),
+    "entity_kind": pl.String(),
+    "entity_id": pl.String(),
+    "url": pl.String(),
+    "client_id": pl.String(),
+    "user_id": pl.String(),
+    "user_active": pl.Boolean(),
+    "state": pl.String(),
+    "stock_on": pl.Date(),
+    "last_sale_on": pl.Date(),
+    "days_since": pl.Int64(),
+    "n_sales": pl.Int64(),
+    "revenue_minor": pl.Int64(),
+    "currency": pl.String(),
+    "median_gap_d": pl.Float64(),
+    "usual_gap_d": pl.Float64(),
+    "overdue_ratio": pl.Float64(),
+    "active_d": pl.Int64(),
+    "churn_d": pl.Int64(),
+    "group_key": pl.String(),
+}
+"""One row per client who had bought by `stock_on`, the last day of the period that has stocks; all is as of that day.
+
+state: one of `STATES`: active up to active_d days after the last purchase, at risk up to churn_d. n_sales: purchase
+occasions. revenue_minor: everything sold to him less refunds, in `currency`, the account's. median_gap_d, usual_gap_d:
+days between purchases, his own median and the one he is expected to keep (`with_usual_gap`). group_key: the month in
+whose stocks he is counted.
+"""
+
+
+def _client_table(clients: pl.DataFrame, spans: list[tuple[date, date]]) -> pl.DataFrame:
+    """`CLIENTS`: those who brought most come first, of equals those who have been silent longest."""
+    return (
+        clients.join(_first_days(spans), on="month_no")
+        .with_columns(
+            OVERDUE_RATIO,
+            entity_kind="kind",
+            entity_id="client_id",
+            url=pl.lit(None, pl.String),
+            stock_on=_day("last"),
+            last_sale_on=_day("last_day"),
+            group_key=_group_key(),
+        )
+        .sort(
+            ["revenue_minor", "days_since", "account_id", "client_id"],
+            descending=[True, True, False, False],
+        )
+        .select(*CLIENTS)
+    )
+
+
+def _day(number: str) -> pl.Expr:
+    """The date of a day number."""
+    return pl.col(number).cast(pl.Int32).cast(pl.Date)
+
+
+def _first_days(spans: list[tuple[date, date]]) -> pl.DataFrame:
+    """month_no and the month's first day."""
+    return pl.DataFrame(
+        {"month_no": range(1, len(spans) + 1), "month": [first for first, _ in spans]},
+        schema={"month_no": pl.Int64, "month": pl.Date},
+    )
+
+
 def _table(
     collected: dict[str, pl.DataFrame], by: list[str], spans: list[tuple[date, date]], params: ClientFlowsParams
 ) -> pl.DataFrame:
     """Months of every account (and manager) that has ever had a buyer."""
-    stocks = collected["stocks"].group_by("account_id", *by, "month_no").agg(pl.col(*STATES).sum())
+    in_state = [pl.col("n").filter(pl.col("state") == name).sum().alias(name) for name in STATES]
+    stocks = collected["stocks"].group_by("account_id", *by, "month_no").agg(*in_state)
     rows = (
         collected["stocks"]
         .select("account_id", *by)
@@ -510,17 +610,13 @@ def _table(
         .sort("account_id", *by, "month_no", nulls_last=True)
     )
     previous = [pl.col(name).shift(1).over("account_id", *by).alias(f"{name}_start") for name in STATES]
-    first_days = pl.DataFrame(
-        {"month_no": range(1, len(spans) + 1), "month": [first for first, _ in spans]},
-        schema={"month_no": pl.Int64, "month": pl.Date},
-    )
     return (
         rows.with_columns(*previous)
         .filter(pl.col("month_no") > 0)
-        .join(first_days, on="month_no")
+        .join(_first_days(spans), on="month_no")
         .with_columns(
             complete="is_complete",
-            stock_on=pl.col("last").cast(pl.Int32).cast(pl.Date),
+            stock_on=_day("last"),
             buyers=pl.sum_horizontal(STATES),
             buyers_start=pl.sum_horizontal(f"{name}_start" for name in STATES),
             churn_num="churned_n",
@@ -558,18 +654,13 @@ def _money(collected: dict[str, pl.DataFrame], by: list[str]) -> pl.DataFrame:
 
 
 def _drilldown(collected: dict[str, pl.DataFrame], spans: list[tuple[date, date]]) -> pl.DataFrame:
-    """Clients per event, oldest first. value: days without a purchase; who churned: until he came back, or until "
-    "now."""
-    first_days = pl.DataFrame(
-        {"month_no": range(1, len(spans) + 1), "month": [first for first, _ in spans]},
-        schema={"month_no": pl.Int64, "month": pl.Date},
-    )
+    """Clients per event, oldest first. value: days without a purchase; of who churned, up to his return or to now."""
     away = pl.when(pl.col("event") == "churned_n").then(
         pl.coalesce("returned_day", "today") - (pl.col("event_day") - pl.col("away_d"))
     )
     return (
         _with_event_at(collected["events"], collected["clock"])
-        .join(first_days, on="month_no")
+        .join(_first_days(spans), on="month_no")
         .join(collected["clock"].select("account_id", "today"), on="account_id")
         .with_columns(
             entity_kind="kind",
@@ -599,7 +690,7 @@ def _with_event_at(events: pl.DataFrame, clock: pl.DataFrame) -> pl.DataFrame:
 
 def _midnight(tz: str) -> pl.Expr:
     """When `event_day` begins in `tz`; where clocks skip midnight, an hour later."""
-    day = pl.col("event_day").cast(pl.Int32).cast(pl.Date).cast(pl.Datetime("us"))
+    day = _day("event_day").cast(pl.Datetime("us"))
 
     def in_zone(wall: pl.Expr) -> pl.Expr:
         return wall.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null")
@@ -682,7 +773,8 @@ METRIC = Metric(
     text={
         "ru": Text(
             name="Потоки клиентов: новые, активные, в зоне риска, ушедшие, вернувшиеся",
-            definition="Кто из покупателей покупает, кто замолчал и кто вернулся — по месяцам и по менеджерам.",
+            definition="Кто из покупателей покупает, кто замолчал и кто вернулся — по месяцам и по менеджерам; и "
+            "список клиентов с их состоянием на конец периода.",
             formula="Активный — последняя покупка не более 90 дней назад, в зоне риска — 91–180 дней, ушедший — "
             "больше 180. "
             "Отток = ушли за месяц ÷ (активные + в зоне риска на начало). Возврат = вернулись ÷ ушедшие на начало. "
@@ -694,7 +786,8 @@ METRIC = Metric(
         ),
         "en": Text(
             name="Client flows: new, active, at risk, churned, reactivated",
-            definition="Which buyers are buying, which have gone quiet and which came back, by month and by manager.",
+            definition="Which buyers are buying, which have gone quiet and which came back, by month and by manager; "
+            "and the list of clients with their state at the end of the period.",
             formula="Active: last purchase at most 90 days ago; at risk: 91–180 days; churned: more than 180. "
             "Churn rate = churned in the month ÷ (active + at risk at its start). Reactivation rate = reactivated ÷ "
             "churned "
@@ -705,9 +798,9 @@ METRIC = Metric(
         ),
     },
     params=ClientFlowsParams,
-    inputs=("sale", "client", "user", "deal_state"),
+    inputs=("sale", "client", "user", "deal_state", "account"),
     resources=("deal", "deal_stage_transition"),
-    subject={"months": None, "managers": "user_id", "drilldown": "user_id"},
+    subject={"months": None, "managers": "user_id", "clients": "user_id", "drilldown": "user_id"},
     semantics="flow",
     reduce=reduce,
     finish=finish,

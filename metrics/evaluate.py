@@ -48,9 +48,12 @@ def evaluate(metric: Metric, frames: FrameSet, params: Params | None, period: Pe
     except MISSING_FILE:
         frames, collected = _collected(metric, frames.reopened(), chosen, period)
     result = metric.finish(collected, chosen, period)
+    accounts = frames.manifest["accounts"]
+    linked = {name: with_urls(table, accounts) for name, table in result.tables.items() if "url" in table.columns}
     return replace(
         result,
-        drilldown=with_urls(result.drilldown, frames.manifest["accounts"]).select(*DRILLDOWN),
+        tables=result.tables | linked,
+        drilldown=with_urls(result.drilldown, accounts).select(*DRILLDOWN),
         coverage=coverage(metric, frames),
         warnings=(*notices(metric, frames, period), *result.warnings),
     )

@@ -61,7 +61,8 @@ class Notice:
 class MetricResult:
     """What a metric answers (R-OUT).
 
-    tables: named frames, first the main one. drilldown: the rows behind the numbers, columns as `DRILLDOWN`.
+    tables: named frames, first the main one; one with a column `url` gets the card of its `entity_id` there, as the
+    drill-down does. drilldown: the rows behind the numbers, columns as `DRILLDOWN`.
     subject: per table the column that names the row's owner (a user id), None where a table has no owner.
     coverage: account_id, resource, complete_from, watermark of what was used.
     """

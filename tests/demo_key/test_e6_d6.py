@@ -66,6 +66,13 @@ def test_every_client_of_an_event_can_be_opened(frames, answer):
     assert result.drilldown["url"].str.contains("^http://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
 
 
+def test_every_client_of_a_state_can_be_opened(frames, key, answer):
+    clients = answer(FLOWS, frames, days=FLOWS.default_period_d).tables["clients"]
+    planted = {state: key["D6"]["months"][-1][state] for state in ("active", "at_risk", "churned")}
+    assert Counter(clients["state"]) == planted
+    assert clients["url"].str.contains("^http://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
+
+
 @pytest.mark.parametrize("frames", ["polars"], indirect=True)
 @pytest.mark.parametrize("metric", [BOTTLENECK, FLOWS], ids=lambda metric: metric.id)
 def test_the_past_can_be_asked(frames, answer, metric):

@@ -132,12 +132,79 @@ def test_the_drilldown_counts_what_the_months_count(engine: Any) -> None:
 
 
 def assert_drilldown_counts(result: MetricResult) -> None:
+    """Events open in the drill-down, the stocks of the last month in the table of clients, of each manager too."""
     found = Counter(result.drilldown.select("account_id", "group_key", "reason").rows())
     told: Counter[tuple[str, str, str]] = Counter()
     for row in result.tables["months"].iter_rows(named=True):
         for column, reason in {"new": "NEW", "churned_n": "CHURNED", "reactivated_n": "REACTIVATED"}.items():
             told[row["account_id"], row["group_key"], reason] += row[column]
     assert found == +told
+    assert_stocks_open(result, "months", ["account_id", "group_key"])
+    assert_stocks_open(result, "managers", ["account_id", "group_key", "user_id"])
+
+
+def assert_stocks_open(result: MetricResult, table: str, by: Sequence[str]) -> None:
+    rows = result.tables[table]
+    last = rows.filter(pl.col("month") == pl.col("month").max().over("account_id"))
+    told: Counter[tuple[Any, ...]] = Counter()
+    for row in last.iter_rows(named=True):
+        for state in ("active", "at_risk", "churned"):
+            told[*(row[name] for name in by), state] += row[state]
+    assert Counter(result.tables["clients"].select(*by, "state").rows()) == +told
+
+
+def clients_of(result: MetricResult, *names: str) -> dict[str, Any]:
+    rows = result.tables["clients"].iter_rows(named=True)
+    return {row["client_id"]: tuple(row[name] for name in names) for row in rows}
+
+
+def test_every_client_has_a_state_at_the_end_of_the_period(engine: Any) -> None:
+    result = run(engine, EXAMPLE)
+    assert clients_of(result, "state", "last_sale_on", "days_since", "n_sales", "revenue_minor") == {
+        "c1": ("active", date(2026, 3, 20), 72, 3, 300_00),
+        "c2": ("at_risk", date(2026, 2, 10), 110, 2, 200_00),
+        "c3": ("churned", date(2025, 11, 20), 192, 1, 100_00),
+        "c4": ("at_risk", date(2026, 1, 25), 126, 2, 200_00),
+        "c5": ("churned", date(2025, 6, 15), 350, 1, 100_00),
+        "c6": ("active", date(2026, 3, 3), 89, 1, 100_00),
+    }
+
+
+def test_a_client_comes_with_his_rhythm_his_manager_and_his_card(engine: Any) -> None:
+    tables = history(**{"contact:7": "2025-12-01 2026-01-10 2026-01-30", "contact:8": "2026-05-01"})
+    rows = run(engine, tables, personal=True).tables["clients"]
+    assert rows["client_id"].to_list() == ["contact:7", "contact:8"], "who brought most comes first"
+    names = ("median_gap_d", "usual_gap_d", "overdue_ratio", "active_d", "churn_d", "user_id", "user_active")
+    assert rows.select(names).rows() == [
+        (30.0, 30.0, 121 / 30, 60, 120, "user:1", True),
+        (None, 30.0, 30 / 30, 60, 120, "user:1", True),
+    ]
+    assert rows["url"].to_list() == [f"https://example.amocrm.ru/contacts/detail/{number}" for number in (7, 8)]
+    assert set(rows["currency"]) == {"RUB"}
+
+
+def test_clients_of_a_past_period_are_as_they_were_at_its_end(engine: Any) -> None:
+    april = Period(midnight(date(2026, 6, 1)), date(2026, 3, 1), date(2026, 4, 10))
+    result = run(engine, history(c1="2026-01-15 2026-05-20", c2="2026-05-20"), april)
+    assert clients_of(result, "state", "stock_on", "n_sales", "revenue_minor") == {
+        "c1": ("at_risk", date(2026, 4, 30), 1, 100_00)
+    }
+
+
+def test_clients_of_an_account_behind_the_others_are_counted_in_its_own_last_month(engine: Any) -> None:
+    accounts = [{"account_id": name, "tz": "Europe/Moscow"} for name in ("main", "old")]
+    accounts[1]["as_of"] = "2026-04-20T12:00:00+00:00"
+    tables = {
+        name: [{**row, "account_id": known["account_id"]} for known in accounts for row in rows]
+        for name, rows in EXAMPLE.items()
+    }
+    frames = engine.frames(tables, as_of=JUNE.as_of, accounts=accounts)
+    result = evaluate(METRIC, frames, None, JUNE)
+    assert_drilldown_counts(result)
+    assert set(result.tables["clients"].select("account_id", "group_key", "stock_on").rows()) == {
+        ("main", "2026-05", date(2026, 5, 31)),
+        ("old", "2026-04", date(2026, 4, 20)),
+    }
 
 
 def test_a_return_on_the_very_day_of_churning_is_both(engine: Any) -> None:
@@ -197,6 +264,7 @@ def test_a_refunded_purchase_was_none(engine: Any) -> None:
         ],
     }
     result = run(engine, tables, sale_basis="payment")
+    assert clients_of(result, "n_sales", "revenue_minor") == {"c2": (1, 300)}
     assert by_month(result, "new", "buyers", "revenue_minor", "revenue_new_minor", "revenue_returned_minor") == {
         "Dec": (0, 0, 0, 0, 0),
         "Jan": (1, 1, 1000, 500, 500),
@@ -259,6 +327,7 @@ def test_a_population_cuts_clients(engine: Any) -> None:
     tables = {**EXAMPLE, "client": [client(f"c{n}", f"user:{n % 2}") for n in range(1, 7)]}
     result = run(engine, tables, population=("user:0",))
     assert set(result.drilldown["client_id"]) == {"c2", "c4", "c6"}
+    assert set(result.tables["clients"]["client_id"]) == {"c2", "c4", "c6"}
     assert by_month(result, "buyers")["May"] == (3,)
 
 
@@ -296,10 +365,12 @@ def test_the_rhythm_of_a_client_does_not_depend_on_who_looks(engine: Any) -> Non
         "client": [client("c1", "user:1"), client("c2", "user:2")],
         "sale": [sale("c1", "2026-01-10"), *(sale("c2", day) for day in ("2025-12-01", "2025-12-21", "2026-01-10"))],
     }
-    whole = run(engine, tables, personal=True).tables["managers"].filter(pl.col("user_id") == "user:1")
-    own = run(engine, tables, personal=True, population=("user:1",)).tables["managers"]
-    assert_frame_equal(own, whole)
-    assert whole["churned"].to_list()[-1] == 1
+    whole = run(engine, tables, personal=True)
+    own = run(engine, tables, personal=True, population=("user:1",))
+    for name in ("managers", "clients"):
+        assert_frame_equal(own.tables[name], whole.tables[name].filter(pl.col("user_id") == "user:1"))
+    assert own.tables["managers"]["churned"].to_list()[-1] == 1
+    assert clients_of(own, "usual_gap_d") == {"c1": (20.0,)}
 
 
 def test_a_won_deal_of_unknown_date_is_told(engine: Any) -> None:
@@ -383,7 +454,7 @@ def test_identities_hold_on_random_histories(
 ) -> None:
     result = run(polars_engine, tables_of(rows), LONG, personal=personal, active_d=20, churn_d=45)
     assert "client_flows_do_not_add_up" not in {notice.code for notice in result.warnings}
-    for table in result.tables.values():
+    for table in (result.tables["months"], result.tables["managers"]):
         assert table["buyers"].equals((table["active"] + table["at_risk"] + table["churned"]).rename("buyers"))
         assert table["buyers"].equals((table["buyers_start"] + table["new"]).rename("buyers"))
         gone = table["churned_start"] + table["churned_n"] - table["reactivated_n"]
