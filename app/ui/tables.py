@@ -8,9 +8,11 @@ import polars as pl
 import streamlit as st
 
 from app.i18n import _, language
+from app.page import View
 from app.ui import exports, formats
 
 Kind = Literal["text", "int", "days", "money", "rate", "moment", "day", "link"]
+Width = Literal["small", "medium", "large"] | int
 FIRST = 10
 ROW_PX = 33
 TALLEST_PX = 640
@@ -26,15 +28,25 @@ class Column:
     name: str
     title: str
     kind: Kind = "text"
-    width: Literal["small", "medium", "large"] | int | None = None
+    width: Width | None = None
     help: str | None = None
 
 
-CARD = "url"
+def show_cards(
+    view: View, rows: pl.DataFrame, facts: Sequence[Column], *, key: str, alt: str, client_width: Width = "medium"
+) -> None:
+    """A list of clients or their deals: the card, whose it is, `facts`, the manager.
 
-
-def card() -> Column:
-    return Column(CARD, _("Card"), "link", width=84)
+    rows: with url, label, entity_id and user_id; sorted, the most urgent first.
+    """
+    columns = [
+        Column("url", _("Card"), "link", width=84),
+        Column("label", _("Client"), width=client_width),
+        *facts,
+        Column("user_name", _("Manager")),
+    ]
+    named = with_labels(with_names(rows, view.users))
+    show(named, columns, key=key, alt=alt, currency=view.publication.currency)
 
 
 def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str = "RUB") -> None:

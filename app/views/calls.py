@@ -157,24 +157,20 @@ def _list(view: View, answer: Answer) -> None:
 
 def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Clients who missed us, the most valuable first, with the card to open."""
-    named = tables.with_names(rows, view.users)
-    named = tables.with_labels(named).with_columns(
+    told = rows.with_columns(
         open_d=pl.col("open_h") / 24,
         state_name=pl.col("state").replace_strict(
             {s: _(name) for s, (name, _c) in STATES.items()}, return_dtype=pl.String
         ),
     )
-    columns = [
-        tables.card(),
-        Column("label", _("Client"), width=170),
+    facts = [
         Column("state_name", _("What happened")),
         Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
         Column("open_d", _("Waits, days"), "days", width="small"),
         Column("first_missed_local", _("First missed"), "moment"),
         Column("n_missed", _("Missed"), "int", width="small", help=_("Missed calls of this client in a row")),
-        Column("user_name", _("Manager")),
     ]
-    tables.show(named, columns, key=key, alt=_("Clients who missed us"), currency=view.publication.currency)
+    tables.show_cards(view, told, facts, key=key, alt=_("Clients who missed us"), client_width=170)
 
 
 PAGE = Page(

@@ -210,19 +210,16 @@ ALL = ""
 
 def show_clients(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Clients of events, the latest first."""
-    named = tables.with_labels(tables.with_names(rows, view.users)).with_columns(
+    told = tables.with_local(rows, str(view.publication.zone)).with_columns(
         what=pl.col("reason").replace_strict({code: _(name) for code, name in EVENTS.items()}, return_dtype=pl.String)
     )
-    named = tables.with_local(named, str(view.publication.zone)).sort("event_at", "entity_id", descending=[True, False])
-    columns = [
-        tables.card(),
-        Column("label", _("Client"), width="medium"),
+    facts = [
         Column("what", _("What happened")),
         Column("event_local", _("When"), "day"),
         Column("value", _("Days without a purchase"), "int"),
-        Column("user_name", _("Manager")),
     ]
-    tables.show(named, columns, key=key, alt=_("Clients who left or came back"), currency=view.publication.currency)
+    ordered = told.sort("event_at", "entity_id", descending=[True, False])
+    tables.show_cards(view, ordered, facts, key=key, alt=_("Clients who left or came back"))
 
 
 PAGE = Page(

@@ -138,27 +138,20 @@ def listed(answer: Answer, *, to_hand_over: bool = False) -> pl.DataFrame:
 
 def show_clients(view: View, clients: pl.DataFrame, *, key: str) -> None:
     """Forgotten clients, the most valuable and the longest silent first."""
-    named = tables.with_names(clients, view.users)
-    named = tables.with_local(
-        tables.with_labels(named), str(view.publication.zone), of="last_touch_at", into="last_local"
-    )
     kinds = {kind: _(name) for kind, name in TOUCHES.items()}
-    named = named.with_columns(
+    told = tables.with_local(clients, str(view.publication.zone), of="last_touch_at", into="last_local").with_columns(
         kind_name=pl.when("never")
         .then(pl.lit(_("never")))
         .otherwise(pl.col("last_touch_kind").replace_strict(kinds, default=None))
     )
-    columns = [
-        tables.card(),
-        Column("label", _("Client"), width="medium"),
+    facts = [
         Column("days_since", _("Silent, days"), "int", width="small"),
         Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
         Column("last_local", _("Last contact"), "day"),
         Column("kind_name", _("How")),
         Column("next_task_on", _("Next task"), "day"),
-        Column("user_name", _("Manager")),
     ]
-    tables.show(named, columns, key=key, alt=_("Forgotten clients"), currency=view.publication.currency)
+    tables.show_cards(view, told, facts, key=key, alt=_("Forgotten clients"))
 
 
 def _reassign(view: View, answer: Answer) -> None:

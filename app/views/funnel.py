@@ -238,18 +238,14 @@ def _lost(view: View, answer: Answer, stages: pl.DataFrame, top: dict[str, Any])
 
 def show_lost(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Lost deals, the most expensive first. rows: drill-down with `stage_name`."""
-    zone = str(view.publication.zone)
-    named = tables.with_local(tables.with_labels(tables.with_names(rows, view.users)), zone)
-    named = named.sort("value", "entity_id", descending=[True, False], nulls_last=True)
-    columns = [
-        tables.card(),
-        Column("label", _("Client"), width="medium"),
+    told = tables.with_local(rows, str(view.publication.zone))
+    facts = [
         Column("stage_name", _("Lost at stage")),
         Column("value", _("Amount"), "money"),
         Column("event_local", _("Lost on"), "moment"),
-        Column("user_name", _("Manager")),
     ]
-    tables.show(named, columns, key=key, alt=_("Lost deals"), currency=view.publication.currency)
+    ordered = told.sort("value", "entity_id", descending=[True, False], nulls_last=True)
+    tables.show_cards(view, ordered, facts, key=key, alt=_("Lost deals"))
 
 
 PAGE = Page(
