@@ -11,7 +11,7 @@ from app.i18n import _, language
 from app.page import View
 from app.ui import exports, formats
 
-Kind = Literal["text", "int", "days", "money", "rate", "moment", "day", "link"]
+Kind = Literal["text", "int", "days", "money", "rate", "times", "moment", "day", "link"]
 Width = Literal["small", "medium", "large"] | int
 FIRST = 10
 ROW_PX = 33
@@ -22,7 +22,8 @@ TALLEST_PX = 640
 class Column:
     """A column of a list: its name in the frame, its heading (already translated), and what it holds.
 
-    money: minor units; rate: 0..1; moment: wall time; days: a length, shown with one digit after the point.
+    money: minor units; rate: 0..1; moment: wall time; days (a length) and times (how many times as much): shown with
+    one digit after the point.
     """
 
     name: str
@@ -86,7 +87,7 @@ def _shown(column: Column) -> pl.Expr:
     value = pl.col(column.name)
     if column.kind == "money":
         return (value / 100).round(0)
-    if column.kind == "days":
+    if column.kind in ("days", "times"):
         return value.round(1)
     if column.kind == "rate":
         return value * 100
@@ -102,6 +103,7 @@ def _config(column: Column, currency: str) -> Any:
         "link": (st.column_config.LinkColumn, {"display_text": _("Open"), "pinned": True}),
         "int": (st.column_config.NumberColumn, {"format": "localized"}),
         "days": (st.column_config.NumberColumn, {"format": "localized"}),
+        "times": (st.column_config.NumberColumn, {"format": "localized"}),
         "money": (st.column_config.NumberColumn, {"format": "localized"}),
         "rate": (st.column_config.NumberColumn, {"format": "%.0f %%"}),
         "moment": (st.column_config.DatetimeColumn, {"format": "DD.MM.YYYY HH:mm" if russian else "YYYY-MM-DD HH:mm"}),

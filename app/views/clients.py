@@ -1,5 +1,6 @@
 """Client base: who buys, who has gone quiet, who left and who came back (D6)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -12,8 +13,11 @@ from app.page import Page, View
 from app.ui import charts, formats, states, tables, tiles
 from app.ui.tables import Column
 
+STATES = {"active": N_("Active"), "at_risk": N_("At risk"), "churned": N_("Left earlier")}
 EVENTS = {"CHURNED": N_("Left"), "REACTIVATED": N_("Came back"), "NEW": N_("First purchase")}
-STOCKS = ("active", "at_risk", "churned")
+LISTS = {**STATES, **EVENTS}
+"""What can be listed: clients in a state at the end of the period, and those to whom something happened in a month."""
+
 Month = dict[str, Any]
 
 
@@ -25,7 +29,9 @@ def render(view: View) -> None:
         if answer.is_covered:
             states.nothing_found(_("Nobody has bought anything yet, so there is nobody to lose."))
         return
-    _tiles(view, answer, months)
+    _tiles(view, months)
+    with st.container(border=True):  # right below the tiles: what they open has to be in sight
+        _list(view, answer, months)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch"):
         _stocks(months)
@@ -33,8 +39,6 @@ def render(view: View) -> None:
         _flows(months)
     with st.container(border=True):
         _managers(view, answer)
-    with st.container(border=True):
-        _list(view, answer, months)
 
 
 def by_month(answer: Answer) -> pl.DataFrame:
@@ -60,10 +64,21 @@ def last_complete(months: pl.DataFrame) -> tuple[Month, Month | None]:
     return rows[-1], rows[0] if len(rows) > 1 else None
 
 
-def _tiles(view: View, answer: Answer, months: pl.DataFrame) -> None:
+def _tiles(view: View, months: pl.DataFrame) -> None:
     running = months.row(-1, named=True)
     month, before = last_complete(months)
     name, was = formats.month(month["month"]), formats.month(before["month"]) if before else ""
+
+    def standing(state: str, now: str, at_the_end: str, good: tiles.Good) -> tiles.Tile:
+        return tiles.Tile(
+            at_the_end.format(month=formats.month(running["month"])) if running["complete"] else now,
+            formats.number(running[state]),
+            tiles.difference(running[state], running[f"{state}_start"]),
+            _("since the 1st"),
+            good,
+            open_label=_("List"),
+            on_open=_opening(state),
+        )
 
     def change(column: str) -> str | None:
         return tiles.difference(month[column], before[column]) if before else None
@@ -71,26 +86,16 @@ def _tiles(view: View, answer: Answer, months: pl.DataFrame) -> None:
     note = _("to {month}").format(month=was) if before else None
     low = month["churn_low_n"]
     shown = [
-        tiles.Tile(
-            _("Active clients now"),
-            formats.number(running["active"]),
-            _since_start(running, "active"),
-            _("since the 1st"),
-            "up",
-        ),
-        tiles.Tile(
-            _("At risk now"),
-            formats.number(running["at_risk"]),
-            _since_start(running, "at_risk"),
-            _("since the 1st"),
-            "down",
-        ),
+        standing("active", _("Active clients now"), _("Active at the end of {month}"), "up"),
+        standing("at_risk", _("At risk now"), _("At risk at the end of {month}"), "down"),
         tiles.Tile(
             _("Left in {month}").format(month=name),
             formats.number(month["churned_n"]),
             change("churned_n"),
             note,
             "down",
+            open_label=_("List"),
+            on_open=_opening("CHURNED", month["group_key"]),
         ),
         tiles.Tile(
             _("Came back in {month}").format(month=name),
@@ -98,6 +103,8 @@ def _tiles(view: View, answer: Answer, months: pl.DataFrame) -> None:
             change("reactivated_n"),
             note,
             "up",
+            open_label=_("List"),
+            on_open=_opening("REACTIVATED", month["group_key"]),
         ),
         tiles.Tile(
             _("Churn in {month}").format(month=name),
@@ -105,13 +112,22 @@ def _tiles(view: View, answer: Answer, months: pl.DataFrame) -> None:
             tiles.points_difference(month["churn_rate"], before["churn_rate"]) if before and not low else None,
             note,
             "down",
+            open_label=_("List"),
+            on_open=_opening("CHURNED", month["group_key"]),
         ),
     ]
     tiles.row(shown, view.publication, key="client_tiles")
 
 
-def _since_start(row: Month, name: str) -> str | None:
-    return tiles.difference(row[name], row[f"{name}_start"])
+def _opening(listed: str, month: str | None = None) -> Callable[[], None]:
+    """What a tile does: the list shows `listed`, of events those of `month` (a group_key)."""
+
+    def choose() -> None:
+        st.session_state["clients"] = listed
+        if month is not None:
+            st.session_state["month"] = month
+
+    return choose
 
 
 def _month_names(months: pl.DataFrame) -> list[str]:
@@ -156,9 +172,9 @@ def _managers(view: View, answer: Answer) -> None:
     if table.is_empty():
         st.caption(_("No clients with a manager."))
         return
-    now = table.filter(pl.col("month") == pl.col("month").max()).select("user_id", *STOCKS)
+    now = table.filter(pl.col("month") == pl.col("month").max()).select("user_id", *STATES)
     events = table.group_by("user_id").agg(pl.col("new", "churned_n", "reactivated_n", "revenue_minor").sum())
-    rows = now.group_by("user_id").agg(pl.col(*STOCKS).sum()).join(events, on="user_id", how="left", nulls_equal=True)
+    rows = now.group_by("user_id").agg(pl.col(*STATES).sum()).join(events, on="user_id", how="left", nulls_equal=True)
     named = tables.with_names(rows, view.users).sort(
         "at_risk", "churned_n", "user_name", descending=[True, True, False]
     )
@@ -178,34 +194,69 @@ def _managers(view: View, answer: Answer) -> None:
 def _list(view: View, answer: Answer, months: pl.DataFrame) -> None:
     st.subheader(_("The clients behind the numbers"), anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        event = st.segmented_control(
-            _("What happened"),
-            list(EVENTS),
-            format_func=lambda code: _(EVENTS[code]),
+        listed = st.segmented_control(
+            _("Which clients"),
+            list(LISTS),
+            format_func=lambda code: _(LISTS[code]),
             default="CHURNED",
             required=True,
-            key="event",
+            key="clients",
             bind="query-params",
         )
-        keys = months.sort("month", descending=True)["group_key"].to_list()
-        names = {key: formats.month(day) for key, day in months.select("group_key", "month").iter_rows()}
-        month = st.selectbox(
-            _("Month"),
-            [ALL, *keys],
-            format_func=lambda key: names.get(key, _("All months")),
-            key="month",
-            width=200,
-            bind="query-params",
-        )
-    rows = answer.result.drilldown.filter(pl.col("reason") == event)
-    rows = rows if month == ALL else rows.filter(pl.col("group_key") == month)
+        month = _month(months) if listed in EVENTS else ALL
+    rows = in_state(answer, months, listed) if listed in STATES else happened(answer, listed, month)
     if rows.is_empty():
         st.caption(_("No such clients in this period."))
-        return
-    show_clients(view, rows, key="clients")
+    elif listed in STATES:
+        st.caption(_("As of {day}.").format(day=formats.day(max(rows["stock_on"].to_list()))))
+        show_states(view, rows, key="clients")
+    else:
+        show_clients(view, rows, key="clients")
 
 
 ALL = ""
+
+
+def _month(months: pl.DataFrame) -> str:
+    """The month whose events are listed, by its group_key; `ALL` for every one."""
+    keys = months.sort("month", descending=True)["group_key"].to_list()
+    names = {key: formats.month(day) for key, day in months.select("group_key", "month").iter_rows()}
+    chosen: str = st.selectbox(
+        _("Month"),
+        [ALL, *keys],
+        format_func=lambda key: names.get(key, _("All months")),
+        key="month",
+        width=200,
+        bind="query-params",
+    )
+    return chosen
+
+
+def in_state(answer: Answer, months: pl.DataFrame, state: str) -> pl.DataFrame:
+    """Clients behind a stock of the last month shown. An account that has not come so far is not in that number."""
+    is_counted = pl.col("group_key") == months["group_key"][-1]
+    return answer.table("clients").filter(is_counted, pl.col("state") == state)
+
+
+def happened(answer: Answer, event: str, month: str = ALL) -> pl.DataFrame:
+    """Clients behind an event, of all months or of one."""
+    rows = answer.result.drilldown.filter(pl.col("reason") == event)
+    return rows if month == ALL else rows.filter(pl.col("group_key") == month)
+
+
+def show_states(view: View, rows: pl.DataFrame, *, key: str) -> None:
+    """Clients in a state, those who brought most first."""
+    facts = [
+        Column("last_sale_on", _("Last purchase"), "day"),
+        Column("days_since", _("Days without a purchase"), "int"),
+        Column(
+            "usual_gap_d", _("Usually, days"), "days", help=_("His own median; before three purchases, everybody's")
+        ),
+        Column("overdue_ratio", _("Times the usual"), "times", help=_("2: silent twice as long as usual")),
+        Column("n_sales", _("Purchases"), "int"),
+        Column("revenue_minor", _("Bought in all"), "money"),
+    ]
+    tables.show_cards(view, rows, facts, key=key, alt=_("Clients by state"), client_width=150)
 
 
 def show_clients(view: View, rows: pl.DataFrame, *, key: str) -> None:

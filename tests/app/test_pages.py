@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import small_company
 
-from app import data
+from app import data, i18n
 from app.page import find_pages
 
 PAGES = [page.url for page in find_pages()]
@@ -94,6 +94,55 @@ def test_a_long_list_shows_ten_rows_until_asked_for_all(open_page):
     assert len(page.dataframe[0].value) == 10
     page.toggle(key="forgotten_all").set_value(True).run()
     assert len(page.dataframe[0].value) == int(page.metric[0].value)
+
+
+@pytest.fixture
+def many_buyers(data_dir):
+    small_company.publish(data_dir, small_company.company(n_clients=200, seed=2))
+
+
+def opened(page, number):
+    """The clients a tile of the client base opens, all of them."""
+    page.button(key=f"client_tiles_{number}_open").click().run()
+    assert not page.exception
+    if any(toggle.key == "clients_all" for toggle in page.toggle):
+        page.toggle(key="clients_all").set_value(True).run()
+    return next(table.value for table in page.dataframe if "url" in table.value)
+
+
+@pytest.mark.usefixtures("many_buyers")
+@pytest.mark.parametrize(
+    ("lang", "labels", "as_of"),
+    [
+        ("ru", ("Активных сейчас", "В зоне риска сейчас"), "На 22.11.2026."),
+        ("en", ("Active clients now", "At risk now"), "As of 2026-11-22."),
+    ],
+)
+def test_the_clients_behind_active_and_at_risk_now_can_be_listed(open_page, lang, labels, as_of):
+    i18n.use(lang)  # AppTest formats the options of a list itself when it clicks
+    page = open_page("clients", lang=lang)
+    for number, days in enumerate([range(91), range(91, 181)]):
+        rows, tile = opened(page, number), page.metric[number]
+        assert (tile.label, int(tile.value)) == (labels[number], len(rows))
+        assert rows["days_since"].isin(days).all()
+        assert rows["url"].str.fullmatch(rf"{small_company.BASE_URL}/contacts/detail/\d+").all()
+        assert as_of in [caption.value for caption in page.caption]
+
+
+@pytest.mark.usefixtures("many_buyers")
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_clients_who_left_or_came_back_in_a_month_can_be_listed(open_page, number):
+    page = open_page("clients")
+    opened(page, 0)  # a state has no month to choose: the choice goes, and has to come back with the right one
+    assert len(opened(page, number)) == int(page.metric[number].value)
+
+
+@pytest.mark.usefixtures("many_buyers")
+def test_the_clients_of_a_past_period_are_not_called_those_of_now(open_page):
+    page = open_page("clients", period="Прошлый месяц")
+    rows, tile = opened(page, 0), page.metric[0]
+    assert (tile.label, int(tile.value)) == ("Активных на конец окт\N{NO-BREAK SPACE}26", len(rows))
+    assert "На 31.10.2026." in [caption.value for caption in page.caption]
 
 
 @pytest.mark.usefixtures("published")
