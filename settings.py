@@ -4,7 +4,7 @@ Nothing is ever changed or removed: the last row of a (scope, key) is its value,
 takes a setting back. `version` names the state, for cache keys and manifests. A scope is what the value is about:
 `["app"]`, `["viewer", "anna"]`, `["metric", "A3"]`, `["stage", "main", "pipeline:1", "status:2"]`.
 
-The caller turns `user_set()` into frames for `open_frames`.
+What people set about rows of published tables (`USER_SET`) goes through `user_set()` into the frames metrics see.
 """
 
 import json
@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import polars as pl
+
+from metrics.user_set import USER_SET
 
 Scope = tuple[str, ...]
 
@@ -44,35 +48,8 @@ APPEND_ONLY = "".join(
 )
 
 
-@dataclass(frozen=True)
-class UserColumns:
-    """Columns of a published table that people fill: its key after `account_id`, and the columns with their types."""
-
-    keys: tuple[str, ...]
-    columns: Mapping[str, type]
-
-
-USER_SET: dict[str, UserColumns] = {
-    "stage": UserColumns(
-        ("pipeline_id", "stage_id"),
-        {
-            "is_kev": bool,
-            "sla_s": int,
-            "sla_clock": str,
-            "funnel_style": str,
-            "is_technical": bool,
-            "is_filter": bool,
-        },
-    ),
-    "pipeline": UserColumns(("pipeline_id",), {"purpose": str}),
-    "user": UserColumns(("user_id",), {"role": str, "hired_on": str, "left_on": str, "tz": str, "calendar_id": str}),
-    "source": UserColumns(("source_id",), {"channel": str, "is_paid": bool}),
-    "loss_reason": UserColumns(("loss_reason_id",), {"category": str}),
-    "product": UserColumns(("product_id",), {"business_line": str}),
-    "client": UserColumns(("client_id",), {"is_spam": bool, "is_stop_listed": bool}),
-    "task_type": UserColumns(("task_type_id",), {"kind": str}),
-}
-"""Dates (`hired_on`, `left_on`) are ISO text here, as JSON has no dates."""
+JSON_TYPES: dict[pl.DataType, type] = {pl.Boolean(): bool, pl.Int64(): int, pl.String(): str, pl.Date(): str}
+"""What a value of a user-set column is here: JSON has no dates, they are ISO text."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +157,7 @@ class SettingsStore:
             table, *ids = setting.scope
             if table not in USER_SET:
                 continue
-            names = ("account_id", *USER_SET[table].keys)
-            empty = dict(zip(names, ids, strict=True)) | dict.fromkeys(USER_SET[table].columns)
+            empty = dict(zip(USER_SET[table].key, ids, strict=True)) | dict.fromkeys(USER_SET[table].columns)
             rows.setdefault(table, {}).setdefault(setting.scope, empty)[setting.key] = setting.value
         return {table: list(by_scope.values()) for table, by_scope in rows.items()}
 
@@ -211,12 +187,13 @@ def _check_column(scope: Scope, key: str, value: Any) -> None:
     if not scope or scope[0] not in USER_SET:
         return
     known = USER_SET[scope[0]]
-    if len(scope) != 2 + len(known.keys):
-        raise ValueError(f"a setting of {scope[0]} needs account_id, {', '.join(known.keys)}")
+    if len(scope) != 1 + len(known.key):
+        raise ValueError(f"a setting of {scope[0]} needs {', '.join(known.key)}")
     if key not in known.columns:
         raise ValueError(f"{scope[0]} has no column {key} that people set; it has {', '.join(known.columns)}")
-    if value is not None and type(value) is not known.columns[key]:  # True is an int, but not a number of seconds
-        raise ValueError(f"{scope[0]}.{key} must be {known.columns[key].__name__}")
+    wanted = JSON_TYPES[known.columns[key]]
+    if value is not None and type(value) is not wanted:  # True is an int, but not a number of seconds
+        raise ValueError(f"{scope[0]}.{key} must be {wanted.__name__}")
 
 
 def _audit(db: sqlite3.Connection, done_at: str, author: str, action: str, detail: Mapping[str, Any]) -> None:

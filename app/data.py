@@ -25,6 +25,7 @@ from metrics.evaluate import evaluate
 from metrics.frames import FrameSet, NoPublication, open_frames
 from metrics.links import with_urls
 from metrics.metric import Metric, MetricResult, Params, Period, find_metrics
+from metrics.user_set import user_set_frames
 from settings import SettingsStore
 
 DATA_DIR_VARIABLE = "VORONKA_DATA_DIR"
@@ -246,14 +247,10 @@ def with_cards(rows: pl.DataFrame, frames: FrameSet) -> pl.DataFrame:
 @st.cache_resource(max_entries=3, show_spinner=False)
 def _frames(folder: str, generation: str, version: int) -> FrameSet:
     try:
-        return open_frames(Path(folder), generation=generation, user_set=_user_set())
+        said = user_set_frames(settings_store().user_set())
+        return open_frames(Path(folder), generation=generation, user_set=said)
     except NoPublication as error:
         raise BrokenPublication(generation) from error
-
-
-def _user_set() -> dict[str, pl.DataFrame]:
-    rows = settings_store().user_set()
-    return {table: pl.DataFrame(values, infer_schema_length=None) for table, values in rows.items()}
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

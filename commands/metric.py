@@ -22,6 +22,7 @@ from config import Config, ConfigError
 from metrics.evaluate import evaluate
 from metrics.frames import EngineName, FrameSet, instant_of, open_frames
 from metrics.metric import Metric, MetricResult, Params, Period, find_metrics
+from metrics.user_set import user_set_frames
 from settings import SettingsStore
 
 UNKNOWN_METRIC = "There is no metric {got}. Known: {known}."
@@ -182,14 +183,10 @@ def catalogue_table() -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"id": pl.String(), "name": pl.String(), "params": pl.String()}, orient="row")
 
 
-def user_set_frames(store: SettingsStore) -> dict[str, pl.DataFrame]:
-    """What people set on rows of published tables, as `open_frames` takes it."""
-    return {name: pl.DataFrame(rows, infer_schema_length=None) for name, rows in store.user_set().items()}
-
-
 def _open(config: Config, engine: EngineName) -> FrameSet:
+    said = user_set_frames(SettingsStore(config.settings_path).user_set())
     try:
-        return open_frames(config.publication, engine, user_set=user_set_frames(SettingsStore(config.settings_path)))
+        return open_frames(config.publication, engine, user_set=said)
     except ModuleNotFoundError:
         raise ConfigError(NO_SPARK) from None
 

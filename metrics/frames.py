@@ -22,41 +22,10 @@ import polars as pl
 
 from metrics import marts
 from metrics.metric import Period
+from metrics.user_set import USER_SET
 
 EngineName = Literal["polars", "duckdb", "spark"]
 Lazy = nw.LazyFrame[Any]
-
-USER_SET: dict[str, tuple[tuple[str, ...], dict[str, pl.DataType]]] = {
-    # table: (its key, what people set about its rows). The columns always exist, null until somebody sets them.
-    "stage": (
-        ("account_id", "pipeline_id", "stage_id"),
-        {
-            "is_kev": pl.Boolean(),
-            "sla_s": pl.Int64(),
-            "sla_clock": pl.String(),
-            "funnel_style": pl.String(),
-            "is_technical": pl.Boolean(),
-            "is_filter": pl.Boolean(),
-        },
-    ),
-    "pipeline": (("account_id", "pipeline_id"), {"purpose": pl.String()}),
-    "user": (
-        ("account_id", "user_id"),
-        {
-            "role": pl.String(),
-            "hired_on": pl.Date(),
-            "left_on": pl.Date(),
-            "tz": pl.String(),
-            "calendar_id": pl.String(),
-        },
-    ),
-    "source": (("account_id", "source_id"), {"channel": pl.String(), "is_paid": pl.Boolean()}),
-    "loss_reason": (("account_id", "loss_reason_id"), {"category": pl.String()}),
-    "product": (("account_id", "product_id"), {"business_line": pl.String()}),
-    "task_type": (("account_id", "task_type_id"), {"kind": pl.String()}),
-    # Here the mart has a first opinion and what people say overrides it.
-    "client": (("account_id", "client_id"), {"is_spam": pl.Boolean(), "is_stop_listed": pl.Boolean()}),
-}
 
 CLOCK: dict[str, pl.DataType] = {
     "account_id": pl.String(),
@@ -384,7 +353,7 @@ def with_user_set(frame: Lazy, table: str, rows: pl.DataFrame | None, engine: En
     """
     if table not in USER_SET:
         return frame
-    key, columns = USER_SET[table]
+    key, columns = USER_SET[table].key, USER_SET[table].columns
     own = set(frame.collect_schema().names()) & set(columns)
     if rows is None or rows.is_empty():
         missing = {name: nw.lit(None, dtype=NARWHALS[kind]) for name, kind in columns.items() if name not in own}

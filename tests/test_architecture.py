@@ -36,7 +36,7 @@ OURS = {
     "sync",
 }
 MAY_IMPORT: dict[str, set[str]] = {
-    "settings": set(),
+    "settings": {"metrics"},  # the columns people fill
     "config": {"metrics"},  # the type of the mart parameters
     "explorer": set(),
     "scheduler": {"config"},
