@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,8 @@ def _check_column(scope: Scope, key: str, value: Any) -> None:
     wanted = JSON_TYPES[known.columns[key]]
     if value is not None and type(value) is not wanted:  # True is an int, but not a number of seconds
         raise ValueError(f"{scope[0]}.{key} must be {wanted.__name__}")
+    if value is not None and known.columns[key] == pl.Date():
+        date.fromisoformat(str(value))  # raises ValueError
 
 
 def _audit(db: sqlite3.Connection, done_at: str, author: str, action: str, detail: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -50,4 +51,13 @@ USER_SET: dict[str, UserColumns] = {
 
 def user_set_frames(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, pl.DataFrame]:
     """Rows per table (`SettingsStore.user_set()`) as `open_frames` takes them."""
-    return {table: pl.DataFrame(list(values), infer_schema_length=None) for table, values in rows.items()}
+    return {
+        table: pl.DataFrame([_typed(table, row) for row in values], infer_schema_length=None)
+        for table, values in rows.items()
+    }
+
+
+def _typed(table: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its days, ISO text so far, as dates."""
+    days = {name for name, kind in USER_SET[table].columns.items() if kind == pl.Date() and row.get(name) is not None}
+    return {name: date.fromisoformat(value) if name in days else value for name, value in row.items()}

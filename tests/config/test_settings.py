@@ -1,11 +1,13 @@
 """What people set is kept for ever, with author and time."""
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+import polars as pl
 import pytest
 
-from metrics.user_set import USER_SET
+from metrics.frames import frames_from
+from metrics.user_set import USER_SET, user_set_frames
 from settings import JSON_TYPES, SettingsStore
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -74,16 +76,26 @@ def test_other_scopes_are_no_rows(store):
         (STAGE, "is_kev", "yes"),
         (STAGE, "sla_s", True),
         (("stage", "main", "status:7"), "is_kev", True),
+        (("user", "main", "user:1"), "left_on", "01.03.2026"),
     ],
 )
 def test_a_column_that_people_do_not_set_or_of_a_wrong_type_is_refused(store, scope, key, value):
-    with pytest.raises(ValueError, match="stage"):
+    with pytest.raises(ValueError, match=f"{scope[0]}|{value}"):
         store.put(scope, key, value, author="anna")
     assert store.version() == 0
 
 
 def test_every_column_that_people_set_can_be_kept():
     assert {kind for table in USER_SET.values() for kind in table.columns.values()} <= set(JSON_TYPES)
+
+
+def test_what_people_set_reaches_the_frames_with_its_type(store):
+    store.put(("user", "main", "user:1"), "left_on", "2026-03-01", author="anna")
+    users = pl.DataFrame({"account_id": ["main"] * 2, "user_id": ["user:1", "user:2"]})
+    frames = frames_from({"user": users}, "polars", [], user_set=user_set_frames(store.user_set()))
+    joined = frames["user"].collect("polars").to_native()
+    assert dict(joined.select("user_id", "left_on").iter_rows()) == {"user:1": date(2026, 3, 1), "user:2": None}
+    assert joined["role"].to_list() == [None, None]
 
 
 def test_reading_makes_no_file_and_writing_makes_a_private_one(store):
