@@ -30,7 +30,9 @@ from settings import SettingsStore
 
 DATA_DIR_VARIABLE = "VORONKA_DATA_DIR"
 STALE_AFTER = timedelta(hours=36)
-"""A nightly sync makes data at most a day and some hours old; older ones need a look."""
+"""A nightly sync makes data at most a day and some hours old; older ones need a look.
+
+The publish calls accounts stale by the same age; the dashboard may not import it, so a test holds the two equal."""
 
 
 class BrokenPublication(Exception):  # noqa: N818 — a state the page speaks of

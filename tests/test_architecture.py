@@ -13,11 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
+from app import data
 from connectors.records import Record
 from metrics.evaluate import evaluate
 from metrics.frames import frames_from
 from metrics.marts import MARTS
 from metrics.metric import Metric, Period, find_metrics
+from warehouse import publish
 from warehouse.models import key_of, metadata
 
 HOUSE = Path(__file__).parent.parent
@@ -71,6 +73,10 @@ def test_only_the_command_line_imports_the_scheduler():
     files = [file for part in OURS for file in (*HOUSE.glob(f"{part}.py"), *HOUSE.glob(f"{part}/**/*.py"))]
     guests = {file.relative_to(HOUSE).parts[0] for file in files if "scheduler" in imports_of(file)}
     assert guests <= {"cli.py", "commands"}
+
+
+def test_the_publish_and_the_dashboard_call_the_same_age_stale():
+    assert publish.STALE_AFTER == data.STALE_AFTER
 
 
 def test_every_record_has_a_table_with_its_columns():

@@ -425,7 +425,7 @@ def _plain(row: Row[Any]) -> dict[str, Any]:
 def settle(accounts: Sequence[dict[str, Any]], *, now: datetime) -> datetime:
     """Give every account its `as_of` and `is_stale`; return that of the whole: the smallest of the fresh ones.
 
-    A stale account (no word for 36 hours) is computed at its own watermark, so that it holds nobody back.
+    A stale account (no word for `STALE_AFTER`) is computed at its own watermark, so that it holds nobody back.
     """
     for account in accounts:
         account["is_stale"] = account["watermark"] is None or now - account["watermark"] > STALE_AFTER

@@ -87,7 +87,7 @@ def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None
         tiles.Tile(
             _("Freshness"),
             _("stale") if age > data.STALE_AFTER else _("fresh"),
-            note=_("stale after {hours}").format(hours=f"36{formats.NBSP}{_('h')}"),
+            note=_("stale after {hours}").format(hours=formats.hours(data.STALE_AFTER.total_seconds() / 3600)),
         ),
         tiles.Tile(_("Rows published"), formats.number(rows), note=_("in {n} tables").format(n=n_tables)),
         tiles.Tile(
