@@ -17,3 +17,12 @@ def outside_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no validation data in {folder}: set VORONKA_VALIDATION_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def bpic2012(outside_data: Path) -> Path:
+    """The log of BPI Challenge 2012: 13 087 loan applications."""
+    log = outside_data / "bpic2012.xes.gz"
+    if not log.exists():
+        pytest.skip(f"{log.name} is not in {outside_data}")
+    return log

@@ -16,8 +16,8 @@ RUNGS = ["A_PARTLYSUBMITTED", "A_PREACCEPTED", "A_ACCEPTED", "A_FINALIZED"]
 
 
 @pytest.fixture(scope="module")
-def loans(outside_data):
-    tables = applications(outside_data / "bpic2012.xes.gz")
+def loans(bpic2012):
+    tables = applications(bpic2012)
     account = [{"account_id": "main", "tz": "Europe/Amsterdam", "base_currency": "EUR"}]
     return build(canonical(tables, "Europe/Amsterdam", account), AS_OF, MartParams())
 

@@ -5,7 +5,6 @@ lost. The expected numbers were computed by an independent implementation.
 """
 
 import gzip
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,16 +21,14 @@ from metrics.stats import aalen_johansen, kaplan_meier
 
 pytestmark = [pytest.mark.validation, pytest.mark.slow]
 
-FOLDER = Path(os.environ.get("VORONKA_VALIDATION_DATA", Path(__file__).parents[3] / "shared" / "data"))
-LOG = FOLDER / "bpic2012.xes.gz"
 RUNGS = ("PARTLYSUBMITTED", "PREACCEPTED", "ACCEPTED", "FINALIZED")
 KINDS = dict.fromkeys(RUNGS, "open") | {"APPROVED": "won", "DECLINED": "lost", "CANCELLED": "lost"}
 ZONE = "Europe/Amsterdam"
 
 
-def events() -> Iterator[tuple[str, int, str, datetime]]:
+def events(log: Path) -> Iterator[tuple[str, int, str, datetime]]:
     """(case, amount, activity, instant) in the order of the log."""
-    with gzip.open(LOG) as file:
+    with gzip.open(log) as file:
         for _, element in ElementTree.iterparse(file):
             if element.tag.rpartition("}")[2] != "trace":
                 continue
@@ -45,11 +42,9 @@ def events() -> Iterator[tuple[str, int, str, datetime]]:
 
 
 @pytest.fixture(scope="module")
-def log() -> pl.DataFrame:
-    if not LOG.exists():
-        pytest.skip(f"bpic2012.xes.gz is not in {FOLDER}")
+def log(bpic2012: Path) -> pl.DataFrame:
     schema = {"case": pl.String, "amount": pl.Int64, "activity": pl.String, "at": pl.Datetime("us", "UTC")}
-    return pl.DataFrame(list(events()), schema=schema, orient="row")
+    return pl.DataFrame(list(events(bpic2012)), schema=schema, orient="row")
 
 
 def ways(name: str) -> list[pl.Expr]:
