@@ -1,6 +1,6 @@
 """Runs a metric: the one road from a metric and frames to a result, for pages, the command line and digests alike."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, time
 from typing import Any
@@ -87,12 +87,12 @@ def coverage(metric: Metric, frames: FrameSet) -> pl.DataFrame:
     """Since when and up to when the resources of the metric are complete, per account; null where never synced."""
     known = {(row["account_id"], row["resource"]): row for row in frames.manifest.get("coverage", ())}
     rows = []
-    for account in frames.manifest["accounts"]:
+    for account_id in [*(account["account_id"] for account in frames.manifest["accounts"]), *_unread(frames)]:
         for resource in metric.resources:
-            row = known.get((account["account_id"], resource), {})
+            row = known.get((account_id, resource), {})
             rows.append(
                 {
-                    "account_id": account["account_id"],
+                    "account_id": account_id,
                     "resource": resource,
                     "complete_from": instant_of(row.get("complete_from")),
                     "watermark": instant_of(row.get("watermark")),
@@ -101,22 +101,41 @@ def coverage(metric: Metric, frames: FrameSet) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=COVERAGE)
 
 
+def _unread(frames: FrameSet) -> list[str]:
+    """Accounts asked about that the publication only names: nothing of them was ever read."""
+    named = frames.manifest.get("unread_accounts", ())
+    return [account_id for account_id in named if frames.only is None or account_id in frames.only]
+
+
 def notices(metric: Metric, frames: FrameSet, period: Period) -> tuple[Notice, ...]:
     """Warnings that hold for any metric: never synced, incomplete at the start of the period, stale, data checks."""
     covered = coverage(metric, frames)
     accounts = {account["account_id"]: account for account in frames.manifest["accounts"]}
     return (
-        *_never_synced(covered),
+        *(_never_synced(covered, _unread(frames)) if metric.resources else ()),
         *_incomplete(covered, accounts, period),
-        *_stale(accounts.values()),
+        *_stale(frames),
         *_owners_of_now(metric, frames, accounts.values()),
         *_past(frames, period),
         *_checks(metric, frames),
     )
 
 
-def _never_synced(covered: pl.DataFrame) -> Iterable[Notice]:
-    for row in covered.filter(pl.col("watermark").is_null()).iter_rows(named=True):
+def _never_synced(covered: pl.DataFrame, unread: Collection[str]) -> Iterable[Notice]:
+    if covered.is_empty():
+        yield Notice(
+            "no_data",
+            "Нет данных: ни один аккаунт ещё не загружен. Пусто здесь не значит «ноль».",
+            "No data: no account has been synced yet. Empty here does not mean zero.",
+        )
+    for account in unread:
+        yield Notice(
+            "no_data",
+            f"Нет данных: аккаунт «{account}» ещё не загружен, в числах его нет.",
+            f"No data: account “{account}” has not been synced yet and is not in the numbers.",
+        )
+    partly_read = covered.filter(pl.col("watermark").is_null() & ~pl.col("account_id").is_in(list(unread)))
+    for row in partly_read.iter_rows(named=True):
         ru, en = RESOURCES.get(row["resource"], (row["resource"],) * 2)
         account = row["account_id"]
         yield Notice(
@@ -140,16 +159,22 @@ def _incomplete(covered: pl.DataFrame, accounts: Mapping[str, Mapping[str, Any]]
             )
 
 
-def _stale(accounts: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:
-    for account in accounts:
+def _stale(frames: FrameSet) -> Iterable[Notice]:
+    published = instant_of(frames.manifest.get("created_at"))
+    for account in frames.manifest["accounts"]:
         if account.get("is_stale"):
-            name, seen = account["account_id"], instant_of(account.get("as_of"))
+            name, seen, whole = account["account_id"], instant_of(account["as_of"]), instant_of(account["watermark"])
             at = f"{seen.astimezone(ZoneInfo(account['tz'])):%Y-%m-%d %H:%M}" if seen else "?"
-            yield Notice(
-                "stale_account",
-                f"Аккаунт «{name}» давно не обновлялся: данные на {at}.",
-                f"Account “{name}” has not been updated for long: its data are as of {at}.",
-            )
+            if whole is None:
+                ru = f"Аккаунт «{name}» ещё ни разу не загружен целиком: то, что есть, — на {at}."
+                en = f"Account “{name}” has never been read whole yet: what there is, is as of {at}."
+            elif published is not None and whole > published:
+                ru = f"Насколько свежи данные аккаунта «{name}», неизвестно: они на {at}, а часы сервера «Воронки» отстают."
+                en = f"How fresh account “{name}” is, is not known: its data are as of {at}, ahead of our clock."
+            else:
+                ru = f"Аккаунт «{name}» давно не обновлялся: данные на {at}."
+                en = f"Account “{name}” has not been updated for long: its data are as of {at}."
+            yield Notice("stale_account", ru, en)
 
 
 def _owners_of_now(metric: Metric, frames: FrameSet, accounts: Iterable[Mapping[str, Any]]) -> Iterable[Notice]:

@@ -28,14 +28,16 @@ def publish_all(
     """Make a generation of what the warehouse holds: export → marts.build → write → seal. Returns its manifest.
 
     Args:
-        local: per account what the config says against the source: time zone, calendar, currency.
+        local: the configured accounts, each with what the config says against the source: time zone, calendar,
+            currency.
         params: what marts consume, calendars included.
         settings_version: of what people set in the app; goes into the manifest.
         full: link nothing from the generation before; what comes out must be the same.
         daily, monthly: how many generations of past days and months stay.
 
     Raises:
-        LockedError: another process writes. WarehouseError: no room on the disk, damaged warehouse.
+        LockedError: another process writes. WarehouseError: nothing was read yet, no room on the disk, damaged
+            warehouse.
     """
     at, wanted = now or datetime.now(UTC), params or MartParams()
     with writer_lock(data_dir):
@@ -43,10 +45,10 @@ def publish_all(
         try:
             with engine.begin() as connection:
                 refuse_doubles(connection)
+            manifest = publish.describe(engine, now=at, local=local)
             draft = publish.begin(data_dir / PUBLICATION, now=at, full=full)
             try:
                 publish.export(engine, draft, local=local)
-                manifest = publish.describe(engine, now=at, local=local)
                 with engine.begin() as connection:
                     checks = check(connection, now=at)
                 as_of = {a["account_id"]: datetime.fromisoformat(a["as_of"]) for a in manifest["accounts"]}

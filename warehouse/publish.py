@@ -20,6 +20,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine, Row, Table
 from sqlalchemy.types import TIMESTAMP
 
+from warehouse.checks import CLOCK_SKEW
 from warehouse.columns import BOOKKEEPING, quoted
 from warehouse.database import WarehouseError, private_folder, said_plainly, schema_version
 from warehouse.models import CANONICAL, key_of
@@ -388,15 +389,22 @@ def _copy(connection: Connection, query: str, file: Path) -> int:
 
 
 def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None = None) -> dict[str, Any]:
-    """What the manifest says of the warehouse: schema, accounts with their `as_of`, coverage."""
+    """What the manifest says of the warehouse: schema, accounts with their `as_of`, coverage.
+
+    An account of which no core resource was ever read whole is only named, in `unread_accounts`: its few rows would
+    pass for all there is. local: as for `export`; its keys are the accounts that ought to be there.
+
+    Raises WarehouseError where no account was read at all.
+    """
     with engine.begin() as connection:
         found = connection.exec_driver_sql(
             "SELECT a.account_id, a.connector, a.base_url, a.tz, a.base_currency, a.default_region, a.calendar_id, "
-            "CASE WHEN count(w.resource) = count(w.watermark) THEN min(w.watermark) END AS watermark "
+            "CASE WHEN count(w.resource) = count(w.watermark) THEN min(w.watermark) END AS watermark, "
+            "min(w.watermark) AS reached "
             "FROM account a LEFT JOIN sync_watermark w ON w.account_id = a.account_id AND w.is_core "
             "GROUP BY ALL ORDER BY a.account_id"
         )
-        accounts = [_plain(row) for row in found]
+        opened = [_plain(row) for row in found]
         coverage = connection.exec_driver_sql(
             "SELECT account_id, resource, complete_from, watermark FROM coverage ORDER BY ALL"
         )
@@ -406,10 +414,15 @@ def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None
     for account in accounts:
         own = (local or {}).get(account["account_id"], Local())
         account |= {name: value for name, value in vars(own).items() if value is not None}
+    accounts = [account for account in opened if account["reached"]]
+    if not accounts:
+        raise WarehouseError(NOTHING_READ)
     as_of = settle(accounts, now=now)
     for entry in (*accounts, *covered):
         entry |= {name: iso(value) for name, value in entry.items() if isinstance(value, datetime)}
     return {
+    read = {account["account_id"] for account in accounts}
+    covered = [entry for entry in covered if entry["account_id"] in read]
         "schema_version": version,
         "warehouse_id": warehouse_id,
         "as_of": iso(as_of),
@@ -417,21 +430,30 @@ def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None
         "coverage": covered,
     }
 
+        "unread_accounts": sorted({*(local or ()), *(account["account_id"] for account in opened)} - read),
 
 def _plain(row: Row[Any]) -> dict[str, Any]:
     return {str(name): value for name, value in row._mapping.items()}
+
+NOTHING_READ = (
+    "No account was read yet, so there is nothing to publish. Run `voronka sync`; what stopped it stands in "
+    "`voronka status`."
+)
+
 
 
 def settle(accounts: Sequence[dict[str, Any]], *, now: datetime) -> datetime:
     """Give every account its `as_of` and `is_stale`; return that of the whole: the smallest of the fresh ones.
 
-    A stale account (no word for `STALE_AFTER`) is computed at its own watermark, so that it holds nobody back.
+    A stale account is computed at what it `reached`, so that it holds nobody back: one without a word for
+    `STALE_AFTER`, one that was never read whole, and one read by a clock that is ahead of ours, whose age nobody knows.
     """
     for account in accounts:
-        account["is_stale"] = account["watermark"] is None or now - account["watermark"] > STALE_AFTER
+        watermark = account["watermark"]
+        account["is_stale"] = watermark is None or not -CLOCK_SKEW <= now - watermark <= STALE_AFTER
     fresh = [account["watermark"] for account in accounts if not account["is_stale"]]
-    known = [account["watermark"] for account in accounts if account["watermark"] is not None]
-    as_of: datetime = min(fresh) if fresh else max(known, default=now)
+    as_of: datetime = min(fresh) if fresh else max(account["reached"] for account in accounts)
     for account in accounts:
-        account["as_of"] = (account["watermark"] or as_of) if account["is_stale"] else as_of
+        reached = account.pop("reached")
+        account["as_of"] = min(reached, as_of) if account["is_stale"] else as_of
     return as_of

@@ -56,7 +56,7 @@ METRIC = Metric(
 )
 
 
-def publish(data_dir, generation, *, deals=1, coverage=None, checks=()):
+def publish(data_dir, generation, *, deals=1, coverage=None, checks=(), **said):
     """A generation as the warehouse writes it."""
     folder = data_dir / "publication" / generation
     folder.mkdir(parents=True)
@@ -77,6 +77,7 @@ def publish(data_dir, generation, *, deals=1, coverage=None, checks=()):
             name: {"files": [{"name": f"{name}.parquet", "rows": frame.height}]} for name, frame in frames.items()
         },
         "checks": list(checks),
+        **said,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (data_dir / "publication" / "current").write_text(generation)
@@ -127,6 +128,32 @@ def test_what_was_never_synced_is_no_data_not_zero(data_dir):
     assert codes(result) == ["no_data", "no_data", "owner_source_current"]
     assert result.coverage.select("resource", "watermark").rows() == [("deal", None), ("deal_owner_change", None)]
     assert "сделки" in result.warnings[0].ru
+
+
+def test_an_account_of_which_nothing_was_read_is_named_and_not_taken_for_zeros(data_dir):
+    frames = open_frames(publish(data_dir, "g1", unread_accounts=["shop"]))
+    result = evaluate(METRIC, frames, None, PERIOD)
+    assert codes(result) == ["no_data"]
+    assert "shop" in result.warnings[0].ru
+    assert result.coverage.filter(account_id="shop")["watermark"].to_list() == [None, None]
+    assert codes(evaluate(METRIC, frames.accounts(["main"]), None, PERIOD)) == []
+
+
+def test_a_publication_without_accounts_is_no_data_whatever_it_covers(data_dir):
+    frames = open_frames(publish(data_dir, "g1", accounts=[], coverage=[]))
+    assert codes(evaluate(METRIC, frames, None, PERIOD)) == ["no_data"]
+
+
+@pytest.mark.parametrize(
+    ("watermark", "word"),
+    [("2026-04-01T00:00:00Z", "давно"), ("2026-04-09T00:00:00Z", "часы"), (None, "ни разу")],
+)
+def test_a_stale_account_says_why(data_dir, watermark, word):
+    account = {**ACCOUNT, "as_of": AS_OF.isoformat(), "is_stale": True, "watermark": watermark}
+    frames = open_frames(publish(data_dir, "g1", accounts=[account], created_at=AS_OF.isoformat()))
+    (notice,) = evaluate(METRIC, frames, None, PERIOD).warnings
+    assert notice.code == "stale_account"
+    assert word in notice.ru
 
 
 def test_a_period_that_begins_before_the_data_says_since_when_they_are_whole(data_dir):

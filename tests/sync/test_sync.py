@@ -17,7 +17,7 @@ from sync.plan import first_windows, plan, window_key
 from warehouse import state
 from warehouse.database import LockedError, WarehouseError, open_warehouse, writer_lock
 from warehouse.load import Loader
-from warehouse.publish import read_manifest
+from warehouse.publish import Local, read_manifest
 from warehouse.status import read_status
 
 DAY = timedelta(days=1)
@@ -315,10 +315,22 @@ def test_what_was_synced_is_published_with_its_marts(data_dir: Path):
     assert read_manifest(data_dir / "publication") == manifest
 
 
-def test_a_warehouse_without_accounts_is_published_empty(data_dir: Path):
-    sync(data_dir, [])
-    manifest = publish_all(data_dir, now=START)
-    assert manifest["tables"]["deal"]["rows"] == manifest["tables"]["deal_state"]["rows"] == 0
+def test_a_first_sync_that_failed_leaves_nothing_to_publish(data_dir: Path):
+    source = filled()
+    source.failing["account"] = CredentialsError("no token")
+    sync(data_dir, [account(source)])
+    with pytest.raises(WarehouseError, match="nothing to publish"):
+        publish_all(data_dir, local={"main": Local()}, now=START)
+    assert not (data_dir / "publication").exists()
+
+
+def test_an_account_that_could_not_be_read_is_named_beside_those_that_were(data_dir: Path):
+    locked = filled()
+    locked.failing["account"] = CredentialsError("no token")
+    sync(data_dir, [account(filled()), account(locked, "shop")])
+    manifest = publish_all(data_dir, local={"main": Local(), "shop": Local()}, now=START)
+    assert [one["account_id"] for one in manifest["accounts"]] == ["main"]
+    assert manifest["unread_accounts"] == ["shop"]
 
 
 def test_a_publish_is_refused_while_a_sync_runs(data_dir: Path):

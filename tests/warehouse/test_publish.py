@@ -70,8 +70,20 @@ def publication(tmp_path: Path) -> Path:
     return tmp_path / "data" / "publication"
 
 
+def read(engine: Engine, account_id: str = "main", **core: datetime | None) -> None:
+    """The account was opened; its core resources (deals, unless named) were read up to these instants, or never."""
+    reached = core or {"deals": NIGHT}
+    resources = [state.Filled(name, (), is_core=True) for name in reached]
+    with engine.begin() as connection:
+        state.know_resources(connection, account_id, target=account_id, resources=resources)
+        for name, to in reached.items():
+            if to is not None:
+                state.move_watermark(connection, account_id, name, to=to, complete_from=NOON)
+
+
 @pytest.fixture
 def filled(engine: Engine) -> Engine:
+    read(engine)
     secret = {"name": "Ivan", "loss_comment": "Ivan: too expensive!"}
     recorded = {"phone_e164": "+79161234567", "phone_raw": "8 9161234567", "recording_url": "https://pbx.example/1.mp3"}
     load(
@@ -141,7 +153,8 @@ def test_a_field_without_any_value_is_empty(engine: Engine, publication: Path):
         )
         for n, value in enumerate(({"value_text": "  "}, {"value_num": 0.0}, {"enum_id": "5"}, {}))
     ]
-    load(engine, (1, deal(1)), (1, OwnedSet(FieldValue, "main", "lead:1", Deal, values)))
+    load(engine, (1, account()), (1, deal(1)), (1, OwnedSet(FieldValue, "main", "lead:1", Deal, values)))
+    read(engine)
     make(engine, publication)
     assert table(publication, "field_value").sort("field_id")["is_empty"].to_list() == [True, False, False, True]
 
@@ -223,6 +236,7 @@ def test_a_new_warehouse_takes_nothing_over_from_the_publication_of_a_former_one
     for user_id in ("user:1", "user:2"):
         with opened(publication.parent) as fresh:
             load(fresh, (1, account()), (1, call(1, FEBRUARY, user_id=user_id)))
+            read(fresh)
             make(fresh, publication, NIGHT)
         (publication.parent / WAREHOUSE).unlink()
         assert table(publication, "call")["user_id"].to_list() == [user_id]
@@ -232,6 +246,8 @@ def test_each_warehouse_has_an_id_of_its_own_and_keeps_it(tmp_path: Path):
     ids = []
     for folder in ("a", "b", "a"):
         with opened(tmp_path / folder) as one:
+            load(one, (1, account()))
+            read(one)
             ids.append(publish.describe(one, now=NIGHT)["warehouse_id"])
     assert ids[0] == ids[2] != ids[1]
 
@@ -240,6 +256,7 @@ def test_a_restored_backup_takes_nothing_over_from_what_was_published_after_it(t
     file, backup = publication.parent / WAREHOUSE, tmp_path / "backup.duckdb"
     with opened(publication.parent) as before:
         load(before, (1, account()), (1, call(1, FEBRUARY)))
+        read(before)
         make(before, publication, NIGHT)
     shutil.copyfile(file, backup)
     with opened(publication.parent) as lost:
@@ -420,22 +437,30 @@ def test_old_generations_go_when_a_new_one_is_published(filled: Engine, publicat
 Row = dict[str, Any]
 
 
-def settled(*watermarks: datetime | None) -> tuple[datetime, list[tuple[bool, datetime]]]:
-    accounts: list[Row] = [{"watermark": mark} for mark in watermarks]
+def settled(*watermarks: datetime, part_read: datetime | None = None) -> tuple[datetime, list[tuple[bool, datetime]]]:
+    accounts: list[Row] = [{"watermark": mark, "reached": mark} for mark in watermarks]
+    accounts += [{"watermark": None, "reached": part_read}] if part_read else []
     as_of = publish.settle(accounts, now=NIGHT)
     return as_of, [(account["is_stale"], account["as_of"]) for account in accounts]
 
 
+HOUR = timedelta(hours=1)
+
+
 def test_as_of_is_the_smallest_watermark_of_those_that_are_not_stale():
-    hour, day = timedelta(hours=1), timedelta(days=1)
-    fresh, fresher, stale = NIGHT - 3 * hour, NIGHT - hour, NIGHT - 2 * day
+    fresh, fresher, stale = NIGHT - 3 * HOUR, NIGHT - HOUR, NIGHT - 48 * HOUR
     assert settled(fresh, fresher, stale) == (fresh, [(False, fresh), (False, fresh), (True, stale)])
 
 
 def test_an_account_that_was_never_read_whole_is_stale_and_holds_nobody_back():
-    fresh = NIGHT - timedelta(hours=1)
-    assert settled(fresh, None) == (fresh, [(False, fresh), (True, fresh)])
-    assert settled(None) == (NIGHT, [(True, NIGHT)])
+    fresh, earlier, later = NIGHT - 2 * HOUR, NIGHT - 3 * HOUR, NIGHT - HOUR
+    assert settled(fresh, part_read=earlier) == (fresh, [(False, fresh), (True, earlier)])
+    assert settled(fresh, part_read=later) == (fresh, [(False, fresh), (True, fresh)])
+
+
+def test_what_was_read_in_part_is_as_of_then_and_never_of_now():
+    part_read = NIGHT - HOUR
+    assert settled(part_read=part_read) == (part_read, [(True, part_read)])
 
 
 def test_when_all_are_stale_the_newest_word_is_the_as_of():
@@ -443,19 +468,36 @@ def test_when_all_are_stale_the_newest_word_is_the_as_of():
     assert settled(older, newer) == (newer, [(True, older), (True, newer)])
 
 
+def test_an_account_read_by_a_clock_that_is_ahead_is_stale():
+    fresh, ahead = NIGHT - HOUR, NIGHT + HOUR
+    assert settled(fresh, ahead) == (fresh, [(False, fresh), (True, fresh)])
+    assert settled(ahead) == (ahead, [(True, ahead)])
+    within = NIGHT + timedelta(minutes=9)  # the sync believes clocks that differ so little
+    assert settled(within) == (within, [(False, within)])
+
+
 def test_an_accounts_watermark_waits_for_all_its_core_resources(filled: Engine):
-    with filled.begin() as connection:
-        resources = [
-            state.Filled("deals", ("deal",), is_core=True),
-            state.Filled("calls", ("call",), is_core=True),
-            state.Filled("users", ("user",), is_core=False),
-        ]
-        state.know_resources(connection, "main", target="main", resources=resources)
-        state.move_watermark(connection, "main", "deals", to=NIGHT, complete_from=NOON)
-    assert [a["watermark"] for a in publish.describe(filled, now=NIGHT)["accounts"]] == [None]
-    with filled.begin() as connection:
-        state.move_watermark(connection, "main", "calls", to=NIGHT - timedelta(hours=1), complete_from=NOON)
+    read(filled, deals=NIGHT, calls=None)
+    found = publish.describe(filled, now=NIGHT)
+    assert [(one["watermark"], one["as_of"]) for one in found["accounts"]] == [(None, "2026-03-10T03:00:00.000005Z")]
+    read(filled, deals=NIGHT, calls=NIGHT - HOUR)
     assert [a["watermark"] for a in publish.describe(filled, now=NIGHT)["accounts"]] == ["2026-03-10T02:00:00.000005Z"]
+
+
+def test_accounts_of_which_nothing_was_read_are_named_and_their_rows_are_not_counted(filled: Engine):
+    load(filled, (1, account("opened")))
+    read(filled, "opened", deals=None)
+    found = publish.describe(filled, now=NIGHT, local={"main": Local(), "opened": Local(), "shop": Local()})
+    assert [one["account_id"] for one in found["accounts"]] == ["main"]
+    assert found["unread_accounts"] == ["opened", "shop"]
+    assert {row["account_id"] for row in found["coverage"]} <= {"main"}
+
+
+def test_a_warehouse_of_which_no_account_was_read_has_nothing_to_publish(engine: Engine):
+    load(engine, (1, account()))
+    read(engine, deals=None)
+    with pytest.raises(WarehouseError, match="voronka sync"):
+        publish.describe(engine, now=NIGHT, local={"main": Local()})
 
 
 Found = Callable[[], dict[str, tuple[int, list[str]]]]
