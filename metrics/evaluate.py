@@ -169,7 +169,7 @@ def _stale(frames: FrameSet) -> Iterable[Notice]:
                 ru = f"Аккаунт «{name}» ещё ни разу не загружен целиком: то, что есть, — на {at}."
                 en = f"Account “{name}” has never been read whole yet: what there is, is as of {at}."
             elif published is not None and whole > published:
-                ru = f"Насколько свежи данные аккаунта «{name}», неизвестно: они на {at}, а часы сервера «Воронки» отстают."
+                ru = f"Свежесть аккаунта «{name}» неизвестна: данные на {at}, а часы сервера «Воронки» отстают."
                 en = f"How fresh account “{name}” is, is not known: its data are as of {at}, ahead of our clock."
             else:
                 ru = f"Аккаунт «{name}» давно не обновлялся: данные на {at}."
