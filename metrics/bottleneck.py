@@ -18,7 +18,7 @@ from pydantic import Field
 
 from metrics import funnel
 from metrics.funnel import DAY_S, MEMBER, PIPELINE, STAGE, start_of
-from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Notice, Params, Period, Text
+from metrics.metric import Frames, Metric, MetricResult, Notice, Params, Period, Text, drilldown_rows
 from metrics.people import of_population
 from metrics.rates import MIN_N, low_n, wilson
 
@@ -186,17 +186,12 @@ def finish(collected: dict[str, pl.DataFrame], params: BottleneckParams, period:
         mature_share=pl.when(pl.col("semantics") == "cohort").then("mature_share"), group_key=group_key()
     ).sort("account_id", "pipeline_sort", "pipeline_id", "is_filter", "rank", "stage_sort", "stage_id", nulls_last=True)
     summary = _summary(stages, mature, collected, params, period)
-    return MetricResult(
-        metric_id=METRIC.id,
-        params=params,
-        as_of=period.as_of,
-        period_from=period.period_from,
-        period_to=period.period_to,
-        semantics="cohort",
+    return METRIC.result(
+        params,
+        period,
         tables={"stages": stages.select(*STAGES), "summary": summary},
         drilldown=_drilldown(stages, collected, params),
         warnings=_notices(summary, params),
-        subject=METRIC.subject,
     )
 
 
@@ -495,20 +490,15 @@ def _drilldown(stages: pl.DataFrame, collected: dict[str, pl.DataFrame], params:
             for scope in ("cohort", "flow")
         ]
     )
-    return (
-        lost.join(wanted, on=[*STAGE, "semantics"])
-        .with_columns(
-            entity_kind=pl.lit("deal"),
-            entity_id="deal_id",
-            url=pl.lit(None, pl.String),
-            label=pl.lit(None, pl.String),
-            event_at="ended_at",
-            value=pl.col("amount_minor").cast(pl.Float64),
-            value_unit=pl.lit("minor"),
-            reason=pl.lit("LOST_HERE"),
-        )
-        .sort("account_id", "group_key", "value", "entity_id", descending=[False, False, True, False], nulls_last=True)
-        .select(*DRILLDOWN)
+    by, falling = ["account_id", "group_key", "amount_minor", "deal_id"], [False, False, True, False]
+    return drilldown_rows(
+        lost.join(wanted, on=[*STAGE, "semantics"]).sort(by, descending=falling, nulls_last=True),
+        entity_kind=pl.lit("deal"),
+        entity_id="deal_id",
+        event_at="ended_at",
+        value="amount_minor",
+        value_unit=pl.lit("minor"),
+        reason=pl.lit("LOST_HERE"),
     )
 
 

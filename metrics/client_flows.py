@@ -21,7 +21,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from metrics.client_value import SaleBasis, valid_sales
-from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Notice, Params, Period, Text
+from metrics.metric import Frames, Metric, MetricResult, Notice, Params, Period, Text, drilldown_rows
 from metrics.people import of_population, people, with_user_flags
 from metrics.rates import MIN_N, low_n, rate_columns
 
@@ -450,13 +450,9 @@ def finish(collected: dict[str, pl.DataFrame], params: ClientFlowsParams, period
         moved_in_n=pl.lit(None, pl.Int64),
         moved_out_n=pl.lit(None, pl.Int64),
     )
-    return MetricResult(
-        metric_id=METRIC.id,
-        params=params,
-        as_of=period.as_of,
-        period_from=period.period_from,
-        period_to=period.period_to,
-        semantics="flow",
+    return METRIC.result(
+        params,
+        period,
         tables={
             "months": months.sort("account_id", "month").select(*MONTHS),
             "managers": managers.sort("account_id", "month", "user_id", nulls_last=True).select(*MANAGERS),
@@ -469,7 +465,6 @@ def finish(collected: dict[str, pl.DataFrame], params: ClientFlowsParams, period
             *_left_out_notices(collected),
             *_long_gaps(collected, params),
         ),
-        subject=METRIC.subject,
     )
 
 
@@ -658,22 +653,20 @@ def _drilldown(collected: dict[str, pl.DataFrame], spans: list[tuple[date, date]
     away = pl.when(pl.col("event") == "churned_n").then(
         pl.coalesce("returned_day", "today") - (pl.col("event_day") - pl.col("away_d"))
     )
-    return (
+    events = (
         _with_event_at(collected["events"], collected["clock"])
         .join(_first_days(spans), on="month_no")
         .join(collected["clock"].select("account_id", "today"), on="account_id")
-        .with_columns(
-            entity_kind="kind",
-            entity_id="client_id",
-            url=pl.lit(None, pl.String),
-            label=pl.lit(None, pl.String),
-            value=pl.coalesce(away, "away_d").cast(pl.Float64),
-            value_unit=pl.lit("d"),
-            reason=pl.col("event").replace_strict(EVENTS, return_dtype=pl.String),
-            group_key=_group_key(),
-        )
+        .with_columns(reason=pl.col("event").replace_strict(EVENTS, return_dtype=pl.String))
         .sort("account_id", "month", "event_at", "reason", "client_id")
-        .select(*DRILLDOWN)
+    )
+    return drilldown_rows(
+        events,
+        entity_kind="kind",
+        entity_id="client_id",
+        value=pl.coalesce(away, "away_d"),
+        value_unit=pl.lit("d"),
+        group_key=_group_key(),
     )
 
 

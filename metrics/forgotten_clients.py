@@ -15,7 +15,7 @@ from metrics.client_tasks import client_tasks
 from metrics.client_value import revenue_12m
 from metrics.last_touch import TouchDirection, last_touch
 from metrics.loss_categories import DISQUALIFIED, loss_categories
-from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Params, Period, Text
+from metrics.metric import Frames, Metric, MetricResult, Params, Period, Text, drilldown_rows
 from metrics.people import group_key, of_population, with_user_flags
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
@@ -155,13 +155,9 @@ def finish(collected: dict[str, pl.DataFrame], params: ForgottenClientsParams, p
     forgotten = _by_priority(clients.filter("is_forgotten"))
     theirs = clients.filter(~NEEDS_OWNER)
     by_user = _rated(theirs, ["account_id", "user_id", "user_active", "group_key"], params)
-    return MetricResult(
-        metric_id=METRIC.id,
-        params=params,
-        as_of=period.as_of,
-        period_from=period.period_from,
-        period_to=period.period_to,
-        semantics=METRIC.semantics,
+    return METRIC.result(
+        params,
+        period,
         tables={
             "by_user": ranked(by_user, "rate", "den", "account_id", "user_id"),
             "reassign": _reassign(clients),
@@ -175,7 +171,6 @@ def finish(collected: dict[str, pl.DataFrame], params: ForgottenClientsParams, p
             ru="Клиент, с которым только переписываются, покажется забытым.",
             en="A client who is only written to will look forgotten.",
         ),
-        subject=METRIC.subject,
     )
 
 
@@ -303,19 +298,14 @@ def _segments(clients: pl.DataFrame, params: ForgottenClientsParams) -> pl.DataF
 
 def _drilldown(forgotten: pl.DataFrame) -> pl.DataFrame:
     """The forgotten in the order to call; value = days since the last touch, or since the card was created."""
-    return (
-        forgotten.with_columns(
-            entity_kind=pl.col("client_id").str.extract(r"^([a-z]+):"),
-            entity_id=pl.col("client_id"),
-            url=pl.lit(None, pl.String),
-            label=pl.lit(None, pl.String),
-            event_at=pl.col("last_touch_at"),
-            value=pl.col("days_since"),
-            value_unit=pl.lit("d"),
-            reason=pl.when("never").then(pl.lit("NEVER")).otherwise(pl.lit("FORGOTTEN")),
-        )
-        .select(*DRILLDOWN)
-        .cast(pl.Schema(DRILLDOWN))
+    return drilldown_rows(
+        forgotten,
+        entity_kind=pl.col("client_id").str.extract(r"^([a-z]+):"),
+        entity_id="client_id",
+        event_at="last_touch_at",
+        value="days_since",
+        value_unit=pl.lit("d"),
+        reason=pl.when("never").then(pl.lit("NEVER")).otherwise(pl.lit("FORGOTTEN")),
     )
 
 

@@ -95,6 +95,13 @@ DRILLDOWN: dict[str, pl.DataType] = {
     "group_key": pl.String(),  # the group of the main table this row is counted in
 }
 
+
+def drilldown_rows(rows: pl.DataFrame, **columns: pl.Expr | str) -> pl.DataFrame:
+    """`rows` with `columns` as a drill-down, in their order; card links and names come later."""
+    unknown = {name: pl.lit(None, pl.String) for name in ("url", "label")}
+    return rows.with_columns(**unknown, **columns).select(*DRILLDOWN).cast(pl.Schema(DRILLDOWN))
+
+
 COVERAGE: dict[str, pl.DataType] = {
     "account_id": pl.String(),
     "resource": pl.String(),
@@ -129,6 +136,29 @@ class Metric:
     """Complete local days before as_of that are looked at when nobody says otherwise."""
     includes_today: bool = False
     """The running day is looked at as well: a list of what is open now is of no use without the last hours."""
+
+    def result(
+        self,
+        params: Any,
+        period: Period,
+        *,
+        tables: dict[str, pl.DataFrame],
+        drilldown: pl.DataFrame,
+        warnings: tuple[Notice, ...] = (),
+    ) -> MetricResult:
+        """An answer: what *finish* found, what was asked, and who owns which rows."""
+        return MetricResult(
+            metric_id=self.id,
+            params=params,
+            as_of=period.as_of,
+            period_from=period.period_from,
+            period_to=period.period_to,
+            semantics=self.semantics,
+            tables=tables,
+            drilldown=drilldown,
+            warnings=warnings,
+            subject=self.subject,
+        )
 
     def default_period(self, today: date) -> tuple[date, date]:
         """The days looked at when nobody says otherwise, the end exclusive. today: the local day of `as_of`."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from metrics.channels import calls_only_notices, message_coverage
 from metrics.client_value import revenue_12m
-from metrics.metric import DRILLDOWN, Frames, Metric, MetricResult, Params, Period, Text
+from metrics.metric import Frames, Metric, MetricResult, Params, Period, Text, drilldown_rows
 from metrics.missed_threads import HAS_THREAD_KEY, IS_MISSED, STATES, in_scope, missed_threads, with_manager
 from metrics.people import group_key, of_population
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
@@ -98,13 +98,9 @@ def finish(collected: dict[str, pl.DataFrame], params: MissedCallsParams, period
     hidden = of_population(collected["hidden"], params.population).sort("account_id", "started_at", "episode_id")
     by_user = _rated(threads, ["account_id", "user_id", "user_active", "group_key"], params)
     listed = _listed(threads)
-    return MetricResult(
-        metric_id=METRIC.id,
-        params=params,
-        as_of=period.as_of,
-        period_from=period.period_from,
-        period_to=period.period_to,
-        semantics=METRIC.semantics,
+    return METRIC.result(
+        params,
+        period,
         tables={
             "by_user": ranked(by_user, "never_rate", "n_judged", "account_id", "user_id"),
             "total": _total(threads, hidden, params),
@@ -119,7 +115,6 @@ def finish(collected: dict[str, pl.DataFrame], params: MissedCallsParams, period
         )
         if params.messages_close
         else (),
-        subject=METRIC.subject,
     )
 
 
@@ -190,18 +185,12 @@ def _listed(threads: pl.DataFrame) -> pl.DataFrame:
 
 def _drilldown(listed: pl.DataFrame) -> pl.DataFrame:
     """Threads nobody got through to, in the order of `_listed`; value = hours since the first missed call."""
-    return (
-        listed.filter(pl.col("state").is_in(UNREACHED))
-        .with_columns(
-            url=pl.lit(None, pl.String),
-            label=pl.lit(None, pl.String),
-            event_at=pl.col("first_missed_at"),
-            value=pl.col("open_h"),
-            value_unit=pl.lit("h"),
-            reason=pl.col("state").replace_strict(UNREACHED, return_dtype=pl.String),
-        )
-        .select(*DRILLDOWN)
-        .cast(pl.Schema(DRILLDOWN))
+    return drilldown_rows(
+        listed.filter(pl.col("state").is_in(UNREACHED)),
+        event_at="first_missed_at",
+        value="open_h",
+        value_unit=pl.lit("h"),
+        reason=pl.col("state").replace_strict(UNREACHED, return_dtype=pl.String),
     )
 
 
