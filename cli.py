@@ -276,10 +276,11 @@ def main() -> None:
 
 def sentence(error: Exception) -> tuple[str, int] | None:
     """What a person is told, in their language, and the exit code; None for a bug."""
-    from connectors.errors import ConnectorError
+    from app.i18n import translated
+    from connectors.errors import SpokenError
     from demo.run import DemoError
     from explorer import QueryError
-    from warehouse.database import LockedError, WarehouseError
+    from warehouse.database import LockedError
 
     told: tuple[str, int] | None = None
     match error:
@@ -288,8 +289,10 @@ def sentence(error: Exception) -> tuple[str, int] | None:
         case NoPublication():
             told = _(NOTHING_PUBLISHED).format(where=error.where), EXIT_FAILED
         case LockedError():
-            told = str(error), EXIT_LOCKED
-        case ConnectorError() | WarehouseError() | DemoError():
+            told = translated(error.said, _), EXIT_LOCKED
+        case SpokenError():
+            told = translated(error.said, _), EXIT_FAILED
+        case DemoError():
             told = str(error), EXIT_FAILED
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             told = _(DISK_FULL), EXIT_FAILED

@@ -18,6 +18,7 @@ import yaml
 from apscheduler.triggers.cron import CronTrigger
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from connectors.errors import Phrase
 from metrics.calendar import Calendar
 from metrics.marts import DEFAULT_CALENDAR, MartParams
 
@@ -27,16 +28,6 @@ PATH_VARIABLE = "VORONKA_CONFIG"
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
 """Where in the file: `("accounts", 0, "token_env")`."""
-
-
-class Phrase:
-    """A part of a sentence that is said in another language too: a template and what goes into it."""
-
-    def __init__(self, template: str, **fields: object) -> None:
-        self.template, self.fields = template, fields
-
-    def __str__(self) -> str:
-        return self.template.format(**self.fields)
 
 
 class ConfigError(Exception):

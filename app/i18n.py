@@ -9,6 +9,7 @@ import io
 import re
 import struct
 from ast import literal_eval
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -47,8 +48,29 @@ def plural(one: str, many: str, n: int) -> str:
 
 @cache
 def catalogue(code: Language) -> gettext.GNUTranslations:
-    text = (LOCALE / code / "LC_MESSAGES" / "voronka.po").read_text("utf-8")
-    return gettext.GNUTranslations(io.BytesIO(compiled(entries(text))))
+    return translations(LOCALE / code / "LC_MESSAGES" / "voronka.po", code)
+
+
+def translations(file: Path, code: Language) -> gettext.GNUTranslations:
+    """The messages of a catalogue, and behind them what connectors, the sync and the warehouse say."""
+    own = _read(file)
+    if code != "en":  # in which they speak
+        own.add_fallback(_read(LOCALE / code / "LC_MESSAGES" / "sources.po"))
+    return own
+
+
+def _read(file: Path) -> gettext.GNUTranslations:
+    return gettext.GNUTranslations(io.BytesIO(compiled(entries(file.read_text("utf-8")))))
+
+
+def translated(said: object, translate: Callable[[str], str]) -> str:
+    """A sentence of a connector, the sync or the warehouse: a `Phrase`, or what `status.json` keeps of one."""
+    template, fields = getattr(said, "template", None), getattr(said, "fields", None)
+    if isinstance(said, Mapping):
+        template, fields = said.get("template"), said.get("fields")
+    if template is None:
+        return str(said)
+    return translate(template).format(**{name: translated(value, translate) for name, value in (fields or {}).items()})
 
 
 ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr(?:\[\d\])?)\s+(".*")$|^(".*")$', re.MULTILINE)

@@ -7,6 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from app.i18n import translated
 from commands.text import _
 from warehouse.status import ResourceStatus, RunStatus
 
@@ -46,15 +47,16 @@ def lines(run: RunStatus) -> Iterator[str]:
     """What a run did, for people: a line per resource that was asked for, and what went wrong."""
     for account in run.accounts:
         if account.error:
-            yield f"{account.account_id}: {account.error}"
+            yield f"{account.account_id}: {translated(account.error, _)}"
         for resource in account.resources:
-            if resource.state in ("done", "failed"):
+            if resource.state == "done" or (resource.state == "failed" and resource.error != account.error):
                 yield f"{account.account_id} · {_of(resource)}"
-            yield from (f"{account.account_id} · {resource.resource}: {warning}" for warning in resource.warnings)
+            for warning in resource.warnings:
+                yield f"{account.account_id} · {resource.resource}: {translated(warning, _)}"
 
 
 def _of(resource: ResourceStatus) -> str:
     if resource.state == "failed":
-        return f"{resource.resource}: {resource.error or _('failed')}"
+        return f"{resource.resource}: {translated(resource.error, _) if resource.error else _('failed')}"
     counts = _("{read} read, {written} rows written").format(read=resource.n_read, written=resource.n_written)
     return f"{resource.resource}: {counts}"

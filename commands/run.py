@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import scheduler
+from app.i18n import translated
 from commands.progress import SyncProgress, lines
 from commands.text import _
 from config import Config, ConfigError
@@ -148,7 +149,7 @@ def run_scheduler(config: Config) -> None:
             when_free(read, stop)
             when_free(show, stop)
         except WarehouseError as error:  # a full disk, a damaged file: the sentence says what to do
-            log.error("%s", error)
+            log.error("%s", translated(error.said, _))
 
     scheduler.run(config, {"sync": nightly}, last_run=lambda _name: last_sync(config), stop=stop)
 

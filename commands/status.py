@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from app.i18n import translated
 from commands.output import tables_text
 from commands.text import _, language
 from config import Config
@@ -65,7 +66,7 @@ def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
     lines = [_("Last sync: {state}, began {started}.").format(state=told, started=_ago(sync["started_at"], now))]
     for account in sync["accounts"]:
         if account.get("error"):
-            lines.append(f"  ! {account['account_id']}: {account['error']}")
+            lines.append(f"  ! {account['account_id']}: {translated(account['error'], _)}")
         rows = [
             (
                 resource["resource"],
@@ -73,7 +74,7 @@ def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
                 resource["n_read"],
                 resource["n_written"],
                 _ago(resource["watermark"], now),
-                resource["error"] or "; ".join(resource.get("warnings") or ()),
+                _remarks(resource, account.get("error")),
             )
             for resource in account["resources"]
         ]
@@ -81,6 +82,13 @@ def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
         frame = pl.DataFrame(rows, schema=names, orient="row")
         lines += ["", tables_text({account["account_id"]: frame}, titled=True).rstrip()]
     return lines
+
+
+def _remarks(resource: dict[str, Any], of_account: object) -> str:
+    """What went wrong with a resource, but not what its whole account suffers from."""
+    if resource["error"]:
+        return "" if resource["error"] == of_account else translated(resource["error"], _)
+    return "; ".join(translated(warning, _) for warning in resource.get("warnings") or ())
 
 
 def _publication_lines(state: dict[str, Any], now: datetime) -> list[str]:

@@ -5,15 +5,15 @@ ids are the English sentences; the Russian ones are in `cli.po`, beside the cata
 """
 
 import gettext
-import io
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from app.i18n import LOCALE, compiled, entries
-from config import Phrase
+from app import i18n
+from app.i18n import LOCALE, translated
+from connectors.errors import Phrase
 
 Language = Literal["ru", "en"]
 
@@ -39,12 +39,7 @@ def _(message: str) -> str:
 
 def said(template: str, fields: Mapping[str, object]) -> str:
     """A sentence out of a template, its phrases translated as well."""
-    return _(template).format(
-        **{
-            name: said(part.template, part.fields) if isinstance(part, Phrase) else part
-            for name, part in fields.items()
-        }
-    )
+    return translated(Phrase(template, **fields), _)
 
 
 @cache
@@ -52,5 +47,4 @@ def catalogue(code: Language, path: Path | None = None) -> gettext.NullTranslati
     """Translations into `code`; English needs none."""
     if code == "en":
         return gettext.NullTranslations()
-    text = (path or LOCALE / code / "LC_MESSAGES" / "cli.po").read_text("utf-8")
-    return gettext.GNUTranslations(io.BytesIO(compiled(entries(text))))
+    return i18n.translations(path or LOCALE / code / "LC_MESSAGES" / "cli.po", code)

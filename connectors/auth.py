@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import orjson
 
-from connectors.errors import CredentialsError, RetriableError
+from connectors.errors import CredentialsError, Phrase, RetriableError
 from connectors.http import SourceAuth
 
 REFRESH_BEFORE_S = 60.0
@@ -28,7 +28,7 @@ REFRESH_BEFORE_S = 60.0
 class Bearer(SourceAuth):
     """A long-lived token. A refusal is final."""
 
-    def __init__(self, token: str, *, token_env: str, advice: str) -> None:
+    def __init__(self, token: str, *, token_env: str, advice: Phrase) -> None:
         """advice: where a person creates the token, to end a message with."""
         self._header = f"Bearer {token}"
         self._token_env = token_env
@@ -40,8 +40,10 @@ class Bearer(SourceAuth):
 
     def refusal(self, where: str) -> CredentialsError:
         return CredentialsError(
-            f"{where} did not accept the token in {self._token_env}: "
-            f"it is wrong, revoked or has expired. {self._advice}"
+            "{where} did not accept the token in {variable}: it is wrong, revoked or has expired. {advice}",
+            where=where,
+            variable=self._token_env,
+            advice=self._advice,
         )
 
 
@@ -87,7 +89,9 @@ class TokenStore:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError):
-            raise CredentialsError(f"{self.path.name} cannot be read: authorise this account again.") from None
+            raise CredentialsError(
+                "{file} cannot be read: authorise this account again.", file=self.path.name
+            ) from None
 
     def write(self, tokens: Tokens) -> None:
         """Replace the file in one step; when this returns the pair has reached the disk."""
@@ -165,12 +169,12 @@ class RotatingToken(SourceAuth):
             yield request
 
     def refusal(self, where: str) -> CredentialsError:
-        return again(self._client.account, f"{where} does not accept our authorisation any more")
+        return again(self._client.account, Phrase("{where} does not accept our authorisation any more", where=where))
 
     def _stored(self) -> Tokens:
         tokens = self._store.read()
         if tokens is None:
-            raise again(self._client.account, "this account has not been authorised yet")
+            raise again(self._client.account, Phrase("This account has not been authorised yet"))
         self._tokens = tokens
         return tokens
 
@@ -197,7 +201,7 @@ def exchange(
             answer = http.send(client.request(grant_type="authorization_code", code=code))
         except httpx.TransportError:
             raise RetriableError(
-                f"{httpx.URL(client.token_url).host}: cannot connect to exchange the code; try again."
+                "{host}: cannot connect to exchange the code; try again.", host=httpx.URL(client.token_url).host
             ) from None
         store.write(tokens_from(answer, client, now=time.time()))
 
@@ -213,23 +217,32 @@ def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> T
         try:
             return Tokens.from_answer(body, host=host, now=now)
         except (KeyError, TypeError, ValueError):
-            raise again(client.account, f"{host} answered without tokens") from None
+            raise again(client.account, Phrase("{host} answered without tokens", host=host)) from None
     if answer.status_code == httpx.codes.FORBIDDEN and not isinstance(body, dict):
         raise CredentialsError(
-            f"{host}: requests are blocked (a 403 page instead of tokens). "
-            "Do not run it again before support has lifted the block."
+            "{host}: requests are blocked (a 403 page instead of tokens). "
+            "Do not run it again before support has lifted the block.",
+            host=host,
         )
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        raise RetriableError(f"{host}: the token end point answered {answer.status_code}; the next run tries again.")
+        raise RetriableError(
+            "{host}: the token end point answered {status}; the next run tries again.",
+            host=host,
+            status=answer.status_code,
+        )
     hint = str(body.get("hint") or "") if isinstance(body, dict) else ""
     if hint:
-        raise again(client.account, f"{host} says the stored authorisation was used up or revoked")
+        raise again(client.account, Phrase("{host} says the stored authorisation was used up or revoked", host=host))
     raise again(
         client.account,
-        f"{host} refused our integration; check its id, secret and redirect address ({client.redirect_uri})",
+        Phrase(
+            "{host} refused our integration; check its id, secret and redirect address ({redirect})",
+            host=host,
+            redirect=client.redirect_uri,
+        ),
     )
 
 
-def again(account: str, why: str) -> CredentialsError:
+def again(account: str, why: Phrase) -> CredentialsError:
     """The one state every lost authorisation ends in."""
-    return CredentialsError(f"{account}: {why}. Authorise it again: voronka login {account}")
+    return CredentialsError("{why}. Authorise it again: voronka login {account}", account=account, why=why)

@@ -11,7 +11,33 @@ A message says what happened, where and what to do. It never holds a token, a UR
 """
 
 
-class ConnectorError(Exception):
+class Phrase(str):
+    """An English sentence that remembers its template and what went into it, so that it can be said in Russian too.
+
+    Whoever shows it translates the template (`app/locale/*/sources.po`); everybody else has a text.
+    """
+
+    template: str
+    fields: dict[str, object]
+
+    def __new__(cls, template: str, **fields: object) -> "Phrase":
+        phrase = super().__new__(cls, template.format(**fields))
+        phrase.template, phrase.fields = template, fields
+        return phrase
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
+        return (self.template,), self.fields
+
+
+class SpokenError(Exception):
+    """An error that is a sentence for a person."""
+
+    def __init__(self, template: str, **fields: object) -> None:
+        self.said = template if isinstance(template, Phrase) else Phrase(template, **fields)
+        super().__init__(self.said)
+
+
+class ConnectorError(SpokenError):
     """Something about the source; never raised itself."""
 
 

@@ -22,6 +22,7 @@ from connectors.errors import (
     CredentialsError,
     ForbiddenError,
     PayloadError,
+    Phrase,
     RetriableError,
     SlowError,
 )
@@ -176,7 +177,7 @@ class ApiClient:
         try:
             return orjson.loads(response.content)
         except orjson.JSONDecodeError:
-            raise PayloadError(f"{self._where}, {what}: the answer is not JSON.") from None
+            raise PayloadError("{where}: the answer is not JSON.", where=f"{self._where}, {what}") from None
 
     def _check_route(self, method: str, path: str) -> None:
         if not any(method == allowed and pattern.fullmatch(path) for allowed, pattern in self._routes):
@@ -184,7 +185,7 @@ class ApiClient:
 
     def _answer(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
         """An answer worth looking at: failures that may pass were repeated, pauses kept."""
-        failure = ""
+        failure = Phrase("")
         status = 0
         for tried in range(MAX_TRIES):
             if tried:
@@ -197,13 +198,20 @@ class ApiClient:
                 status = response.status_code
                 if status < httpx.codes.INTERNAL_SERVER_ERROR and not _is_cut_off(response):
                     return response
-                failure = f"status {status}" if not response.is_success else "the answer was cut off"
+                failure = (
+                    Phrase("status {status}", status=status)
+                    if not response.is_success
+                    else Phrase("the answer was cut off")
+                )
             log.debug("%s %s: %s, try %d", self.host, what, failure, tried + 1)
             if status == httpx.codes.GATEWAY_TIMEOUT and tried:
-                raise SlowError(f"{self._where}, {what}: too slow (504) twice.")
+                raise SlowError("{where}: too slow (504) twice.", where=f"{self._where}, {what}")
         raise RetriableError(
-            f"{self._where}, {what}: no answer after {MAX_TRIES} tries ({failure}). "
-            "The next sync tries again; if it goes on, check the network and the service's status page."
+            "{where}: no answer after {n} tries ({failure}). "
+            "The next sync tries again; if it goes on, check the network and the service's status page.",
+            where=f"{self._where}, {what}",
+            n=MAX_TRIES,
+            failure=failure,
         )
 
     def _ask_in_turn(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
@@ -261,14 +269,15 @@ class ApiClient:
                 return
         self._stop(
             RetriableError(
-                f"{self._where}: rate limited. The run stops here and the next one goes on; "
-                "if it happens again, lower requests_per_second of this account."
+                "{where}: rate limited. The run stops here and the next one goes on; "
+                "if it happens again, lower requests_per_second of this account.",
+                where=self._where,
             )
         )
 
     def _raise_if_stopped(self) -> None:
         if self._stopped is not None:
-            raise type(self._stopped)(str(self._stopped))
+            raise type(self._stopped)(self._stopped.said)
 
     def _stop(self, error: ConnectorError) -> NoReturn:
         self._stopped = self._stopped or error
@@ -281,43 +290,50 @@ class ApiClient:
         said = _said(problem)
         where = f"{self._where}, {what}"
         if response.is_redirect:
-            self._stop(CredentialsError(f"{where}: answered from a wrong host; check base_url of this account."))
+            self._stop(
+                CredentialsError("{where}: answered from a wrong host; check base_url of this account.", where=where)
+            )
         if status == httpx.codes.UNAUTHORIZED:
             self._stop(self._auth.refusal(self._where))
         if status == httpx.codes.PAYMENT_REQUIRED:
-            self._stop(CredentialsError(f"{self._where}: the account is not paid for, so it cannot be read."))
+            self._stop(
+                CredentialsError("{where}: the account is not paid for, so it cannot be read.", where=self._where)
+            )
         if status == httpx.codes.FORBIDDEN:
             self._forbid(response, problem, what)
         if status == httpx.codes.NOT_FOUND:
-            raise PayloadError(f"{where}: there is no such list (404); check base_url of this account.")
-        raise PayloadError(f"{where}: refused with {status}{said}.")
+            raise PayloadError("{where}: there is no such list (404); check base_url of this account.", where=where)
+        raise PayloadError("{where}: refused with {status}{said}.", where=where, status=status, said=said)
 
     def _forbid(self, response: httpx.Response, problem: Mapping[str, Any] | None, what: str) -> NoReturn:
         if "113" in str((problem or {}).get("code", "")) or "this IP" in response.text[:500]:
             self._stop(
                 CredentialsError(
-                    f"{self._where}: this server's IP address is not on the account's white list; add it there."
+                    "{where}: this server's IP address is not on the account's white list; add it there.",
+                    where=self._where,
                 )
             )
         if problem is None:
             self._stop(
                 CredentialsError(
-                    f"{self._where}: requests are blocked (a 403 page instead of data). "
-                    "Do not run it again before support has lifted the block."
+                    "{where}: requests are blocked (a 403 page instead of data). "
+                    "Do not run it again before support has lifted the block.",
+                    where=self._where,
                 )
             )
         raise ForbiddenError(
-            f"{self._where}, {what}: the token has no right to read this{_said(problem)}. "
-            "Let an administrator of the account create it."
+            "{where}: the token has no right to read this{said}. Let an administrator of the account create it.",
+            where=f"{self._where}, {what}",
+            said=_said(problem),
         )
 
 
-def _network_trouble(error: Exception) -> str:
+def _network_trouble(error: Exception) -> Phrase:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return "cannot connect"
+        return Phrase("cannot connect")
     if isinstance(error, httpx.TimeoutException):
-        return "timed out"
-    return "the connection broke"
+        return Phrase("timed out")
+    return Phrase("the connection broke")
 
 
 def _is_cut_off(response: httpx.Response) -> bool:

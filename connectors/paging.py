@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from connectors.errors import PayloadError, SlowError
+from connectors.errors import PayloadError, Phrase, SlowError
 
 Json = dict[str, Any]
 
@@ -22,7 +22,7 @@ def by_page_number(
     key: str = "id",
     to_the_end: bool = False,
     seen: set[Any] | None = None,
-    on_odd: Callable[[str], None] = lambda _: None,
+    on_odd: Callable[[Phrase], None] = lambda _: None,
 ) -> Iterator[list[Json]]:
     """Items of a HAL list that were not on an earlier page, page 1, 2, 3 … with our own counter and parameters.
 
@@ -58,8 +58,12 @@ def by_page_number(
                 return
             if not may_walk_again:
                 on_odd(
-                    f"{collection}: a promised page came empty twice; {n_rows} rows were taken as the whole list, "
-                    "which is right where its last page was full"
+                    Phrase(
+                        "{list}: a promised page came empty twice; {n} rows were taken as the whole list, "
+                        "which is right where its last page was full",
+                        list=collection,
+                        n=n_rows,
+                    )
                 )
                 return
             may_walk_again = False
@@ -73,7 +77,12 @@ def by_page_number(
         if is_short and not is_promised and not to_the_end:
             return
         number += 1
-    raise PayloadError(f"{collection}: more than {max_pages} pages of {limit}; nothing of this window was concluded.")
+    raise PayloadError(
+        "{list}: more than {n} pages of {limit}; nothing of this window was concluded.",
+        list=collection,
+        n=max_pages,
+        limit=limit,
+    )
 
 
 def until_settled(walk: Callable[[], Iterator[list[Json]]], *, max_walks: int = 4) -> Iterator[list[Json]]:
@@ -90,18 +99,18 @@ def until_settled(walk: Callable[[], Iterator[list[Json]]], *, max_walks: int = 
             return
 
 
-def items_of(answer: Any, collection: str, on_odd: Callable[[str], None] = lambda _: None) -> list[Json]:
+def items_of(answer: Any, collection: str, on_odd: Callable[[Phrase], None] = lambda _: None) -> list[Json]:
     """The objects of a page; PHP writes an empty object as `[]` and a list with holes as an object."""
     if not isinstance(answer, dict):
-        raise PayloadError(f"{collection}: the answer is not an object.")
+        raise PayloadError("{list}: the answer is not an object.", list=collection)
     embedded = answer.get("_embedded")
     if not isinstance(embedded, dict) or embedded.get(collection) is None:
-        on_odd(f"{collection}: a list came without its items and was taken as empty")
+        on_odd(Phrase("{list}: a list came without its items and was taken as empty", list=collection))
         return []
     items = as_list(embedded[collection])
     objects = [item for item in items if isinstance(item, dict)]
     if len(objects) < len(items):
-        on_odd(f"{collection}: items that are not objects were left out")
+        on_odd(Phrase("{list}: items that are not objects were left out", list=collection))
     return objects
 
 

@@ -20,6 +20,8 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from connectors.errors import Phrase
+
 
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
@@ -179,7 +181,7 @@ class Notice:
     is_unknown: a value we have no word for was kept as `unknown`, or a whole object only raw (counted in the run log).
     """
 
-    text: str
+    text: Phrase
     n: int = 1
     is_unknown: bool = False
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from connectors.connector import Connector, Settings, Window
+from connectors.errors import Phrase
 from connectors.records import Account
 from warehouse.load import Read
 
@@ -68,7 +69,7 @@ class Failed:
 
     account_id: str
     resource: str | None
-    error: str
+    error: Phrase
 
 
 @dataclass(frozen=True)

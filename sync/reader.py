@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from connectors.connector import Api, Resource, Window
-from connectors.errors import ConnectorError, CredentialsError
+from connectors.errors import ConnectorError, CredentialsError, Phrase
 from connectors.records import Account, Reread
 from sync.events import (
     AccountDone,
@@ -187,12 +187,14 @@ class Reader:
 
     def _give_up(self, resource: str | None, error: Exception) -> None:
         if isinstance(error, ConnectorError):
-            self._fail(resource, str(error))
+            self._fail(resource, error.said)
             return
         log.exception("%s: a bug in the connector", self.target.account_id, exc_info=error)
-        self._fail(resource, f"An error in the program ({type(error).__name__}); the log has the details.")
+        self._fail(
+            resource, Phrase("An error in the program ({error}); the log has the details.", error=type(error).__name__)
+        )
 
-    def _fail(self, resource: str | None, sentence: str) -> None:
+    def _fail(self, resource: str | None, sentence: Phrase) -> None:
         with self.lock:
             known = resource in self.failed if resource else self.is_over
             if resource is None:
@@ -203,11 +205,13 @@ class Reader:
             self.tell(Failed(self.target.account_id, resource, sentence))
 
 
-def _clock_ahead(account_id: str, theirs: datetime, ours: datetime) -> str:
-    return (
-        f"The clock of {account_id}'s CRM says {theirs:%Y-%m-%d %H:%M} UTC, this machine's {ours:%Y-%m-%d %H:%M}: "
-        "nothing was read, for what changes meanwhile would never be asked for. Set this machine's clock; if it is "
-        "right, try again later."
+def _clock_ahead(account_id: str, theirs: datetime, ours: datetime) -> Phrase:
+    return Phrase(
+        "The clock of {account}'s CRM says {theirs} UTC, this machine's {ours}: nothing was read, for what changes "
+        "meanwhile would never be asked for. Set this machine's clock; if it is right, try again later.",
+        account=account_id,
+        theirs=f"{theirs:%Y-%m-%d %H:%M}",
+        ours=f"{ours:%Y-%m-%d %H:%M}",
     )
 
 

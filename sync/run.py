@@ -16,7 +16,14 @@ from sync.events import AccountDone, Event, Stopped, SyncAccount
 from sync.reader import Reader
 from sync.writer import Progress, Writer
 from warehouse import state
-from warehouse.database import open_warehouse, private_folder, said_plainly, writer_lock
+from warehouse.database import (
+    WAREHOUSE,
+    open_warehouse,
+    private_folder,
+    remove_warehouse,
+    said_plainly,
+    writer_lock,
+)
 from warehouse.status import AccountStatus, ResourceStatus, RunStatus
 
 OVERLAP = timedelta(minutes=10)
@@ -50,14 +57,18 @@ def sync(
     """
     private_folder(data_dir)
     with writer_lock(data_dir), said_plainly(data_dir):
+        is_new = not (data_dir / WAREHOUSE).exists()
         engine = open_warehouse(data_dir)
         try:
             with engine.connect() as connection:
-                return Run(data_dir, accounts, connection, now, stop or threading.Event()).read(
+                run = Run(data_dir, accounts, connection, now, stop or threading.Event()).read(
                     full=full, resources=resources, overlap=overlap, progress=progress, parallel=parallel
                 )
         finally:
             engine.dispose()
+        if is_new and all(account.name is None for account in run.accounts):
+            remove_warehouse(data_dir)  # nobody answered: a first sync with a wrong token leaves nothing behind
+        return run
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from connectors.connector import Resource
+from connectors.errors import Phrase
 from connectors.records import Listing, Notice, OwnedSet, RawRecord, Record, Reread, Stub
 from sync.events import AccountDone, Chunk, Event, Failed, Opened, Planned, ResourceDone, SyncAccount, WindowDone
 from sync.plan import window_key
@@ -20,7 +21,6 @@ from warehouse.load import Loader, Read
 from warehouse.status import AccountStatus, ResourceStatus, RunStatus, write_status
 
 FEWEST_DOUBTED = 4  # a list of fewer rows may well lose most of them
-LET_GO = "nothing was taken as removed. If it is right, run voronka sync --full"
 BATCH = 20_000  # yields committed at once; the measured best of 5, 20 and 50 thousand
 COMMIT_EVERY_S = 5.0
 MOST_WARNINGS = 5
@@ -98,7 +98,10 @@ class Writer:
         if not doubted:
             return event.reads
         warnings = self.run.account(event.account_id).resource(event.resource).warnings
-        warnings.insert(0, f"{event.resource}: more than half of the list is gone; {LET_GO}")
+        doubt = Phrase(
+            "More than half of the list is gone; nothing was taken as removed. If it is right, run voronka sync --full"
+        )
+        warnings.insert(0, doubt)
         return [read for read in event.reads if not any(read[1] is one for one in doubted)]
 
     def _is_doubtful(self, listing: Listing) -> bool:

@@ -39,7 +39,7 @@ OURS = {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"metrics"},  # the columns people fill
-    "config": {"metrics"},  # the type of the mart parameters
+    "config": {"connectors", "metrics"},  # phrases; the type of the mart parameters
     "explorer": set(),
     "scheduler": {"config"},
 }

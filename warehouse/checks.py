@@ -140,8 +140,9 @@ def refuse_doubles(connection: Connection) -> None:
     doubled = [table.name for table in (*CANONICAL, tombstone, patch) if _has_doubles(connection, table)]
     if doubled:
         raise WarehouseError(
-            f"The warehouse holds rows twice in {', '.join(doubled)}; nothing was published, readers keep what they "
-            "have. This is a bug of the program: please report it. A new data folder and a first sync put it right."
+            "The warehouse holds rows twice in {tables}; nothing was published, readers keep what they have. This is a "
+            "bug of the program: please report it. A new data folder and a first sync put it right.",
+            tables=", ".join(doubled),
         )
 
 

@@ -21,6 +21,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from connectors.errors import Phrase, SpokenError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
 KEY_BYTES = 32
@@ -35,7 +37,7 @@ class DuckDBImpl(DefaultImpl):
     transactional_ddl = True
 
 
-class WarehouseError(Exception):
+class WarehouseError(SpokenError):
     """The warehouse or the publication cannot be used as things are; the message says what to do."""
 
 
@@ -58,7 +60,9 @@ def writer_lock(data_dir: Path) -> Iterator[None]:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
             raise LockedError(
-                f"Another process (number {holder}) is writing to {data_dir}. Wait until it ends, or stop it."
+                "Another process (number {number}) is writing to {folder}. Wait until it ends, or stop it.",
+                number=holder,
+                folder=data_dir,
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -93,6 +97,12 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT) -> Engin
     return engine
 
 
+def remove_warehouse(data_dir: Path) -> None:
+    """Take back a warehouse that nothing was ever read into. Its key goes too: it has hashed nothing."""
+    for name in (WAREHOUSE, f"{WAREHOUSE}.wal", PHONE_KEY):
+        (data_dir / name).unlink(missing_ok=True)
+
+
 def migrate(connection: Connection, to: str = "head") -> None:
     """Bring the schema to revision `to`, forward or (`base`, `0001`) back, in the caller's transaction."""
     config = Config()
@@ -104,8 +114,10 @@ def migrate(connection: Connection, to: str = "head") -> None:
     present = MigrationContext.configure(connection).get_current_revision()
     if present is not None and present not in known:
         raise WarehouseError(
-            f"The warehouse has schema {present}, written by a newer Voronka; this one knows up to {known[-1]}. "
-            "Update the program, or restore a backup made before."
+            "The warehouse has schema {present}, written by a newer Voronka; this one knows up to {known}. "
+            "Update the program, or restore a backup made before.",
+            present=present,
+            known=known[-1],
         )
     target = {"head": known[-1], "base": None}.get(to, to)
     if target == present:
@@ -135,10 +147,13 @@ def personal_key(data_dir: Path, connection: Connection) -> bytes:
     key = _read_key(file)
     mine = None if key is None else hashlib.sha256(b"voronka " + key).hexdigest()[:16]
     if key is None or known not in (None, mine):
-        what = "is missing" if not file.exists() else "is damaged" if key is None else "is another one than before"
+        missing, damaged, other = Phrase("is missing"), Phrase("is damaged"), Phrase("is another one than before")
         raise WarehouseError(
-            f"{file} {what}; phones hashed with it would join none of those in {data_dir / WAREHOUSE}. Restore it from "
-            "the backup the warehouse is from; if there is none, move both files away and sync again."
+            "{file} {what}; phones hashed with it would join none of those in {warehouse}. Restore it from the backup "
+            "the warehouse is from; if there is none, move both files away and sync again.",
+            file=file,
+            what=missing if not file.exists() else damaged if key is None else other,
+            warehouse=data_dir / WAREHOUSE,
         )
     if known is None:
         connection.exec_driver_sql("UPDATE identity SET key_fingerprint = ?", (mine,))
@@ -176,18 +191,27 @@ def said_plainly(where: Path) -> Iterator[None]:
         raise WarehouseError(sentence) from error
 
 
-def _sentence(text: str, where: Path) -> str | None:
-    if "No space left on device" in text or "failed to allocate" in text:
-        return f"The disk with {where} is full. Free some space and run again: nothing that was written is lost."
-    if "Conflicting lock is held" in text:
-        return f"Another program has {where / WAREHOUSE} open. Close it and run again."
-    if "not a valid DuckDB database file" in text or "Could not read enough bytes" in text:
-        return f"{where / WAREHOUSE} is damaged. Restore a backup, or move the file away and sync again."
-    if "database file with version number" in text:
-        return f"{where / WAREHOUSE} was written by a newer DuckDB. Update the program, or restore a backup."
-    if "Read-only file system" in text or "Permission denied" in text:
-        return f"{where} cannot be written to. Check the owner and the mount of the folder."
-    return None
+FULL = "The disk with {folder} is full. Free some space and run again: nothing that was written is lost."
+OPEN_ELSEWHERE = "Another program has {file} open. Close it and run again."
+DAMAGED = "{file} is damaged. Restore a backup, or move the file away and sync again."
+NEWER = "{file} was written by a newer DuckDB. Update the program, or restore a backup."
+UNWRITABLE = "{folder} cannot be written to. Check the owner and the mount of the folder."
+TROUBLES = {
+    "No space left on device": FULL,
+    "failed to allocate": FULL,
+    "Conflicting lock is held": OPEN_ELSEWHERE,
+    "not a valid DuckDB database file": DAMAGED,
+    "Could not read enough bytes": DAMAGED,
+    "database file with version number": NEWER,
+    "Read-only file system": UNWRITABLE,
+    "Permission denied": UNWRITABLE,
+}
+"""What the system or DuckDB says, and what a person is told."""
+
+
+def _sentence(text: str, where: Path) -> Phrase | None:
+    found = next((sentence for words, sentence in TROUBLES.items() if words in text), None)
+    return Phrase(found, folder=where, file=where / WAREHOUSE) if found else None
 
 
 def private_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from connectors.errors import Phrase
 from warehouse.database import WarehouseError
 
 KILLED = "The run was killed; the next one goes on where it stopped."
@@ -100,10 +101,13 @@ def know_account(connection: Connection, account_id: str, *, connector: str, num
     )
 
 
-def other_account(account_id: str, known: str, number: str) -> str:
-    return (
-        f"The account {account_id} was number {known} in its CRM so far, now number {number} answers. Check the "
-        "address and the token; for another CRM account add an entry with an id of its own to the configuration."
+def other_account(account_id: str, known: str, number: str) -> Phrase:
+    return Phrase(
+        "The account {account} was number {known} in its CRM so far, now number {number} answers. Check the address "
+        "and the token; for another CRM account add an entry with an id of its own to the configuration.",
+        account=account_id,
+        known=known,
+        number=number,
     )
 
 

@@ -7,9 +7,10 @@
 ```
 
 state of a run: running, done, failed (some account or resource did), interrupted. Of an account and a resource:
-waiting, running, done, failed, skipped (not asked for this time). n_read: objects of the source; n_written: canonical
-rows. Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that this run did
-not read stay as the run before left them.
+waiting, running, done, failed, skipped (not asked for this time). error and each warning: {text, template, fields},
+the English sentence and what it takes to say it in another language. n_read: objects of the source; n_written:
+canonical rows. Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that
+this run did not read stay as the run before left them.
 """
 
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
+from connectors.errors import Phrase
 
 FILE = "status.json"
 
@@ -33,8 +36,8 @@ class ResourceStatus:
     windows_done: int = 0
     windows_total: int | None = None
     watermark: datetime | None = None
-    error: str | None = None
-    warnings: list[str] = field(default_factory=list)
+    error: Phrase | None = None
+    warnings: list[Phrase] = field(default_factory=list)
 
 
 @dataclass
@@ -42,7 +45,7 @@ class AccountStatus:
     account_id: str
     name: str | None = None
     state: str = "waiting"
-    error: str | None = None
+    error: Phrase | None = None
     resources: list[ResourceStatus] = field(default_factory=list)
 
     def resource(self, name: str) -> ResourceStatus:
@@ -73,7 +76,14 @@ def write_status(data_dir: Path, status: RunStatus) -> None:
     present = {account["account_id"] for account in content["accounts"]}
     before = (read_status(data_dir) or {}).get("accounts", [])
     content["accounts"] += [account for account in before if account["account_id"] not in present]
-    replace_file(data_dir / FILE, orjson.dumps(content, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_SUBCLASS
+    replace_file(data_dir / FILE, orjson.dumps(content, default=_plain, option=options))
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Phrase):
+        return {"text": str(value), "template": value.template, "fields": value.fields}
+    return str(value)
 
 
 def read_status(data_dir: Path) -> dict[str, Any] | None:

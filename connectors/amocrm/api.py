@@ -17,7 +17,7 @@ from connectors.amocrm.mapping import TASK_KINDS
 from connectors.amocrm.reading import Reading, at
 from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
 from connectors.auth import Bearer, OAuthClient, RotatingToken, TokenStore, exchange, expiry
-from connectors.errors import CredentialsError, PayloadError
+from connectors.errors import CredentialsError, PayloadError, Phrase
 from connectors.http import ApiClient, Pace, Route, SourceAuth
 from connectors.money import currency_code
 from connectors.paging import Json, as_list, as_object
@@ -40,7 +40,7 @@ WARN_BEFORE = timedelta(days=30)
 """Nobody can renew a long-lived token but a person: say it early."""
 CUSTOMERS_ON = frozenset({"segments", "dynamic", "periodicity"})
 USUAL_TASK_KINDS = {1: "follow_up", 2: "meeting", 3: "email"}
-WHERE_TO_CREATE = (
+WHERE_TO_CREATE = Phrase(
     "An administrator creates it in amoCRM: amoМаркет → ⋮ → «Создать интеграцию» → «Закрытая» → «Ключи и доступы» → "
     "«Сгенерировать долгосрочный токен»; put it into that variable."
 )
@@ -98,7 +98,9 @@ class AmoApi:
     def _facts(self) -> Facts:
         body = self.get("/api/v4/account", {"with": ACCOUNT_WITH})
         if not isinstance(body, dict) or not body.get("id"):
-            raise PayloadError(f"amoCRM ({self.settings.host}): this is not an account; check base_url.")
+            raise PayloadError(
+                "{where}: this is not an account; check base_url.", where=f"amoCRM ({self.settings.host})"
+            )
         facts = to_facts(body, self.settings)
         if not facts.has_filters:
             self._unfiltered |= FILTERED_LISTS
@@ -140,7 +142,9 @@ def to_facts(body: Json, settings: AmoSettings) -> Facts:
         zone = ZoneInfo(named or settings.timezone or "Europe/Moscow")
     except (ZoneInfoNotFoundError, ValueError):
         raise PayloadError(
-            f"amoCRM ({settings.host}): unknown time zone of the account; set timezone of {settings.id} in the config."
+            "{where}: unknown time zone of the account; set timezone of {account} in the config.",
+            where=f"amoCRM ({settings.host})",
+            account=settings.id,
         ) from None
     kinds = {
         int(kind["id"]): TASK_KINDS.get(str(kind.get("code")), USUAL_TASK_KINDS.get(int(kind["id"]), "other"))
@@ -211,10 +215,17 @@ def open_api(
 def secret(name: str, env: Mapping[str, str], settings: AmoSettings) -> str:
     value = env.get(name, "").strip()
     if not value:
-        advice = WHERE_TO_CREATE if name == settings.token_env else "It is on the integration's page in amoCRM."
-        raise CredentialsError(f"{settings.id}: the environment variable {name} is empty. {advice}")
+        raise CredentialsError(
+            "The environment variable {variable} is empty. {advice}",
+            variable=name,
+            advice=WHERE_TO_CREATE
+            if name == settings.token_env
+            else Phrase("It is on the integration's page in amoCRM."),
+        )
     if not value.isascii() or any(letter.isspace() for letter in value):
-        raise CredentialsError(f"{settings.id}: the environment variable {name} does not hold a token but other text.")
+        raise CredentialsError(
+            "The environment variable {variable} does not hold a token but other text.", variable=name
+        )
     return value
 
 
@@ -270,17 +281,20 @@ def code_of(answer: str, settings: AmoSettings, *, state: str) -> str:
         return answer
     query = httpx.URL(answer).params
     if "error" in query or "code" not in query:
-        raise CredentialsError(f"{settings.id}: the consent was declined. Run voronka login {settings.id} again.")
+        raise CredentialsError("The consent was declined. Run voronka login {account} again.", account=settings.id)
     host = query.get("referer", settings.host)
     if host != settings.host:
-        named = f"the account {host}" if VENDOR_HOST.fullmatch(host) else "a host that is not amoCRM's"
+        is_vendors = VENDOR_HOST.fullmatch(host)
         raise CredentialsError(
-            f"{settings.id}: the consent is for {named}, but base_url is {settings.host}. Nothing was sent."
+            "The consent is for {named}, but base_url is {host}. Nothing was sent.",
+            named=Phrase("the account {host}", host=host) if is_vendors else Phrase("a host that is not amoCRM's"),
+            host=settings.host,
         )
     if not hmac.compare_digest(query.get("state", "").encode(), state.encode()):
         raise CredentialsError(
-            f"{settings.id}: this address does not answer the link of voronka login {settings.id}. Nothing was sent; "
-            "run it again and open the link it prints."
+            "This address does not answer the link of voronka login {account}. Nothing was sent; run it again and open "
+            "the link it prints.",
+            account=settings.id,
         )
     return query["code"]
 
@@ -288,6 +302,8 @@ def code_of(answer: str, settings: AmoSettings, *, state: str) -> str:
 def oauth_only(settings: AmoSettings) -> AmoSettings:
     if settings.token_env:
         raise CredentialsError(
-            f"{settings.id} uses the long-lived token in {settings.token_env}; there is nothing to log in to."
+            "{account} uses the long-lived token in {variable}; there is nothing to log in to.",
+            account=settings.id,
+            variable=settings.token_env,
         )
     return settings

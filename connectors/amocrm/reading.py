@@ -7,6 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from connectors.amocrm.settings import AmoSettings
+from connectors.errors import Phrase
 from connectors.records import MergeLink, Notice, Reread, Stub, User
 
 ROBOT = "user:0"
@@ -34,7 +35,7 @@ class Reading:
     deletions: list["CardEvent"] = field(default_factory=list)
     _users: dict[Any, str] = field(default_factory=dict)
     _fresh_users: list[str] = field(default_factory=list)
-    _notices: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    _notices: Counter[tuple[Phrase, bool]] = field(default_factory=Counter)
 
     def author(self, native_id: Any) -> str | None:
         """`user:<n>` of who did something; 0 is the robot or the API."""
@@ -50,10 +51,10 @@ class Reading:
         """`user:<n>` of who owns something; 0 is nobody."""
         return self.author(native_id) if native_id and native_id != "0" else None
 
-    def notice(self, text: str, *, is_unknown: bool = False) -> None:
+    def notice(self, text: Phrase, *, is_unknown: bool = False) -> None:
         self._notices[text, is_unknown] += 1
 
-    def odd(self, text: str) -> None:
+    def odd(self, text: Phrase) -> None:
         self.is_odd = True
         self.notice(text)
 

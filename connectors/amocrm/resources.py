@@ -21,7 +21,7 @@ from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
 from connectors.amocrm.slips import TRAIL, Turned, slipped
 from connectors.amocrm.values import field_records
 from connectors.connector import Resource, Window
-from connectors.errors import ForbiddenError, PayloadError
+from connectors.errors import ForbiddenError, PayloadError, Phrase
 from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
 from connectors.records import (
     Account,
@@ -102,7 +102,13 @@ def filtered(api: AmoApi, query: Query, window: Window, reading: Reading) -> Ite
     trail: list[Turned] = []
     for page in pages(api, query, params, reading, is_bounded="to" in bounds, seen=seen, trail=trail):
         if any(is_stray(row.get(field_name), bounds) for row in page):
-            reading.notice(f"{query.collection}: the filter by {field_name} has no effect, the whole list is read")
+            reading.notice(
+                Phrase(
+                    "{list}: the filter by {field} has no effect, the whole list is read",
+                    list=query.collection,
+                    field=field_name,
+                )
+            )
             api.ignores_filters(query.entity)
             yield from whole_list(api, query, window, reading)
             return
@@ -232,9 +238,11 @@ def mapped(item: Json, entity: str, to_records: ToRecords, reading: Reading, *, 
         yield from to_records(item, reading, raw.raw_hash)
     except ValidationError as error:
         fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
-        reading.notice(f"{entity}: objects kept raw only, because of {fields}", is_unknown=True)
+        what = Phrase("{list}: objects kept raw only, because of {fields}", list=entity, fields=fields)
+        reading.notice(what, is_unknown=True)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reading.notice(f"{entity}: objects kept raw only ({type(error).__name__})", is_unknown=True)
+        what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
+        reading.notice(what, is_unknown=True)
 
 
 # Dimensions: read whole every time
@@ -260,7 +268,9 @@ def account_parts(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
 def token_end(ends_at: datetime | None, now: datetime) -> Iterator[Notice]:
     """Weeks ahead: on its last day an unattended sync just stops."""
     if ends_at is not None and ends_at - now <= WARN_BEFORE:
-        yield Notice(f"The long-lived token ends on {ends_at:%Y-%m-%d}. {WHERE_TO_CREATE}")
+        yield Notice(
+            Phrase("The long-lived token ends on {day}. {advice}", day=f"{ends_at:%Y-%m-%d}", advice=WHERE_TO_CREATE)
+        )
 
 
 def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
@@ -279,11 +289,11 @@ def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
                 listed.add((f"user:{user.get('id')}",))
     except ForbiddenError as error:
         api.users_are_hidden = True
-        yield Notice(f"{error} Until then people are shown as numbers.")
+        yield Notice(Phrase("{error} Until then people are shown as numbers.", error=error.said))
     else:
         me = api.facts.body.get("current_user_id")
         if me and (f"user:{me}",) not in listed:
-            reading.odd("users: the list lacks the token's own owner, so nobody is taken as removed")
+            reading.odd(Phrase("users: the list lacks the token's own owner, so nobody is taken as removed"))
         for listing in listed_whole(User, listed, reading, now):
             yield replace(listing, keys=listing.keys | {(ROBOT,)})
     yield from reading.conclusions()
@@ -401,7 +411,9 @@ def trash(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         except PayloadError as error:
             if word == "leads":
                 raise
-            yield Notice(f"{error} Deleted {word} are known from events only.")
+            yield Notice(
+                Phrase("{error} What was deleted of {list} is known from events only.", error=error.said, list=word)
+            )
 
 
 def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: type[Record]) -> Iterator[Yield]:
@@ -420,7 +432,9 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
             yield RawRecord.of(account.account_id, query.entity, row["id"], row)
             yield mapping.tombstone(row, kind, prefix, reading, now=api.server_now())
         if page and not deleted:
-            reading.notice(f"{word}: the trash cannot be listed apart; deletions are known from events only")
+            reading.notice(
+                Phrase("{list}: the trash cannot be listed apart; deletions are known from events only", list=word)
+            )
             break
     yield from reading.conclusions()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import at, whole
-from connectors.errors import PayloadError
+from connectors.errors import PayloadError, Phrase
 from connectors.paging import Json, by_page_number
 
 REMOVALS = (
@@ -52,7 +52,7 @@ Ask = Callable[[int, int], list[Json]]
 
 
 def slipped(
-    api: AmoApi, trail: list[Turned], ask: Ask, *, collection: str, notice: Callable[[str], None]
+    api: AmoApi, trail: list[Turned], ask: Ask, *, collection: str, notice: Callable[[Phrase], None]
 ) -> Iterator[list[Json]]:
     """Pages again that may hold rows which no page of `trail` has shown; `ask` notes what it shows in `trail`.
 
@@ -71,10 +71,20 @@ def slipped(
         for before, after in places:
             yield from around(ask, before, after)
         if log is None:
-            notice(f"{collection}: the log of events cannot tell what was deleted meanwhile, so pages were read twice")
+            notice(
+                Phrase(
+                    "{list}: the log of events cannot tell what was deleted meanwhile, so pages were read twice",
+                    list=collection,
+                )
+            )
             return
         known |= log.keys()
-    notice(f"{collection}: so much was deleted while the list was read that rows may be missing; read it with --full")
+    notice(
+        Phrase(
+            "{list}: so much was deleted while the list was read that rows may be missing; read it with --full",
+            list=collection,
+        )
+    )
 
 
 def removals(api: AmoApi, since: datetime) -> dict[Any, datetime] | None:

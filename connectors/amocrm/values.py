@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from connectors.amocrm.reading import Reading, whole
+from connectors.errors import Phrase
 from connectors.paging import Json, as_list, as_object
 from connectors.records import FieldDef, FieldEnum, FieldRequired, FieldValue, OwnedSet, Yield
 
@@ -39,7 +40,9 @@ def field_records(definition: Json, entity_kind: Any, reading: Reading, raw_hash
     native_type = str(definition.get("type"))
     kind: Any = FIELD_TYPES.get(native_type)
     if kind is None:
-        reading.notice(f"custom fields of the unknown type {native_type[:40]} are kept as text", is_unknown=True)
+        reading.notice(
+            Phrase("custom fields of the unknown type {type} are kept as text", type=native_type[:40]), is_unknown=True
+        )
     if native_type == "multitext":
         kind = MULTITEXT_TYPES.get(str(definition.get("code")), TEXT)
     common: Json = {"account_id": reading.account_id, "field_id": field_id, "raw_hash": raw_hash}
@@ -85,7 +88,10 @@ def field_values(card: Json, entity_id: str, entity_kind: str, reading: Reading,
         decode = DECODERS.get(filled.get("field_type"))
         if decode is None:
             reading.notice(
-                f"values of custom fields of the unknown type {str(filled.get('field_type'))[:40]} are kept as JSON",
+                Phrase(
+                    "values of custom fields of the unknown type {type} are kept as JSON",
+                    type=str(filled.get("field_type"))[:40],
+                ),
                 is_unknown=True,
             )
             decode = _json
@@ -131,7 +137,7 @@ def _number(item: Json, reading: Reading) -> Columns | None:
         return None
     number = to_number(value)
     if number is None:
-        reading.notice("numbers that cannot be read are kept as text")
+        reading.notice(Phrase("numbers that cannot be read are kept as text"))
         return {"value_text": _written(value)}
     return {"value_num": number}
 
@@ -149,7 +155,7 @@ def _day(item: Json, reading: Reading) -> Columns | None:
         return None
     day = to_day(value, UTC if reading.settings.dates_are_utc else reading.zone)
     if day is None:
-        reading.notice("dates that cannot be read are kept as text")
+        reading.notice(Phrase("dates that cannot be read are kept as text"))
         return {"value_text": _written(value)}
     return {"value_date": day}
 
@@ -160,7 +166,7 @@ def _moment(item: Json, reading: Reading) -> Columns | None:
         return None
     moment = to_moment(value, reading.zone)
     if moment is None:
-        reading.notice("dates that cannot be read are kept as text")
+        reading.notice(Phrase("dates that cannot be read are kept as text"))
         return {"value_text": _written(value)}
     return {"value_ts": moment}
 

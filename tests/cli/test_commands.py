@@ -80,7 +80,20 @@ def test_a_missing_token_names_the_variable_and_writes_nothing(voronka, config, 
     assert said.code == 1
     assert "SOME_TOKEN" in said.err
     assert "Traceback" not in said.err
-    assert not (tmp_path / "data" / "publication").exists()
+    assert {file.name for file in (tmp_path / "data").iterdir()} <= {"state", "status.json", "sync.lock"}
+
+
+@pytest.mark.parametrize(("language", "words"), [("ru", "Переменная окружения SOME_TOKEN пуста"), ("en", "is empty")])
+def test_what_stops_an_account_is_said_once_and_in_the_users_language(voronka, config, monkeypatch, language, words):
+    monkeypatch.delenv("SOME_TOKEN", raising=False)
+    monkeypatch.setenv("VORONKA_LANG", language)
+    file = config()
+    said = voronka("sync", "--config", file)
+    assert said.err.count("SOME_TOKEN") == 1
+    assert words in said.err
+    status = voronka("status", "--config", file).out
+    assert status.count("SOME_TOKEN") == 1
+    assert words in status
 
 
 def test_a_token_is_never_printed(voronka, config, monkeypatch):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.i18n import LOCALE, entries
+from connectors.errors import SpokenError
+from warehouse.database import TROUBLES
 
 HOUSE = Path(__file__).parents[2]
 FILES = [
@@ -18,6 +20,20 @@ FILES = [
 ]
 NOT_SENTENCES = {"TEMPLATE", "DEFAULT_PATH", "PATH_VARIABLE", "TOKEN_VARIABLE", "TOKEN", "MARK", "KEY", "DAY", "_SPAN"}
 NOT_SENTENCES |= {"NAMELESS", "WEEKDAYS", "BINARY", "MARKS"}
+
+
+def errors_of(kind: type[Exception]) -> list[type[Exception]]:
+    return [one for child in kind.__subclasses__() for one in (child, *errors_of(child))]
+
+
+def phrases() -> set[str]:
+    """Templates of phrases and errors in connectors, the sync and the warehouse."""
+    found = set(TROUBLES.values())
+    for file in [file for part in ("connectors", "sync", "warehouse") for file in (HOUSE / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPOKEN:
+                found |= {one.value for one in node.args[:1] if isinstance(one, ast.Constant)}
+    return found - {""}
 
 
 def sentences(file: Path) -> set[str]:
@@ -46,6 +62,8 @@ def constants(node: ast.Assign) -> list[object]:
 
 
 RUSSIAN = entries((LOCALE / "ru" / "LC_MESSAGES" / "cli.po").read_text("utf-8"))
+OF_SOURCES = entries((LOCALE / "ru" / "LC_MESSAGES" / "sources.po").read_text("utf-8"))
+SPOKEN = {"Phrase", *(error.__name__ for error in errors_of(SpokenError))}
 INTERNAL = {"five fields are needed", "days of the week are 0 to 7", "{msg}"}
 """Caught where they are raised; nobody sees them."""
 
@@ -55,8 +73,19 @@ def test_every_sentence_has_its_russian(file):
     assert sentences(file) - set(RUSSIAN) - INTERNAL == set()
 
 
+def test_everything_a_source_says_has_its_russian_and_nothing_else_has():
+    assert phrases() == set(OF_SOURCES) - {""}
+
+
+def test_errors_of_sources_are_templates_and_never_ready_made_texts():
+    for file in [file for part in ("connectors", "sync", "warehouse") for file in (HOUSE / part).rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPOKEN:
+                assert not any(isinstance(one, ast.JoinedStr) for one in node.args), f"{file.name}:{node.lineno}"
+
+
 def test_translations_keep_the_places_for_values():
-    for english, russian in RUSSIAN.items():
+    for english, russian in [*RUSSIAN.items(), *OF_SOURCES.items()]:
         if english:
             assert set(re.findall(r"\{(\w+)", english)) == set(re.findall(r"\{(\w+)", russian)), english
 

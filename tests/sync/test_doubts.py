@@ -49,7 +49,7 @@ def test_a_list_that_suddenly_lacks_most_rows_removes_nobody(data_dir: Path, loo
     run = sync(data_dir, [account(source)])
     assert run.is_well
     assert look('SELECT count(deleted_at) FROM "user"') == [(n_gone,)]
-    told = [text for text in run.account("main").resource("users").warnings if "more than half" in text]
+    told = [text for text in run.account("main").resource("users").warnings if "More than half" in text]
     assert len(told) == (not n_gone)
 
 
