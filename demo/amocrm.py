@@ -4,7 +4,8 @@
 
 Beside the API there is `/_emu/…` for tests: `log` (what was asked), `fault` (let something go wrong), `clock`, `mutate`
 (change the account), `switches`, `oauth/code`, `reset`. The `Date` header is the account's clock, which stands still at
-the company's as_of. Nothing outside the token end point and `/_emu` can be written to.
+the company's as_of. Nothing outside the token end point and `/_emu` can be written to. `/leads/detail/1` and its like
+are pages for people who follow a link of the dashboard.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from demo.amocrm_account import Account
 from demo.amocrm_api import Api
 from demo.amocrm_gate import BLOCKED_PAGE, TOO_MANY, Fault, Limiter, RequestLog
 from demo.amocrm_mutate import OrderError, mutate
+from demo.amocrm_pages import card_page, missing_page
 from demo.amocrm_switches import Switches
 from demo.company import Company, answer_key, build
 
@@ -149,6 +151,14 @@ class Server:
     def _html(self, status: int, body: str, headers: dict[str, str] | None = None) -> Response:
         return Response(body, status, self._headers(headers), "text/html")
 
+    # --- pages for people
+
+    async def card(self, request: Request) -> Response:
+        """A card as a page; names in it are escaped, and nothing in it may run."""
+        page = card_page(self.account, request.path_params["entity"], request.path_params["number"])
+        safe = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return self._html(404 if page is None else 200, page or missing_page(), safe)
+
     # --- doors for tests
 
     async def door_log(self, request: Request) -> Response:
@@ -250,6 +260,7 @@ def create_app(
             Route("/_emu/oauth/code", server.door_code, methods=["POST"]),
             Route("/_emu/reset", server.door_reset, methods=["POST"]),
             Route("/api/{path:path}", server.read, methods=every),
+            Route("/{entity}/detail/{number:int}", server.card),
         ]
     )
     app.state.server = server
