@@ -193,8 +193,11 @@ def _ask_for_room(publication: Path, current: dict[str, Any] | None) -> None:
     free = shutil.disk_usage(publication).free
     if free < needed:
         raise WarehouseError(
-            f"The disk with {publication} has {free / 1e9:.1f} GB left, a new generation needs {needed / 1e9:.1f} GB. "
-            "Free some space and publish again; the data shown stays that of the last publication."
+            "The disk with {folder} has {free} GB left, a new generation needs {needed} GB. "
+            "Free some space and publish again; the data shown stays that of the last publication.",
+            folder=publication,
+            free=f"{free / 1e9:.1f}",
+            needed=f"{needed / 1e9:.1f}",
         )
 
 
@@ -411,35 +414,32 @@ def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None
         covered = [_plain(row) for row in coverage]
         version = schema_version(connection)
         warehouse_id: str = connection.exec_driver_sql("SELECT warehouse_id FROM identity").scalar_one()
+    accounts = [account for account in opened if account["reached"]]
+    if not accounts:
+        raise WarehouseError(
+            "No account was read yet, so there is nothing to publish. Run `voronka sync`; what stopped it stands in "
+            "`voronka status`."
+        )
     for account in accounts:
         own = (local or {}).get(account["account_id"], Local())
         account |= {name: value for name, value in vars(own).items() if value is not None}
-    accounts = [account for account in opened if account["reached"]]
-    if not accounts:
-        raise WarehouseError(NOTHING_READ)
     as_of = settle(accounts, now=now)
+    read = {account["account_id"] for account in accounts}
+    covered = [entry for entry in covered if entry["account_id"] in read]
     for entry in (*accounts, *covered):
         entry |= {name: iso(value) for name, value in entry.items() if isinstance(value, datetime)}
     return {
-    read = {account["account_id"] for account in accounts}
-    covered = [entry for entry in covered if entry["account_id"] in read]
         "schema_version": version,
         "warehouse_id": warehouse_id,
         "as_of": iso(as_of),
         "accounts": accounts,
+        "unread_accounts": sorted({*(local or ()), *(account["account_id"] for account in opened)} - read),
         "coverage": covered,
     }
 
-        "unread_accounts": sorted({*(local or ()), *(account["account_id"] for account in opened)} - read),
 
 def _plain(row: Row[Any]) -> dict[str, Any]:
     return {str(name): value for name, value in row._mapping.items()}
-
-NOTHING_READ = (
-    "No account was read yet, so there is nothing to publish. Run `voronka sync`; what stopped it stands in "
-    "`voronka status`."
-)
-
 
 
 def settle(accounts: Sequence[dict[str, Any]], *, now: datetime) -> datetime:

@@ -96,6 +96,17 @@ def test_what_stops_an_account_is_said_once_and_in_the_users_language(voronka, c
     assert words in status
 
 
+def test_after_a_first_sync_that_read_nothing_there_is_nothing_to_publish(voronka, config, tmp_path, monkeypatch):
+    monkeypatch.delenv("SOME_TOKEN", raising=False)
+    file = config()
+    voronka("sync", "--config", file)
+    said = voronka("publish", "--config", file)
+    assert (said.code, said.out, said.err.count("\n")) == (1, "", 1)
+    assert "nothing to publish" in said.err
+    assert not (tmp_path / "data" / "publication").exists()
+    assert voronka("metric", "run", "A3", "--config", file).code == 1
+
+
 def test_a_token_is_never_printed(voronka, config, monkeypatch):
     monkeypatch.setenv("SOME_TOKEN", "s3cr3t-t0k3n-of-a-person")
     monkeypatch.setattr("connectors.http.RETRY_AFTER_S", (0, 0, 0))
