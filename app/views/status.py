@@ -8,7 +8,7 @@ import polars as pl
 import streamlit as st
 
 from app import data
-from app.i18n import N_, _, language
+from app.i18n import N_, _, language, translated
 from app.page import Page
 from app.ui import formats, states, tables, tiles
 from app.ui.tables import Column
@@ -151,10 +151,10 @@ def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, str, str]]:
     for account in (run or {}).get("accounts", ()):
         own = account.get("error")
         if own:
-            yield account["account_id"], "", str(own)
+            yield account["account_id"], "", translated(own, _)
         for resource in account.get("resources", ()):
             if resource.get("error") and resource["error"] != own:
-                yield account["account_id"], resource["resource"], str(resource["error"])
+                yield account["account_id"], resource["resource"], translated(resource["error"], _)
 
 
 def _last_run(run: Mapping[str, Any] | None) -> None:

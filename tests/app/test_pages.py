@@ -277,7 +277,7 @@ def run_status(state="failed", heartbeat_min=0, **resource):
         "state": "failed",
         "n_read": 5,
         "n_written": 3,
-        "error": "CRM недоступна",
+        "error": {"template": "{where}: the answer is not JSON.", "fields": {"where": "amoCRM"}},
         "warnings": [],
     }
     beat = small_company.AS_OF + timedelta(hours=5) - timedelta(minutes=heartbeat_min)
@@ -294,7 +294,7 @@ def run_status(state="failed", heartbeat_min=0, **resource):
 def test_the_status_page_shows_what_failed(open_page, published):
     (published / "status.json").write_text(json.dumps(run_status()), "utf-8")
     page = open_page("status")
-    assert "CRM недоступна" in page.error[0].value
+    assert "amoCRM: ответ — не JSON." in page.error[0].value
     assert "Сделки" in page.error[0].value
 
 
