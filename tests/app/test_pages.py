@@ -294,7 +294,7 @@ def run_status(state="failed", heartbeat_min=0, **resource):
 def test_the_status_page_shows_what_failed(open_page, published):
     (published / "status.json").write_text(json.dumps(run_status()), "utf-8")
     page = open_page("status")
-    assert "amoCRM: ответ — не JSON." in page.error[0].value
+    assert "ответ — не JSON" in page.error[0].value
     assert "Сделки" in page.error[0].value
 
 
