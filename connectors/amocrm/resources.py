@@ -1,28 +1,19 @@
-"""What can be read of an amoCRM account: one generator per resource.
+"""What can be read of an amoCRM account: one generator per resource; how they walk their lists is in `walking`."""
 
-First reads go by windows of `created_at` with both bounds fixed, later ones by change time with no upper bound; both
-ordered by id, because ordering by change time would shift pages when a row changes during the walk. Where a list
-ignores its filters it is read whole until two walks show the same ids.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any
-
-from pydantic import ValidationError
 
 from connectors.amocrm import mapping
 from connectors.amocrm.api import WARN_BEFORE, WHERE_TO_CREATE, AmoApi
 from connectors.amocrm.events import HISTORY, RELINKED, event_records
 from connectors.amocrm.mapping import CARDS
-from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
-from connectors.amocrm.slips import TRAIL, Turned, slipped
+from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
 from connectors.amocrm.values import field_records
+from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, of_kind, one, pages, stream, walk
 from connectors.connector import Resource, Window
 from connectors.errors import ForbiddenError, PayloadError, Phrase
-from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
+from connectors.paging import Json, as_list, as_object
 from connectors.records import (
     Account,
     Call,
@@ -39,7 +30,6 @@ from connectors.records import (
     FieldDef,
     FieldEnum,
     FieldRequired,
-    Listing,
     LossReason,
     Notice,
     Pipeline,
@@ -53,197 +43,6 @@ from connectors.records import (
     UserDepartment,
     Yield,
 )
-
-MAX_PAGES_OF_A_WINDOW = 400
-MAX_PAGES = 20_000
-"""Of a walk without an upper bound: five million rows; more is a server that repeats itself."""
-BY_ID = "order[id]"
-NO_ITEMS: Json = {"_embedded": {}}
-IDS_AT_A_TIME = 100
-"""Longer addresses are refused by web servers."""
-SLACK = timedelta(seconds=2)
-"""Bounds may be exclusive, and a merge is told by two events up to 2 s apart: windows overlap a little."""
-
-ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
-
-
-@dataclass(frozen=True)
-class Query:
-    """A list: where it is, and how a window of it is asked for.
-
-    collection: its key in the answer, also its name in messages. entity: what `raw_record` calls its objects.
-    created, changed: filters for windows of those kinds, and the field of a row that must obey.
-    """
-
-    path: str
-    collection: str
-    entity: str
-    limit: int
-    params: Mapping[str, Any] = field(default_factory=dict)
-    created: str = "created_at"
-    changed: str = "updated_at"
-
-
-def walk(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
-    """Pages of a window. A list that ignores filters is read whole, by the first of its windows that finds out."""
-    if window.kind == "ids":
-        yield from by_ids(api, query, window.ids)
-    elif api.filters(query.entity) or not (window.start or window.end):
-        yield from filtered(api, query, window, reading)
-    else:
-        yield from whole_list(api, query, window, reading)
-
-
-def filtered(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
-    field_name = query.created if window.kind == "created" else query.changed
-    bounds = to_bounds(window)
-    params = {f"filter[{field_name}][{side}]": bound for side, bound in bounds.items()}
-    seen: set[Any] = set()
-    trail: list[Turned] = []
-    for page in pages(api, query, params, reading, is_bounded="to" in bounds, seen=seen, trail=trail):
-        if any(is_stray(row.get(field_name), bounds) for row in page):
-            reading.notice(
-                Phrase(
-                    "{list}: the filter by {field} has no effect, the whole list is read",
-                    list=query.collection,
-                    field=field_name,
-                )
-            )
-            api.ignores_filters(query.entity)
-            yield from whole_list(api, query, window, reading)
-            return
-        yield page
-        if len(trail) > TRAIL:
-            last = trail[-1]
-            yield from missed(api, query, params, reading, seen=seen, trail=trail)
-            trail[:] = [last]
-    yield from missed(api, query, params, reading, seen=seen, trail=trail)
-
-
-def missed(
-    api: AmoApi,
-    query: Query,
-    params: Mapping[str, Any],
-    reading: Reading,
-    *,
-    seen: set[Any],
-    trail: list[Turned],
-) -> Iterator[list[Json]]:
-    """Rows that deletions have moved out of the walk's sight. Lists without an order (events) never lose a row."""
-    if BY_ID not in query.params:
-        return
-    turn = turning(api, query, trail)
-
-    def ask(number: int, limit: int) -> list[Json]:
-        return items_of(turn({**query.params, **params, "limit": limit, "page": number}) or NO_ITEMS, query.collection)
-
-    for page in slipped(api, trail, ask, collection=query.collection, notice=reading.notice):
-        if fresh := [row for row in page if row.get("id") not in seen]:
-            seen.update(row.get("id") for row in fresh)
-            yield fresh
-
-
-def turning(api: AmoApi, query: Query, trail: list[Turned]) -> Callable[[Mapping[str, Any]], Any]:
-    """Asks for a page and notes what it showed."""
-
-    def turn(asked: Mapping[str, Any]) -> Any:
-        answer = api.get(query.path, asked)
-        items = items_of(answer or NO_ITEMS, query.collection)
-        trail.append(Turned.of(items, number=asked["page"], limit=asked["limit"], at=api.server_now()))
-        return answer
-
-    return turn
-
-
-def to_bounds(window: Window) -> dict[str, int]:
-    """Both bounds of a `created` window, the lower one of a `changed` window, in unix seconds with slack."""
-    bounds = {}
-    if window.start:
-        bounds["from"] = int((window.start - SLACK).timestamp())
-    if window.end and window.kind == "created":
-        bounds["to"] = int((window.end + SLACK).timestamp()) + 1
-    return bounds
-
-
-def is_stray(moment: Any, bounds: Mapping[str, int]) -> bool:
-    """Whether a row should not have come. Rows without the field are not judged."""
-    seconds = whole(moment)
-    if seconds is None:
-        return False
-    return seconds < bounds.get("from", seconds) or seconds > bounds.get("to", seconds)
-
-
-def whole_list(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
-    """All rows, or those changed since `window.start`; walked until a walk finds nothing new."""
-    if window.kind == "created" and not api.claim(query.entity):
-        return
-    bounds = to_bounds(window) if window.kind == "changed" else {}
-    seen: set[Any] = set()
-    for page in until_settled(lambda: pages(api, query, {}, reading, seen=seen)):
-        yield [row for row in page if not is_stray(row.get(query.changed), bounds)]
-
-
-def pages(
-    api: AmoApi,
-    query: Query,
-    params: Mapping[str, Any],
-    reading: Reading,
-    *,
-    is_bounded: bool = False,
-    seen: set[Any] | None = None,
-    trail: list[Turned] | None = None,
-) -> Iterator[list[Json]]:
-    return by_page_number(
-        turning(api, query, [] if trail is None else trail),
-        {**query.params, **params},
-        collection=query.collection,
-        limit=query.limit,
-        max_pages=MAX_PAGES_OF_A_WINDOW if is_bounded else MAX_PAGES,
-        seen=seen,
-        on_odd=reading.odd,
-    )
-
-
-def by_ids(api: AmoApi, query: Query, ids: Iterable[str]) -> Iterator[list[Json]]:
-    """Rows by their ids; ids the source does not show (deleted, no right) are left out."""
-    waiting = iter(ids)
-    while some := tuple(islice(waiting, IDS_AT_A_TIME)):
-        if api.filters(query.entity):
-            params = {f"filter[id][{position}]": native_id for position, native_id in enumerate(some)}
-            answer = api.get(query.path, {**query.params, **params, "limit": query.limit, "page": 1})
-            rows = as_list(as_object(as_object(answer).get("_embedded")).get(query.collection))
-            if {str(row.get("id")) for row in rows} <= set(some):
-                yield rows
-                continue
-            api.ignores_filters(query.entity)
-        found = (api.get(f"{query.path}/{native_id}", query.params, missing_ok=True) for native_id in some)
-        yield [row for row in found if row]
-
-
-def stream(api: AmoApi, account: Account, window: Window, query: Query, to_records: ToRecords) -> Iterator[Yield]:
-    """Raw objects and the records mapped from them, page by page, then what only the whole walk could tell."""
-    reading = api.reading(account)
-    for page in walk(api, query, window, reading):
-        for item in page:
-            yield from mapped(item, query.entity, to_records, reading)
-        yield from reading.mentioned_users()
-    yield from reading.conclusions()
-
-
-def mapped(item: Json, entity: str, to_records: ToRecords, reading: Reading, *, key: str = "id") -> Iterator[Yield]:
-    """One raw object and its records. An object that fits nothing is kept raw, counted, and stops nothing."""
-    raw = RawRecord.of(reading.account_id, entity, item.get(key), item)
-    yield raw
-    try:
-        yield from to_records(item, reading, raw.raw_hash)
-    except ValidationError as error:
-        fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
-        what = Phrase("{list}: objects kept raw only, because of {fields}", list=entity, fields=fields)
-        reading.notice(what, is_unknown=True)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
-        reading.notice(what, is_unknown=True)
-
 
 # Dimensions: read whole every time
 
@@ -297,14 +96,6 @@ def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
         for listing in listed_whole(User, listed, reading, now):
             yield replace(listing, keys=listing.keys | {(ROBOT,)})
     yield from reading.conclusions()
-
-
-def listed_whole(
-    kind: type[Record], keys: Iterable[tuple[str, ...]], reading: Reading, at: datetime
-) -> Iterator[Listing]:
-    """A listing, unless the list is empty or was cut: every row it lacks would be buried."""
-    if (found := frozenset(keys)) and not reading.is_odd:
-        yield Listing(kind, reading.account_id, found, at)
 
 
 def pipelines(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
@@ -366,14 +157,6 @@ def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     if not is_empty:  # every card has some fields from the beginning: a list of none says nothing of the others
         yield from listed_whole(FieldDef, listed, reading, api.server_now())
     yield from reading.conclusions()
-
-
-def one(to_record: Callable[[Json, Reading, str], Record]) -> ToRecords:
-    return lambda item, reading, raw_hash: (to_record(item, reading, raw_hash),)
-
-
-def of_kind(to_records: Callable[[Json, str, Reading, str], Iterable[Yield]], kind: str) -> ToRecords:
-    return lambda item, reading, raw_hash: to_records(item, kind, reading, raw_hash)
 
 
 # Facts

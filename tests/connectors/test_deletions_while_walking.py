@@ -8,7 +8,7 @@ import httpx
 import pytest
 from amo_fake import OCTOBER, SEPTEMBER, problem
 
-from connectors.amocrm import resources
+from connectors.amocrm import walking
 from connectors.amocrm.api import AmoApi, account, open_api
 from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
@@ -143,7 +143,7 @@ def test_what_is_deleted_while_slipped_rows_are_looked_for_is_seen_too(company, 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_a_long_walk_asks_the_log_on_its_way(company, name, monkeypatch):
-    monkeypatch.setattr(resources, "TRAIL", 2)
+    monkeypatch.setattr(walking, "TRAIL", 2)
     crm = Crm(company)
     there = crm.ids(name)
     doomed = iter(there)
