@@ -236,6 +236,17 @@ def scheduler(config: ConfigOption = None) -> None:
     run_scheduler(connected(config))
 
 
+@app.command(help=_("Take webhooks of the CRM, so that the next sync reads again what they name."))
+def listen(
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    port: Annotated[int, typer.Option()] = 8600,
+    config: ConfigOption = None,
+) -> None:
+    from commands.listen import run_listen
+
+    raise typer.Exit(run_listen(connected(config), host=host, port=port))
+
+
 def connected(path: Path | None) -> Config:
     """The configuration with every account's own keys checked by its connector."""
     from connectors.connector import find_connectors

@@ -98,6 +98,14 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What a webhook names: the source's own account number, and ids to be read again by resource."""
+
+    number: str
+    ids: Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
 class Connector:
     """A source system.
 
@@ -108,6 +116,7 @@ class Connector:
     doctor`; raises ConnectorError where it cannot go on.
     login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) keeps
     the tokens for `answer`, a code or the whole redirect address. None where a source has no OAuth.
+    hear: body of a webhook → what it names; ValueError where it is none. None where a source sends none.
     An opened API serves one run: it remembers what the run has found out.
     """
 
@@ -118,6 +127,7 @@ class Connector:
     examine: Callable[..., Iterator[Finding]] | None = None
     login_url: Callable[..., str] | None = None
     login: Callable[..., None] | None = None
+    hear: Callable[[bytes], Heard] | None = None
 
     def open_api(
         self, settings: Settings, *, env: Mapping[str, str], ordinals: Callable[[], int], state_dir: str

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from connectors.connector import Resource
+from sync import inbox
 from sync.events import AccountDone, Event, Stopped, SyncAccount
 from sync.reader import Reader
 from sync.writer import Progress, Writer
@@ -110,6 +111,7 @@ class Run:
             self._reader(
                 account,
                 chosen[account.account_id],
+                run_id=run_id,
                 full=full,
                 overlap=overlap,
                 parallel=parallel,
@@ -177,6 +179,7 @@ class Run:
         account: SyncAccount,
         resources: Sequence[Resource],
         *,
+        run_id: int,
         full: bool,
         overlap: timedelta,
         parallel: int,
@@ -187,13 +190,17 @@ class Run:
         state_dir = self.data_dir / "state" / account.account_id
         private_folder(state_dir.parent)
         private_folder(state_dir)
+        last, heard = inbox.waiting(self.data_dir, account.account_id)
         with self.connection.begin():
+            for name, ids in heard.items():
+                state.ask_again(self.connection, account.account_id, name, ids, run_id=run_id)
             if full:
                 for resource in resources:
                     state.forget_windows(self.connection, account.account_id, resource.name)
             known = {r.name: state.resume(self.connection, account.account_id, r.name) for r in resources}
             number = state.external_id(self.connection, account.account_id)
             pending = state.asked_again(self.connection, account.account_id)
+        inbox.clear(self.data_dir, account.account_id, last)
         if full:
             known = {name: replace(resume, watermark=None) for name, resume in known.items()}
         return Reader(

@@ -172,7 +172,7 @@ class Writer:
         """Keep the status of the run in step with what happens."""
         account = self.run.account(event.account_id)
         if isinstance(event, Opened):
-            account.name, account.state = event.account.name, "running"
+            account.number, account.name, account.state = event.number, event.account.name, "running"
             return
         if isinstance(event, AccountDone):
             self._account_over(account)

@@ -4,6 +4,7 @@ from connectors.amocrm.api import account, login, login_url, open_api
 from connectors.amocrm.doctor import examine
 from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
+from connectors.amocrm.webhooks import hear
 from connectors.connector import Connector
 
 CONNECTOR = Connector(
@@ -14,4 +15,5 @@ CONNECTOR = Connector(
     examine=examine,
     login_url=login_url,
     login=login,
+    hear=hear,
 )

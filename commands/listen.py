@@ -1,0 +1,129 @@
+"""`voronka listen`: takes webhooks and notes what they name; the next sync reads it again.
+
+Nothing of a webhook is believed: it is not signed. Its address holds a secret of the account, its body names ids, and
+what they are now is asked of the CRM with the account's own token. So a forged one costs a request, no more.
+"""
+
+import asyncio
+import hmac
+import logging
+import os
+import secrets
+import sqlite3
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from commands.text import _
+from config import Config, ConfigError
+from connectors.connector import Heard, find_connectors
+from sync import inbox
+from warehouse.database import private_folder, private_opener
+
+log = logging.getLogger("voronka.listen")
+
+KEY = "listen.key"
+MOST_BYTES = 1_000_000
+TAKEN, NOBODY, TOO_BIG, BAD, LATER = (Response(status_code=code) for code in (200, 404, 413, 400, 503))
+NO_SUCH_ACCOUNTS = "No account of the configuration sends webhooks."
+
+
+def run_listen(config: Config, *, host: str, port: int) -> int:
+    """Print the addresses for the CRM's settings and listen until SIGTERM."""
+    app = listener(config)
+    for account_id, path in app.state.paths.items():
+        print(_("{account}: webhooks to {address}").format(account=account_id, address=f"https://…{path}"))  # noqa: T201
+    note = _("Listening on {host}:{port}. Let a proxy with https pass these addresses on; Ctrl-C stops.")
+    print(note.format(host=host, port=port), file=sys.stderr)  # noqa: T201
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)  # its log would show the secrets
+    return 0
+
+
+def listener(config: Config) -> Starlette:
+    """The ASGI app; `state.paths` has the secret path of each account."""
+    known = find_connectors()
+    listening = {entry.id: known[entry.connector] for entry in config.accounts if known[entry.connector].hear}
+    if not listening:
+        raise ConfigError(NO_SUCH_ACCOUNTS)
+    private_folder(config.data_dir)
+    key = secret_key(config.data_dir / KEY)
+    paths = {account_id: f"/hook/{account_id}/{secret_of(account_id, key)}" for account_id in listening}
+
+    async def hook(request: Request) -> Response:
+        account_id = request.path_params["account_id"]
+        if account_id not in paths or not hmac.compare_digest(request.url.path.encode(), paths[account_id].encode()):
+            return NOBODY
+        body = await body_of(request)
+        if body is None:
+            return TOO_BIG
+        connector = listening[account_id]
+        assert connector.hear is not None
+        try:
+            heard = connector.hear(body)
+        except ValueError:
+            return BAD
+        readable = {resource.name for resource in connector.resources if "ids" in resource.windows}
+        return await asyncio.to_thread(take, config.data_dir, account_id, heard, readable)
+
+    app = Starlette(routes=[Route("/hook/{account_id}/{secret}", hook, methods=["POST"])])
+    app.state.paths = paths
+    return app
+
+
+async def body_of(request: Request) -> bytes | None:
+    """The body, or None where it is longer than any webhook: the rest is not waited for."""
+    parts, size = [], 0
+    try:
+        async for part in request.stream():
+            parts.append(part)
+            size += len(part)
+            if size > MOST_BYTES:
+                return None
+    except ClientDisconnect:
+        return b""
+    return b"".join(parts)
+
+
+def take(data_dir: Path, account_id: str, heard: Heard, readable: set[str]) -> Response:
+    """Note ids of an account that has been synced before; of another one nothing is done, which nobody is told."""
+    if numbers(data_dir).get(account_id) != heard.number:
+        return TAKEN
+    try:
+        n = inbox.note(data_dir, account_id, {name: ids for name, ids in heard.ids.items() if name in readable})
+    except (sqlite3.OperationalError, OSError):  # full disk, or too busy: the CRM tries again later
+        return LATER
+    log.info("%s: %d to be read again", account_id, n)
+    return TAKEN
+
+
+def numbers(data_dir: Path) -> Mapping[str, str]:
+    """The CRM's own number of each account, as the last sync wrote it into the status."""
+    from warehouse.status import read_status
+
+    return {
+        account["account_id"]: account["number"]
+        for account in (read_status(data_dir) or {}).get("accounts", ())
+        if account.get("number")
+    }
+
+
+def secret_key(file: Path) -> bytes:
+    """What the secrets of all accounts are made from; created once. Who removes the file changes all addresses."""
+    try:
+        with open(file, "x", opener=private_opener) as new:
+            new.write(secrets.token_hex(32))
+            new.flush()
+            os.fsync(new.fileno())
+    except FileExistsError:
+        pass
+    return file.read_bytes()
+
+
+def secret_of(account_id: str, key: bytes) -> str:
+    return hmac.digest(key, f"webhook:{account_id}".encode(), "sha256").hex()[:40]

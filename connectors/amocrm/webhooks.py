@@ -1,0 +1,46 @@
+"""What a webhook of amoCRM names: a door bell, never data.
+
+https://www.amocrm.ru/developers/content/crm_platform/webhooks-format — a form with PHP brackets and the names of the
+second API: `leads[status][0][id]=18800001&account[id]=31004410`. It is not signed, may be lost, doubled or forged.
+"""
+
+import re
+from collections import defaultdict
+from urllib.parse import parse_qsl
+
+from connectors.connector import Heard
+from connectors.paging import Json
+
+MOST_FIELDS = 20_000
+ID = re.compile(r"[1-9][0-9]{0,18}")
+CARD = re.compile(r"(leads|contacts|companies|customers|task|talk)\[[a-z_]+]\[[0-9]+]\[(id|talk_id|type)]")
+NOTE = re.compile(r"(leads|contacts|companies|customers)\[note]\[[0-9]+]\[note]\[element_id]")
+RESOURCES = {"task": "tasks", "talk": "talks"}
+"""Where the root of a field is called otherwise than our resource."""
+
+
+def hear(body: bytes) -> Heard:
+    """The account a webhook says it is from, and ids to be read again, by resource.
+
+    Companies come among contacts, marked by their type. Raises ValueError for anything that is no such form.
+    """
+    fields = parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=MOST_FIELDS)
+    cards: dict[str, Json] = defaultdict(dict)
+    ids: dict[str, set[str]] = defaultdict(set)
+    number = ""
+    for name, value in fields:
+        if name == "account[id]":
+            number = value
+        elif card := CARD.fullmatch(name):
+            cards[name.rpartition("[")[0]][card[2]] = value
+        elif (note := NOTE.fullmatch(name)) and ID.fullmatch(value):
+            ids[note[1]].add(value)
+    for place, card_fields in cards.items():
+        native_id = card_fields.get("talk_id") or card_fields.get("id", "")
+        if ID.fullmatch(native_id):
+            root = place.partition("[")[0]
+            is_company = root == "contacts" and card_fields.get("type") == "company"
+            ids["companies" if is_company else RESOURCES.get(root, root)].add(native_id)
+    if not ID.fullmatch(number):
+        raise ValueError("no account")
+    return Heard(number, {resource: frozenset(found) for resource, found in ids.items()})

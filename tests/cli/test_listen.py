@@ -1,0 +1,134 @@
+"""`voronka listen`: what it takes, what it refuses, and that a sync reads again what was named."""
+
+import asyncio
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from commands import listen
+from commands.listen import listener
+from config import load_config
+from connectors.connector import find_connectors
+from sync import inbox
+from warehouse.database import private_folder
+from warehouse.status import AccountStatus, RunStatus, write_status
+
+NUMBER = "31004410"
+OURS = f"&account[id]={NUMBER}"
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder whose account `main` was synced before."""
+    folder = tmp_path / "data"
+    private_folder(folder)
+    at = datetime(2026, 11, 2, tzinfo=UTC)
+    write_status(folder, RunStatus(1, "done", at, at, at, [AccountStatus("main", NUMBER, "Volga", "done")]))
+    return folder
+
+
+@pytest.fixture
+def app(tmp_path: Path, data_dir: Path):
+    file = tmp_path / "config.yaml"
+    account = "{id: main, connector: amocrm, base_url: 'https://volga.amocrm.ru', token_env: T}"
+    file.write_text(f"data_dir: {data_dir}\naccounts: [{account}]\n", "utf-8")
+    return listener(load_config(file, {name: one.settings for name, one in find_connectors().items()}))
+
+
+@pytest.fixture
+def post(app):
+    async def send(body, path) -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://listener") as client:
+            return (await client.post(path, content=body, headers=FORM)).status_code
+
+    return lambda body, path=app.state.paths["main"]: asyncio.run(send(body, path))
+
+
+def named(data_dir: Path) -> dict[str, set[str]]:
+    return inbox.waiting(data_dir, "main")[1]
+
+
+def test_c104_three_leads_in_one_body_are_three_ids(post, data_dir):
+    assert post("leads[update][0][id]=1&leads[update][1][id]=2&leads[status][0][id]=3" + OURS) == 200
+    assert named(data_dir) == {"leads": {"1", "2", "3"}}
+
+
+def test_c105_a_webhook_that_comes_twice_is_noted_once(post, data_dir):
+    for _ in range(2):
+        assert post("leads[add][0][id]=1" + OURS) == 200
+    assert named(data_dir) == {"leads": {"1"}}
+
+
+def test_c106_a_company_comes_among_contacts(post, data_dir):
+    assert post("contacts[update][0][id]=5&contacts[update][0][type]=company&contacts[update][1][id]=6" + OURS) == 200
+    assert named(data_dir) == {"companies": {"5"}, "contacts": {"6"}}
+
+
+@pytest.mark.parametrize("path", ["/hook/main/wrong", "/hook/other/wrong", "/hook/main/" + "0" * 40])
+def test_c107_a_wrong_secret_is_nobodys_address(post, data_dir, path):
+    assert post("leads[add][0][id]=1" + OURS, path) == 404
+    assert named(data_dir) == {}
+
+
+def test_c107_another_account_is_answered_and_forgotten(post, data_dir):
+    assert post("leads[add][0][id]=1&account[id]=999") == 200
+    assert named(data_dir) == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "leads[add][0][id]=1",
+        "not a form",
+        "leads[add][0][id]=\xff",
+        "&".join(["a=1"] * 20_001),
+        '{"leads": {"add": [{"id": 1}]}}',
+    ],
+)
+def test_malformed_posts_change_nothing(post, data_dir, body):
+    assert post(body.encode("latin-1")) == 400
+    assert named(data_dir) == {}
+
+
+@pytest.mark.parametrize("native_id", ["0", "-1", "1;DROP", "1" * 30, "../1", ""])
+def test_only_ids_are_noted(post, data_dir, native_id):
+    post(f"leads[add][0][id]={native_id}&contacts[add][0][id]=7" + OURS)
+    assert named(data_dir) == {"contacts": {"7"}}
+
+
+def test_a_body_without_end_is_not_kept(post, data_dir, monkeypatch):
+    monkeypatch.setattr(listen, "MOST_BYTES", 100)
+    assert post("leads[add][0][id]=1" + OURS + "&pad=" + "x" * 100) == 413
+    assert named(data_dir) == {}
+
+
+def test_a_note_rings_for_its_card(post, data_dir):
+    assert post("contacts[note][0][note][element_id]=8&contacts[note][0][note][text]=secret" + OURS) == 200
+    assert named(data_dir) == {"contacts": {"8"}}
+
+
+def test_the_inbox_is_bounded_and_its_owners_only(post, data_dir, monkeypatch):
+    monkeypatch.setattr(inbox, "ROOM", 2)
+    assert post("leads[add][0][id]=1&leads[add][1][id]=2&leads[add][2][id]=3" + OURS) == 200
+    assert post("leads[add][0][id]=4" + OURS) == 200
+    assert named(data_dir) == {"leads": {"1", "2"}}
+    for name in (inbox.FILE, listen.KEY):
+        assert stat.S_IMODE((data_dir / name).stat().st_mode) == 0o600
+
+
+def test_what_comes_while_a_sync_takes_over_stays(data_dir):
+    inbox.note(data_dir, "main", {"leads": {"1", "2"}})
+    last, _ = inbox.waiting(data_dir, "main")
+    inbox.note(data_dir, "main", {"leads": {"2", "3"}})
+    inbox.clear(data_dir, "main", last)
+    assert named(data_dir) == {"leads": {"2", "3"}}
+
+
+def test_the_addresses_stay_the_same(app, tmp_path, data_dir):
+    config = load_config(tmp_path / "config.yaml", {name: one.settings for name, one in find_connectors().items()})
+    assert listener(config).state.paths == app.state.paths
