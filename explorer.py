@@ -2,16 +2,20 @@
 
 An in-memory DuckDB with a view per published table on exactly the files of the manifest. Tables ending `_pii` are left
 out, nothing but those files can be opened (`allowed_paths`; a folder would let COPY replace them), and the
-configuration is locked. `tests/cli/test_explorer.py` is the list of what is refused.
+configuration is locked. DuckDB shows views, plans and caches to whoever asks, so it knows the files by links in a
+folder whose name tells nothing; `allowed_paths` it keeps as what the links lead to, so its settings cannot be asked
+for. `tests/cli/test_explorer.py` is the list of what is refused.
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -19,13 +23,14 @@ import polars as pl
 import pyarrow as pa
 
 MAX_ROWS = 1_000_000
-TIMEOUT_S = 60.0
+TIMEOUT_S, LONGEST_S = 60.0, 86_400.0
 
 # What is said, as templates; the command line translates them.
 ONE_STATEMENT = "Give one statement; this text holds {n}."
 ONLY_SELECT = "Only SELECT and EXPLAIN are answered here: the publication is read-only."
 NOT_ALLOWED = "The query reaches for something outside the published tables. Only they can be read here."
 TOO_LONG = "The query took longer than {seconds:g} s and was stopped. Narrow the period or raise --timeout."
+BAD_TIMEOUT = "--timeout must be more than 0 and at most {longest:g} seconds, not {got:g}."
 TOO_MANY = "The answer has more than {rows} rows. Add LIMIT, or group."
 WRONG_QUERY = "The query was not understood: {reason}"
 NO_MEMORY = "The query needs more memory than {limit}. Narrow the period or group."
@@ -54,8 +59,10 @@ def explore(generation: Path, query: str, *, limits: Limits = Limits()) -> pl.Da
     Raises:
         QueryError: refused, wrong, too long or too large.
     """
+    if not 0 < limits.timeout_s <= LONGEST_S:
+        raise QueryError(BAD_TIMEOUT, got=limits.timeout_s, longest=LONGEST_S)
     manifest = json.loads((generation / "manifest.json").read_text(encoding="utf-8"))
-    with _explorer(generation, manifest, limits) as connection:
+    with _links(generation, visible_tables(manifest)) as tables, _explorer(tables, limits) as connection:
         answer = _timed(connection, _only_a_select(query), limits)
     if answer.height > limits.rows:
         raise QueryError(TOO_MANY, rows=limits.rows)
@@ -72,14 +79,22 @@ def visible_tables(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 @contextmanager
-def _explorer(generation: Path, manifest: Mapping[str, Any], limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+def _links(generation: Path, tables: Mapping[str, list[str]]) -> Iterator[dict[str, list[str]]]:
+    """The files of the tables as links in a folder of their own."""
+    with TemporaryDirectory(prefix="voronka-sql-") as folder:
+        for file in (file for files in tables.values() for file in files):
+            (Path(folder) / file).symlink_to((generation / file).absolute())
+        yield {name: [f"{folder}/{file}" for file in files] for name, files in tables.items()}
+
+
+@contextmanager
+def _explorer(tables: Mapping[str, list[str]], limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(":memory:", config={"memory_limit": limits.memory, "temp_directory": ""})
     try:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
             "SET python_enable_replacements = false"
         )  # else a query could read our own variables by name
-        tables = {name: [str(generation / file) for file in files] for name, files in visible_tables(manifest).items()}
         for name, files in tables.items():
             listed = ", ".join(_quoted(file) for file in files)
             connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
@@ -99,6 +114,8 @@ def _only_a_select(query: str) -> str:
     nothing of the text around it is run.
     """
     statement = _statement(query)
+    if _names_of(statement.query) & TELL_SETTINGS:
+        raise QueryError(NOT_ALLOWED)
     if statement.type == duckdb.StatementType.SELECT:
         return statement.query
     if statement.type != duckdb.StatementType.EXPLAIN:
@@ -123,13 +140,34 @@ def _statement(text: str) -> duckdb.Statement:
 
 def _explained(text: str) -> tuple[str, str]:
     """`EXPLAIN` or `EXPLAIN ANALYZE`, and the text that follows. Options in brackets are not answered."""
-    content = text.encode()  # DuckDB counts in bytes
-    tokens = [position for position, _kind in duckdb.tokenize(text)]
-    words = [content[low:high].split()[0] for low, high in pairwise([*tokens, len(content)])][:2]
-    n = 2 if words[1:] and words[1].upper() == b"ANALYZE" else 1
-    if len(tokens) <= n or words[0].upper() != b"EXPLAIN":
+    tokens = list(_tokens(text))
+    words = [word.upper() for _, word in tokens[:2]]
+    n = 2 if words[1:] == ["ANALYZE"] else 1
+    if len(tokens) <= n or words[0] != "EXPLAIN":
         raise QueryError(ONLY_SELECT)
-    return "EXPLAIN ANALYZE" if n == 2 else "EXPLAIN", content[tokens[n] :].decode()
+    return "EXPLAIN ANALYZE" if n == 2 else "EXPLAIN", text.encode()[tokens[n][0] :].decode()
+
+
+TELL_SETTINGS = {"duckdb_settings(", "pg_settings", "current_setting(", "query(", "json_execute_serialized_sql("}
+"""The last two run text that could ask for the others."""
+
+
+def _names_of(text: str) -> set[str]:
+    """Names that a statement uses, in small letters, those of functions with their bracket."""
+    names = [word.strip('"').casefold() for _, word in _tokens(text)]
+    return {f"{name}(" if after == "(" else name for name, after in pairwise([*names, ""])}
+
+
+def _tokens(text: str) -> Iterator[tuple[int, str]]:
+    """Tokens as DuckDB cuts them: where each begins in the encoded text, and its word without what follows it."""
+    content = text.encode()  # DuckDB counts in bytes
+    positions = [position for position, _kind in duckdb.tokenize(text)]
+    for low, high in pairwise([*positions, len(content)]):
+        found = TOKEN.match(content[low:high].decode(errors="replace"))
+        yield low, found[0] if found else ""
+
+
+TOKEN = re.compile(r'"(?:[^"]|"")*"|\w+|\S')
 
 
 def _timed(connection: duckdb.DuckDBPyConnection, query: str, limits: Limits) -> pl.DataFrame:
@@ -137,9 +175,7 @@ def _timed(connection: duckdb.DuckDBPyConnection, query: str, limits: Limits) ->
     timer.daemon = True
     timer.start()
     try:
-        cursor = connection.execute(query)
-        reader = cursor.to_arrow_reader(100_000) if hasattr(cursor, "to_arrow_reader") else cursor.fetch_record_batch()
-        return _first_rows(reader, limits.rows + 1)
+        return _first_rows(*_answer(connection, query), limits.rows + 1)
     except duckdb.InterruptException:
         raise QueryError(TOO_LONG, seconds=limits.timeout_s) from None
     except duckdb.PermissionException:
@@ -152,9 +188,23 @@ def _timed(connection: duckdb.DuckDBPyConnection, query: str, limits: Limits) ->
         timer.cancel()
 
 
-def _first_rows(reader: Any, rows: int) -> pl.DataFrame:
+def _answer(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[str], Any]:
+    """Names of the columns, and their rows as Arrow batches; kinds that Polars has not are text."""
+    cursor: Any = connection.execute(query)
+    names = [column[0] for column in cursor.description]
+    is_text = [bool(ONLY_DUCKDB.search(str(column[1]))) for column in cursor.description]
+    if any(is_text):
+        columns = [f"CAST(#{n} AS VARCHAR)" if as_text else f"#{n}" for n, as_text in enumerate(is_text, 1)]
+        cursor = connection.sql(query).project(", ".join(columns))
+    reader = cursor.to_arrow_reader(100_000) if hasattr(cursor, "to_arrow_reader") else cursor.fetch_record_batch()
+    return _distinct(names), reader
+
+
+ONLY_DUCKDB = re.compile(r"\b(INTERVAL|UNION|BIT|BIGNUM|VARINT|UHUGEINT|VARIANT|GEOMETRY|TIME WITH TIME ZONE)\b")
+
+
+def _first_rows(names: list[str], reader: Any, rows: int) -> pl.DataFrame:
     """The answer up to `rows` rows: a mistyped join must not fill the memory of this process."""
-    names = _distinct(reader.schema.names)
     batches: list[pl.DataFrame] = []
     for batch in reader:
         batches.append(pl.DataFrame(pa.Table.from_batches([batch]).rename_columns(names)))

@@ -104,6 +104,13 @@ READS = [
     "SELECT * FROM 'https://example.org/x.parquet'",
     "SELECT getenv('HOME')",
     "SELECT * FROM a_frame_of_ours",
+    "SELECT * FROM duckdb_settings()",
+    'SELECT * FROM system.main."Duckdb_Settings" /* a */ ()',
+    "EXPLAIN ANALYZE SELECT * FROM duckdb_settings()",
+    "SELECT * FROM pg_catalog.pg_settings",
+    "SELECT current_setting('allowed_paths')",
+    "FROM query('FROM duckdb_' || 'settings()')",
+    "FROM json_execute_serialized_sql(json_serialize_sql('FROM duckdb_settings()'))",
 ]
 OTHER = ["", "SELECT 1; SELECT 2", "SELEC 1", "SELECT * FROM nosuch", "EXPLAIN"]
 
@@ -116,6 +123,48 @@ def test_everything_else_is_refused(generation, query):
         explore(generation, query.format(folder=generation))
     assert {file.name: file.read_bytes() for file in generation.iterdir()} == before
     assert a_frame_of_ours.height == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT sql FROM duckdb_views()",
+        "SELECT view_definition FROM information_schema.views",
+        "SELECT sql FROM sqlite_master",
+        "EXPLAIN ANALYZE SELECT * FROM deal",
+        "SELECT d.*, f.* FROM deal d, duckdb_external_file_cache() f",
+        "SELECT 'duckdb_settings()' AS query, \"n\" FROM deal -- current_setting('allowed_paths')",
+    ],
+)
+def test_where_the_data_lie_is_told_to_nobody(generation, query):
+    assert str(generation) not in str(explore(generation, query).rows())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("INTERVAL 3 DAY", "3 days"),
+        ("{'a': [INTERVAL 1 MONTH]}", "{'a': [1 month]}"),
+        ("union_value(a := 1)", "1"),
+        ("'101'::BIT", "101"),
+        ("340282366920938463463374607431768211455::UHUGEINT", "340282366920938463463374607431768211455"),
+    ],
+)
+def test_kinds_that_only_duckdb_has_come_as_text(generation, query_of, value, text):
+    found = explore(generation, query_of(value))
+    assert found.columns == ["n", "n_2", "value"]
+    assert found.rows() == [(2, 2, text), (1, 1, text)]
+
+
+@pytest.fixture
+def query_of():
+    return lambda value: f'SELECT n, n, {value} AS "value" FROM deal ORDER BY n DESC'
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_time_that_is_no_time_is_refused(generation, seconds):
+    with pytest.raises(QueryError, match="--timeout"):
+        explore(generation, "SELECT 1", limits=Limits(timeout_s=seconds))
 
 
 def test_a_query_that_never_ends_is_stopped(generation):
