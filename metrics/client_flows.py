@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from metrics.client_value import SaleBasis, valid_sales
 from metrics.metric import Frames, Metric, MetricResult, Notice, Params, Period, Text, drilldown_rows
-from metrics.people import of_population, people, with_user_flags
+from metrics.people import of_population, people
 from metrics.rates import MIN_N, low_n, rate_columns
 
 Lazy = nw.LazyFrame[Any]
@@ -119,12 +119,19 @@ def occasions(sales: Lazy) -> Lazy:
 def buyers(bought: Lazy) -> Lazy:
     """One row per client who ever bought (D1): his last purchase and his rhythm.
 
+    Args:
+        bought: `occasions` of everybody, whoever asks: who bought less than three times has the account's rhythm.
+
     Returns:
         account_id, client_id, first_day, last_day (day numbers), last_sale_at (UTC), n_sales (occasions),
-        revenue_minor, median_gap_d (Float64, null for one occasion).
+        revenue_minor; median_gap_d: the client's own (Float64, null for one occasion); usual_gap_d: that from three
+        purchases on, else the account's (null where nobody bought twice).
     """
+    usual_gap = nw.coalesce(nw.when(nw.col("n_sales") >= 3).then(nw.col("median_gap_d")), nw.col("account_gap_d"))
     return (
-        bought.group_by(*CLIENT)
+        # A window: joined back, the engines would read all sales a second time.
+        bought.with_columns(account_gap_d=nw.col("gap_d").median().over("account_id"))
+        .group_by(*CLIENT)
         .agg(
             first_day=nw.col("day").min(),
             last_day=nw.col("day").max(),
@@ -132,23 +139,10 @@ def buyers(bought: Lazy) -> Lazy:
             n_sales=nw.len().cast(nw.Int64),
             revenue_minor=nw.col("amount_minor").sum(),
             median_gap_d=nw.col("gap_d").median(),
+            account_gap_d=nw.col("account_gap_d").max(),
         )
-        .with_columns(
-            revenue_minor=nw.col("revenue_minor").cast(nw.Int64), median_gap_d=nw.col("median_gap_d").cast(nw.Float64)
-        )
-    )
-
-
-def with_usual_gap(people_who_bought: Lazy, bought: Lazy) -> Lazy:
-    """`buyers` with usual_gap_d (Float64): the own median gap from three purchases on, else the account's.
-
-    Null where nobody of the account bought twice. `bought` has everybody's occasions, whoever asks.
-    """
-    everyone = bought.group_by("account_id").agg(account_gap_d=nw.col("gap_d").median())
-    own = nw.when(nw.col("n_sales") >= 3).then(nw.col("median_gap_d"))
-    return (
-        people_who_bought.join(everyone, on="account_id", how="left")
-        .with_columns(usual_gap_d=nw.coalesce(own, nw.col("account_gap_d").cast(nw.Float64)))
+        .with_columns(nw.col("revenue_minor").cast(nw.Int64), nw.col("median_gap_d", "account_gap_d").cast(nw.Float64))
+        .with_columns(usual_gap_d=usual_gap)
         .drop("account_gap_d")
     )
 
@@ -158,18 +152,17 @@ def local_today(clock: Lazy) -> Lazy:
     return clock.select("account_id", today=day_number("as_of_local"))
 
 
-def with_overdue(people_who_bought: Lazy, bought: Lazy, days: Lazy) -> Lazy:
-    """`buyers` with how long ago (D1): usual_gap_d, days_since, is_lapsing; the ratio itself is `OVERDUE_RATIO`.
+def with_overdue(people_who_bought: Lazy, days: Lazy) -> Lazy:
+    """`buyers` with how long ago (D1): days_since, is_lapsing; the ratio itself is `OVERDUE_RATIO`.
 
     days_since: local dates up to `today` of `days` (`local_today`). Lapsing: overdue ratio ≥ 2 and days_since ≥ 30.
     """
     is_lapsing = (nw.col("days_since") >= nw.col("usual_gap_d") * 2) & (nw.col("days_since") >= 30)
     return (
-        with_usual_gap(people_who_bought, bought)
-        .join(days, on="account_id", how="inner")
+        people_who_bought.join(days, on="account_id", how="inner")
         .with_columns(days_since=nw.col("today") - nw.col("last_day"))
-        .drop("today")
         .with_columns(is_lapsing=is_lapsing.fill_null(False))
+        .drop("today")
     )
 
 
@@ -194,15 +187,14 @@ def reduce(frames: Frames, params: ClientFlowsParams, period: Period) -> dict[st
     return {
         "months": months,
         "stocks": _stocks(bought, months),
-        "clients": with_user_flags(_clients_at_the_end(of_clients, everyone, bought, months), frames).join(
-            frames["account"].select("account_id", currency="base_currency"), on="account_id", how="left"
-        ),
+        "clients": _clients_at_the_end(of_clients, everyone, bought, _end(clock, period)),
         "events": _events(bought, months),
         "revenue": _revenue(of_clients, bought, clients, months),
         "gaps": _gaps(bought),
         "left_out": _left_out(sold),
         "undated": _undated(frames, params),
         "people": people(frames),
+        "accounts": frames["account"].select("account_id", currency="base_currency"),
         "clock": clock.select("account_id", "tz", "as_of_on", today=day_number("as_of_local")),
     }
 
@@ -224,7 +216,7 @@ def _with_thresholds(bought: Lazy, params: ClientFlowsParams) -> Lazy:
         )
     # A median of whole days is a multiple of a half, so twice and four times it are whole.
     limits = (
-        with_usual_gap(buyers(bought), bought)
+        buyers(bought)
         .select(
             *CLIENT,
             active_d=nw.max_horizontal(nw.lit(PERSONAL_MIN_D[0]), (nw.col("usual_gap_d") * 2).cast(nw.Int64)),
@@ -310,30 +302,34 @@ def _stocks(bought: Lazy, months: Lazy) -> Lazy:
     return states.agg(n=nw.len().cast(nw.Int64))
 
 
-def _clients_at_the_end(sold: Lazy, everyone: Lazy, bought: Lazy, months: Lazy) -> Lazy:
-    """One row per client who had bought by the last stock day: his state, purchases and rhythm as of that day.
+def _end(clock: Lazy, period: Period) -> Lazy:
+    """The day of the last stocks, as in `_months`: account_id, last. None where no month shown has begun."""
+    spans = months_covering(period)
+    first, last = (_number(spans[0][0]), _number(spans[-1][1])) if spans else (0, -1)
+    end = nw.min_horizontal(nw.lit(last, dtype=nw.Int64), nw.col("today")).cast(nw.Int64)
+    return local_today(clock).select("account_id", last=end).filter(nw.col("last") >= first)
+
+
+def _clients_at_the_end(sold: Lazy, everyone: Lazy, bought: Lazy, end: Lazy) -> Lazy:
+    """One row per client who had bought by the day `end`: his state, purchases and rhythm as of that day.
 
     Args:
         sold: `sales_seen`: revenue is all of them, refunds of a part of a deal included.
         everyone: occasions of all clients: the account's usual gap does not depend on who asks.
         bought: those of the clients asked about, with their manager and thresholds.
+        end: one row per account: account_id, last (day number).
     """
-    shown = months.filter(nw.col("month_no") > 0)
-    latest = shown.group_by("account_id").agg(month_no=nw.col("month_no").max())
-    end = shown.join(latest, on=["account_id", "month_no"], how="inner")
-    today = end.select("account_id", today="last")
 
     def by_then(rows: Lazy) -> Lazy:
-        return rows.join(today, on="account_id", how="inner").filter(nw.col("day") <= nw.col("today")).drop("today")
+        return rows.join(end, on="account_id", how="inner").filter(nw.col("day") <= nw.col("last"))
 
-    revenue = by_then(sold).group_by(*CLIENT).agg(revenue_minor=nw.col("amount_minor").sum())
-    seen = by_then(everyone)
-    rhythm = with_overdue(buyers(seen), seen, today).drop("revenue_minor")
+    revenue = by_then(sold).group_by(*CLIENT).agg(revenue_minor=nw.col("amount_minor").sum().cast(nw.Int64))
+    rhythm = with_overdue(buyers(by_then(everyone)), end.rename({"last": "today"})).drop("revenue_minor")
     return (
         _states(bought, end)
-        .select(*CLIENT, "kind", "user_id", "month_no", "last", "state", "active_d", "churn_d")
+        .select(*CLIENT, "kind", "user_id", "last", "state", "active_d", "churn_d")
         .join(rhythm, on=CLIENT, how="inner")
-        .join(revenue.with_columns(nw.col("revenue_minor").cast(nw.Int64)), on=CLIENT, how="inner")
+        .join(revenue, on=CLIENT, how="inner")
     )
 
 
@@ -441,11 +437,7 @@ def finish(collected: dict[str, pl.DataFrame], params: ClientFlowsParams, period
     """The month table, the same per manager, and the clients behind the last stocks and behind every event."""
     spans = months_covering(period)
     months = _table(collected, [], spans, params)
-    managers = _table(collected, ["user_id"], spans, params).join(
-        collected["people"].select("account_id", "user_id", "user_active"), on=["account_id", "user_id"], how="left"
-    )
-    managers = managers.with_columns(
-        user_active=pl.when(pl.col("user_id").is_not_null()).then(pl.col("user_active").fill_null(True)),
+    managers = _with_user_active(_table(collected, ["user_id"], spans, params), collected["people"]).with_columns(
         owner_source=pl.lit("current"),
         moved_in_n=pl.lit(None, pl.Int64),
         moved_out_n=pl.lit(None, pl.Int64),
@@ -456,7 +448,7 @@ def finish(collected: dict[str, pl.DataFrame], params: ClientFlowsParams, period
         tables={
             "months": months.sort("account_id", "month").select(*MONTHS),
             "managers": managers.sort("account_id", "month", "user_id", nulls_last=True).select(*MANAGERS),
-            "clients": _client_table(collected["clients"], spans),
+            "clients": _client_table(collected),
         },
         drilldown=_drilldown(collected, spans),
         warnings=(
@@ -548,15 +540,16 @@ CLIENTS: dict[str, pl.DataType] = {
 
 state: one of `STATES`: active up to active_d days after the last purchase, at risk up to churn_d. n_sales: purchase
 occasions. revenue_minor: everything sold to him less refunds, in `currency`, the account's. median_gap_d, usual_gap_d:
-days between purchases, his own median and the one he is expected to keep (`with_usual_gap`). group_key: the month in
+days between purchases, his own median and the one he is expected to keep (`buyers`). group_key: the month in
 whose stocks he is counted.
 """
 
 
-def _client_table(clients: pl.DataFrame, spans: list[tuple[date, date]]) -> pl.DataFrame:
+def _client_table(collected: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """`CLIENTS`: those who brought most come first, of equals those who have been silent longest."""
     return (
-        clients.join(_first_days(spans), on="month_no")
+        _with_user_active(collected["clients"], collected["people"])
+        .join(collected["accounts"], on="account_id", how="left")
         .with_columns(
             OVERDUE_RATIO,
             entity_kind="kind",
@@ -564,13 +557,19 @@ def _client_table(clients: pl.DataFrame, spans: list[tuple[date, date]]) -> pl.D
             url=pl.lit(None, pl.String),
             stock_on=_day("last"),
             last_sale_on=_day("last_day"),
-            group_key=_group_key(),
+            group_key=_group_key(_day("last")),
         )
-        .sort(
-            ["revenue_minor", "days_since", "account_id", "client_id"],
-            descending=[True, True, False, False],
-        )
+        .sort(["revenue_minor", "days_since", "account_id", "client_id"], descending=[True, True, False, False])
         .select(*CLIENTS)
+    )
+
+
+def _with_user_active(rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with user_active: null without a manager, true for one the source never listed."""
+    is_named = pl.col("user_id").is_not_null()
+    flags = known.select("account_id", "user_id", "user_active")
+    return rows.join(flags, on=["account_id", "user_id"], how="left").with_columns(
+        user_active=pl.when(is_named).then(pl.col("user_active").fill_null(True))
     )
 
 
@@ -618,7 +617,7 @@ def _table(
             churn_den=pl.col("active_start") + pl.col("at_risk_start"),
             reactivation_num="reactivated_n",
             reactivation_den="churned_start",
-            group_key=_group_key(),
+            group_key=_group_key(pl.col("month")),
         )
         .with_columns(
             *rate_columns("churn_num", "churn_den", "churn_"),
@@ -632,9 +631,9 @@ def _table(
 REVENUE_COLUMNS = ("revenue_minor", *(f"revenue_{name}_minor" for name in REVENUE))
 
 
-def _group_key() -> pl.Expr:
-    """`group_key` of a month and of the events in it."""
-    return pl.col("month").dt.strftime("%Y-%m")
+def _group_key(day: pl.Expr) -> pl.Expr:
+    """`group_key` of a month, and of what is counted in it."""
+    return day.dt.strftime("%Y-%m")
 
 
 def _counts(collected: dict[str, pl.DataFrame], by: list[str]) -> pl.DataFrame:
@@ -666,7 +665,7 @@ def _drilldown(collected: dict[str, pl.DataFrame], spans: list[tuple[date, date]
         entity_id="client_id",
         value=pl.coalesce(away, "away_d"),
         value_unit=pl.lit("d"),
-        group_key=_group_key(),
+        group_key=_group_key(pl.col("month")),
     )
 
 
