@@ -1,20 +1,24 @@
 """Results on standard output or in a file: table, csv, json, parquet, xlsx.
 
-A terminal gets coloured tables cut to its width; a pipe gets every column whole and no colours. Nothing but the result
-goes to standard output.
+A terminal gets coloured tables of its width, and row after row where a table is too wide for it: a number that is cut
+is another number. A pipe gets every column whole and no colours. Nothing but the result goes to standard output.
 """
 
 import io
+import re
+import shutil
 import sys
-from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 import polars as pl
 import xlsxwriter
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,13 +33,23 @@ BINARY = ("parquet", "xlsx")
 WIDE = 100_000
 """Characters a line may have where nobody looks at a terminal: no column is cut."""
 
+PROSE = 24
+"""Characters in a line of a text that is folded; shorter texts and all numbers stay whole."""
+
+NO_FOLDER = "There is no folder {folder}. Make it, or name another file with --output."
+IS_FOLDER = "{file} is a folder. Name a file with --output."
 NEEDS_FILE = "The format {format} is not text: name a file with --output, or send the output into a file or a pipe."
 
 
 def deliver(content: bytes, output: Path | None, *, is_text: bool, form: str = "") -> None:
     """Write a result where it was asked for. Binary formats are never poured onto a terminal."""
     if output is not None:
-        output.write_bytes(content)
+        try:
+            output.write_bytes(content)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError(NO_FOLDER, folder=output.parent) from None
+        except IsADirectoryError:
+            raise ConfigError(IS_FOLDER, file=output) from None
     elif not is_text and sys.stdout.isatty():
         raise ConfigError(NEEDS_FILE, format=form)
     else:
@@ -54,13 +68,20 @@ def frames_as(frames: Mapping[str, pl.DataFrame], form: Format, *, titled: bool 
         case "table":
             return tables_text(frames, titled=titled).encode()
         case "csv":
-            return harmless_rows(first).write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%z").encode()
+            return csv(first)
         case "json":
             return to_json({name: rows(frame) for name, frame in frames.items()} if titled else rows(first))
         case "parquet":
             return _bytes(first.write_parquet)
         case "xlsx":
             return workbook(frames)
+
+
+def csv(frame: pl.DataFrame) -> bytes:
+    instants = "%Y-%m-%dT%H:%M:%S%z"
+    wall = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime) and kind.time_zone is None]
+    whole = flat(frame).with_columns(pl.col(wall).dt.to_string(instants.removesuffix("%z")))  # they have no offset
+    return harmless_rows(whole).write_csv(datetime_format=instants).encode()
 
 
 def result_json(result: MetricResult, *, tables: Mapping[str, pl.DataFrame], with_drilldown: bool) -> bytes:
@@ -83,10 +104,33 @@ def result_json(result: MetricResult, *, tables: Mapping[str, pl.DataFrame], wit
 
 def rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows as dictionaries; NaN and infinity, which JSON has not, are null."""
+    return finite(frame).to_dicts()
+
+
+def finite(frame: pl.DataFrame) -> pl.DataFrame:
     floats = [
         pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name, kind in frame.schema.items() if kind.is_float()
     ]
-    return frame.with_columns(*floats).to_dicts()
+    return frame.with_columns(*floats)
+
+
+def flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """What neither CSV nor a sheet can hold as text: lists and their like as JSON, bytes as hexadecimal digits."""
+    texts = [
+        pl.Series(name, [None if value is None else _text(value) for value in frame[name]], dtype=pl.String)
+        for name, kind in frame.schema.items()
+        if kind.is_nested() or kind in (pl.Binary, pl.Duration)
+    ]
+    return frame.with_columns(*texts)
+
+
+def _text(value: Any) -> str:
+    match value:
+        case bytes():
+            return value.hex()
+        case timedelta():
+            return str(value)
+    return orjson.dumps(value.to_list() if isinstance(value, pl.Series) else value, default=_plain).decode()
 
 
 def to_json(value: Any) -> bytes:
@@ -95,34 +139,70 @@ def to_json(value: Any) -> bytes:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return float(value)
+        return int(value) if value == value.to_integral_value() and abs(value) < 2**63 else float(value)
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
 
 
-def tables_text(frames: Mapping[str, pl.DataFrame], *, titled: bool) -> str:
-    """Tables for people: aligned, coloured on a terminal only."""
+def tables_text(frames: Mapping[str, pl.DataFrame], *, titled: bool, width: int | None = None) -> str:
+    """Tables for people: aligned, coloured on a terminal only. width: characters in a line, if not the terminal's."""
     seen = sys.stdout.isatty()
+    room = width or (shutil.get_terminal_size().columns if seen else WIDE)
     text = io.StringIO()
-    console = Console(file=text, force_terminal=seen, no_color=not seen, width=None if seen else WIDE)
+    console = Console(file=text, force_terminal=seen, no_color=not seen, width=room)
     for name, frame in frames.items():
         if titled:
             console.print(Text(name, style="bold"))
-        console.print(table_of(frame))
+        for table in tables_of(frame, room):
+            console.print(table)
     lines = (line.rstrip() for line in text.getvalue().splitlines())
     return "\n".join(lines) + "\n"
 
 
-def table_of(frame: pl.DataFrame) -> Table:
+def tables_of(frame: pl.DataFrame, room: int) -> list[Table]:
+    """A frame as one table, or where that is wider than `room` a small one for each row: names down, values beside."""
+    names = [clean(name) for name in frame.columns]
+    cells = [[shown(value) for value in row] for row in frame.iter_rows()]
+    whole = [max(map(wide, column)) for column in zip(names, *cells, strict=True)]
+    is_number = [kind.is_numeric() for kind in frame.dtypes]
+    least = [
+        min(length, max(wide(name), PROSE)) if kind == pl.String else length
+        for name, kind, length in zip(names, frame.dtypes, whole, strict=True)
+    ]
+    if sum(least) + GAP * (len(least) - 1) > room:
+        return [record(f"{n} / {len(cells)}", names, row) for n, row in enumerate(cells, 1)] or [record("0", names, [])]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, kind in frame.schema.items():
-        table.add_column(name, justify="right" if kind.is_numeric() else "left", no_wrap=True)
-    for row in frame.iter_rows():
-        table.add_row(*(Text(shown(value)) for value in row))
-    if frame.is_empty():
-        table.add_row(*(Text("") for _column in frame.columns))
+    for name, right, length in zip(names, is_number, least, strict=True):
+        table.add_column(Text(name), justify="right" if right else "left", min_width=length, overflow="fold")
+    for row in cells or [[""] * len(names)]:
+        table.add_row(*map(Text, row))
+    return [table]
+
+
+GAP = 2
+"""Characters between columns."""
+
+
+def record(number: str, names: Sequence[str], row: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(number, overflow="fold")
+    table.add_column(overflow="fold")
+    for name, value in zip_longest(names, row, fillvalue=""):
+        table.add_row(Text(name), Text(value))
     return table
+
+
+def wide(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
+
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+"""What a terminal obeys instead of showing it; strangers write into names."""
+
+
+def clean(text: str) -> str:
+    return CONTROL.sub(" ", text)
 
 
 def shown(value: object) -> str:
@@ -141,7 +221,7 @@ def shown(value: object) -> str:
         case date():
             return value.isoformat()
         case _:
-            return str(value)
+            return clean(value.hex() if isinstance(value, bytes) else str(value))
 
 
 def workbook(frames: Mapping[str, pl.DataFrame]) -> bytes:
@@ -149,7 +229,8 @@ def workbook(frames: Mapping[str, pl.DataFrame]) -> bytes:
     content = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(content, options) as book:
-        for name, frame in frames.items():
+        for name, whole in frames.items():
+            frame = finite(flat(whole))
             aware = [column for column, kind in frame.schema.items() if kind == pl.Datetime("us", "UTC")]
             # A sheet has no time zones; the column keeps its name, `_at`, which means UTC.
             plain = frame.with_columns(pl.col(aware).dt.replace_time_zone(None)) if aware else frame

@@ -20,7 +20,7 @@ import httpx
 import orjson
 
 from connectors.errors import CredentialsError, Phrase, RetriableError
-from connectors.http import SourceAuth
+from connectors.http import TIMEOUT, Pace, SourceAuth
 
 REFRESH_BEFORE_S = 60.0
 
@@ -70,11 +70,19 @@ class Tokens:
 def expiry(token: str) -> float | None:
     """`exp` of a JWT in unix seconds, its signature unchecked; None where it cannot be read."""
     try:
-        payload = token.split(".")[1]
-        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return float(claims["exp"])
-    except (IndexError, KeyError, TypeError, ValueError):
+        return float(claims(token)["exp"])
+    except (KeyError, TypeError, ValueError):
         return None
+
+
+def claims(token: str) -> Mapping[str, Any]:
+    """What a JWT says, its signature unchecked; nothing where it is none."""
+    try:
+        payload = token.split(".")[1]
+        said = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 class TokenStore:
@@ -148,14 +156,22 @@ class OAuthClient:
         return httpx.Request("POST", self.token_url, json=body, headers={"Accept": "application/json"})
 
 
+Asking = Generator[httpx.Request, httpx.Response, Any]
+
+
 class RotatingToken(SourceAuth):
-    """OAuth: refreshes shortly before the access token ends, and once after a 401."""
+    """OAuth: refreshes shortly before the access token ends, and once after a 401.
+
+    A refused refresh is final for the run: every thread gets its error, none asks again.
+    """
 
     def __init__(self, client: OAuthClient, store: TokenStore, *, clock: Callable[[], float] = time.time) -> None:
-        self._client = client
+        self.client = client
         self._store = store
         self._clock = clock
         self._tokens: Tokens | None = None
+        self._fetched: Tokens | None = None
+        self._lost: CredentialsError | None = None
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         tokens = self._tokens or self._stored()
@@ -164,39 +180,55 @@ class RotatingToken(SourceAuth):
         request.headers["Authorization"] = f"Bearer {tokens.access_token}"
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            tokens = yield from self._renewed(tokens)
+            if tokens != self._fetched:  # one just fetched is refused for another reason than its age
+                tokens = yield from self._renewed(tokens)
             request.headers["Authorization"] = f"Bearer {tokens.access_token}"
             yield request
 
     def refusal(self, where: str) -> CredentialsError:
-        return again(self._client.account, Phrase("{where} does not accept our authorisation any more", where=where))
+        return again(self.client.account, Phrase("{where} does not accept our authorisation any more", where=where))
+
+    def explain(self, refused: Tokens, answer: httpx.Response) -> Asking:
+        """For connectors that can find out more about a refused refresh: returns a better error, or None."""
+        return None
+        yield
 
     def _stored(self) -> Tokens:
         tokens = self._store.read()
         if tokens is None:
-            raise again(self._client.account, Phrase("This account has not been authorised yet"))
+            raise again(self.client.account, Phrase("This account has not been authorised yet"))
         self._tokens = tokens
         return tokens
 
-    def _renewed(self, refused: Tokens) -> Generator[httpx.Request, httpx.Response, Tokens]:
+    def _renewed(self, refused: Tokens) -> Asking:
         """The pair after `refused`: another thread's or process's if there is one, else from the token end point."""
         with self._store.locked():
             stored = self._stored()
             if stored.access_token != refused.access_token:
                 return stored
-            answer = yield self._client.request(grant_type="refresh_token", refresh_token=stored.refresh_token)
+            if self._lost:
+                raise CredentialsError(self._lost.said)
+            request = self.client.request(grant_type="refresh_token", refresh_token=stored.refresh_token)
+            while (answer := (yield request)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+                pass  # the client has paused the account, or it ends the run
             answer.read()
-            tokens = tokens_from(answer, self._client, now=self._clock())
+            try:
+                tokens = tokens_from(answer, self.client, now=self._clock())
+            except CredentialsError as error:
+                self._lost = error  # before the question, whose answer may never come
+                self._lost = (yield from self.explain(stored, answer)) or error
+                raise self._lost from None
             self._store.write(tokens)
-        self._tokens = tokens
+        self._tokens = self._fetched = tokens
         return tokens
 
 
 def exchange(
-    client: OAuthClient, store: TokenStore, code: str, *, transport: httpx.BaseTransport | None = None
+    client: OAuthClient, store: TokenStore, code: str, *, pace: Pace, transport: httpx.BaseTransport | None = None
 ) -> None:
     """Turn the code of a consent into tokens, and store them before anything uses them."""
-    with httpx.Client(transport=transport, timeout=httpx.Timeout(60.0, connect=10.0)) as http, store.locked():
+    with httpx.Client(transport=transport, timeout=TIMEOUT) as http, store.locked():
+        pace.wait()
         try:
             answer = http.send(client.request(grant_type="authorization_code", code=code))
         except httpx.TransportError:

@@ -3,15 +3,22 @@
 Read-only by construction: a client is given the (method, path) pairs it may ask for, anything else is a bug.
 """
 
+import fcntl
 import logging
+import mmap
+import os
 import re
+import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
@@ -38,10 +45,18 @@ RETRY_AFTER_S = (1.0, 4.0, 15.0)
 PAUSE_AFTER_429_S = (10.0, 30.0, 120.0, 300.0)
 """Waits after 429s in a row where the source names none."""
 MAX_PAUSE_S = 900.0
+HEADROOM = 0.02
+"""Turns are that much further apart than the rate allows: requests travel for unequal times, and a source that counts
+them by the second would see one too many."""
+SHARED = struct.Struct("=ddq")
+MAX_AHEAD_S = 86_400.0
+"""No turn is ever that far off: who finds one has found a broken file."""
 MAX_429 = 3
 DEADLINE_S = 300.0
 """The longest one answer may take, all of its body included."""
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+N_PAUSES, SENT_AT = "voronka_n_pauses", "voronka_sent_at"
+"""Notes on a request: how many pauses there were before it was sent, and when that was."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -53,44 +68,97 @@ def user_agent() -> str:
 
 
 class Pace:
-    """Evenly spaced requests of one account, whatever the number of threads; a pause holds all of them.
+    """Evenly spaced requests of one account, whatever the number of threads and processes; a pause holds all of them.
 
-    Shared by everything that speaks to the same account. Clock and sleep are given, so that tests need neither.
+    file: what the processes share: when it was last written, the next free turn, how many pauses there were; without
+    one the account is this process's alone. clock and sleep are given, so that tests need neither; the clock must be
+    the machine's, as `time.monotonic` is. That one goes back by a restart of the machine only: what was written later
+    than now was written before it, and is void.
     """
 
     def __init__(
         self,
         per_second: float,
+        file: Path | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.interval_s = 1.0 / per_second
+        self.interval_s = (1 + HEADROOM) / per_second
         self.clock = clock
         self.sleep = sleep
         self._lock = threading.Lock()
-        self._next_at = clock()
-        self._paused_until = self._next_at
-        self.n_pauses = 0
+        self._handle = None if file is None else _opened(file)
+        self._shared = mmap.mmap(-1 if self._handle is None else self._handle, SHARED.size)
+        if self._handle is not None:
+            weakref.finalize(self, os.close, self._handle)
 
     def wait(self) -> int:
         """Sleep until it is this request's turn; return how many pauses there were before it was sent."""
         while True:
-            with self._lock:
+            with self._alone():
                 now = self.clock()
-                turn_at = max(now, self._next_at, self._paused_until)
-                self._next_at = turn_at + self.interval_s
-            if turn_at > now:
-                self.sleep(turn_at - now)
-            with self._lock:
-                if self.clock() >= self._paused_until:  # nobody paused the account while we slept
-                    return self.n_pauses
+                next_at, n_pauses = self._read(now)
+                turn_at = max(now, next_at)
+                SHARED.pack_into(self._shared, 0, now, turn_at + self.interval_s, n_pauses)
+            if turn_at == now:
+                return n_pauses
+            self.sleep(turn_at - now)
+            if self.n_pauses == n_pauses:  # else the account was paused while we slept, and every turn is void
+                return n_pauses
 
     def pause(self, seconds: float) -> None:
+        with self._alone():
+            now = self.clock()
+            next_at, n_pauses = self._read(now)
+            SHARED.pack_into(self._shared, 0, now, max(next_at, now + seconds), n_pauses + 1)
+
+    @property
+    def n_pauses(self) -> int:
+        with self._alone():
+            return self._read(self.clock())[1]
+
+    def _read(self, now: float) -> tuple[float, int]:
+        written_at, next_at, n_pauses = SHARED.unpack_from(self._shared)
+        return (next_at if written_at <= now and next_at - written_at <= MAX_AHEAD_S else now), n_pauses
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         with self._lock:
-            self.n_pauses += 1
-            self._paused_until = max(self._paused_until, self.clock() + seconds)
-            self._next_at = self._paused_until  # turns handed out before are void: their threads ask again
+            if self._handle is None:
+                yield
+                return
+            fcntl.flock(self._handle, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+
+def _opened(file: Path) -> int:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+    os.ftruncate(handle, SHARED.size)
+    return handle
+
+
+@dataclass
+class Timely(httpx.SyncByteStream):
+    """A body that has to be whole by an instant: time limits of the network are of single reads, so a body that comes
+    by drops meets them all."""
+
+    stream: httpx.SyncByteStream
+    until: float
+    clock: Callable[[], float]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.stream:
+            if self.clock() > self.until:
+                raise httpx.ReadTimeout("the answer never ended")
+            yield part
+
+    def close(self) -> None:
+        self.stream.close()
 
 
 class SourceAuth(httpx.Auth):
@@ -144,6 +212,7 @@ class ApiClient:
         self._http = httpx.Client(
             base_url=base_url,
             auth=auth,
+            event_hooks={"request": [self._before], "response": [self._after]},  # also of the requests auth makes
             headers={"User-Agent": user_agent(), "Accept": "application/json"},
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
@@ -215,34 +284,17 @@ class ApiClient:
         )
 
     def _ask_in_turn(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
-        """One request at our pace; a 429 pauses the whole account and the request is sent again."""
+        """One request at our pace; a 429 has paused the whole account and the request is sent again."""
         while True:
-            self._raise_if_stopped()
-            n_pauses = self._pace.wait()
-            self._raise_if_stopped()
             try:
                 response = self._send(what, path, params)
             except CredentialsError as error:  # from the auth flow: a lost authorisation is lost for every thread
                 self._stop(error)
             if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
-                with self._lock:
-                    self._n_429 = 0
                 return response
-            self._pause_after(response, n_pauses)
 
     def _send(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
-        started_at = self._pace.clock()
-        with self._http.stream("GET", path, params=params) as response:
-            parts = []
-            for part in response.iter_bytes():
-                parts.append(part)
-                if self._pace.clock() - started_at > DEADLINE_S:
-                    raise httpx.ReadTimeout("the answer never ended")
-        answer = httpx.Response(
-            response.status_code,
-            headers={name: value for name, value in response.headers.items() if name != "content-encoding"},
-            content=b"".join(parts),
-        )
+        answer = self._http.get(path, params=params)
         self._read.seq = self._ordinals()
         if moment := _http_date(answer):
             self._server_now = moment
@@ -251,10 +303,28 @@ class ApiClient:
             self.host,
             what,
             answer.status_code,
-            self._pace.clock() - started_at,
+            self._pace.clock() - answer.request.extensions[SENT_AT],
             answer.headers.get("x-request-id", "-"),
         )
         return answer
+
+    def _before(self, request: httpx.Request) -> None:
+        """Hold any request until its turn; none is sent once the account is lost."""
+        self._raise_if_stopped()
+        request.extensions[N_PAUSES] = self._pace.wait()
+        self._raise_if_stopped()
+        request.extensions[SENT_AT] = self._pace.clock()
+
+    def _after(self, response: httpx.Response) -> None:
+        """Put a deadline on any answer's body, and heed its status if it is about our pace."""
+        sent = response.request.extensions
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        response.stream = Timely(response.stream, until=sent[SENT_AT] + DEADLINE_S, clock=self._pace.clock)
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            response.read()
+            self._pause_after(response, sent[N_PAUSES])
+        elif self._n_429 and sent[N_PAUSES] == self._pace.n_pauses:
+            self._n_429 = 0
 
     def _pause_after(self, response: httpx.Response, n_pauses: int) -> None:
         with self._lock:

@@ -1,23 +1,22 @@
-"""An opened amoCRM or Kommo account: how to get in, and what it is like."""
+"""An opened amoCRM or Kommo account, and what it is like."""
 
-import hmac
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
+from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oauth_client, secret, token_store
 from connectors.amocrm.mapping import TASK_KINDS
 from connectors.amocrm.reading import Reading, at
-from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
-from connectors.auth import Bearer, OAuthClient, RotatingToken, TokenStore, exchange, expiry
-from connectors.errors import CredentialsError, PayloadError, Phrase
+from connectors.amocrm.settings import AmoSettings
+from connectors.auth import Bearer, expiry
+from connectors.errors import PayloadError
 from connectors.http import ApiClient, Pace, Route, SourceAuth
 from connectors.money import currency_code
 from connectors.paging import Json, as_list, as_object
@@ -40,10 +39,6 @@ WARN_BEFORE = timedelta(days=30)
 """Nobody can renew a long-lived token but a person: say it early."""
 CUSTOMERS_ON = frozenset({"segments", "dynamic", "periodicity"})
 USUAL_TASK_KINDS = {1: "follow_up", 2: "meeting", 3: "email"}
-WHERE_TO_CREATE = Phrase(
-    "An administrator creates it in amoCRM: amoМаркет → ⋮ → «Создать интеграцию» → «Закрытая» → «Ключи и доступы» → "
-    "«Сгенерировать долгосрочный токен»; put it into that variable."
-)
 
 
 @dataclass(frozen=True)
@@ -199,111 +194,14 @@ def open_api(
         auth = Bearer(token, token_env=settings.token_env, advice=WHERE_TO_CREATE)
         token_ends_at = at(expiry(token))
     else:
-        auth = RotatingToken(oauth_client(settings, env), token_store(settings, state_dir), clock=clock)
+        auth = AmoToken(oauth_client(settings, env), token_store(settings, state_dir), clock=clock)
     client = ApiClient(
         settings.base_url,
         source="amoCRM",
         auth=auth,
         routes=ROUTES,
-        pace=pace or Pace(settings.requests_per_second),
+        pace=pace or account_pace(settings, state_dir),
         ordinals=ordinals,
         transport=transport,
     )
     return AmoApi(client, settings, token_ends_at=token_ends_at)
-
-
-def secret(name: str, env: Mapping[str, str], settings: AmoSettings) -> str:
-    value = env.get(name, "").strip()
-    if not value:
-        raise CredentialsError(
-            "The environment variable {variable} is empty. {advice}",
-            variable=name,
-            advice=WHERE_TO_CREATE
-            if name == settings.token_env
-            else Phrase("It is on the integration's page in amoCRM."),
-        )
-    if not value.isascii() or any(letter.isspace() for letter in value):
-        raise CredentialsError(
-            "The environment variable {variable} does not hold a token but other text.", variable=name
-        )
-    return value
-
-
-# OAuth
-
-
-def oauth_client(settings: AmoSettings, env: Mapping[str, str]) -> OAuthClient:
-    return OAuthClient(
-        client_id=secret(str(settings.client_id_env), env, settings),
-        client_secret=secret(str(settings.client_secret_env), env, settings),
-        redirect_uri=str(settings.redirect_uri),
-        token_url=f"{settings.base_url}/oauth2/access_token",
-        account=settings.id,
-    )
-
-
-def token_store(settings: AmoSettings, state_dir: str) -> TokenStore:
-    return TokenStore(Path(state_dir) / f"{settings.id}.oauth.json")
-
-
-def login_url(settings: AmoSettings, *, env: Mapping[str, str]) -> str:
-    """The page where a person consents. Raises CredentialsError where the account uses a long-lived token."""
-    client = oauth_client(oauth_only(settings), env)
-    query = {"client_id": client.client_id, "state": state_of(client), "mode": "post_message"}
-    return str(httpx.URL(settings.consent_page, params=query))
-
-
-def login(
-    settings: AmoSettings,
-    answer: str,
-    *,
-    env: Mapping[str, str],
-    state_dir: str,
-    transport: httpx.BaseTransport | None = None,
-) -> None:
-    """Exchange what the consent page gave (a code, or the whole address it led to) for stored tokens."""
-    client = oauth_client(oauth_only(settings), env)
-    code = code_of(answer.strip(), settings, state=state_of(client))
-    exchange(client, token_store(settings, state_dir), code, transport=transport)
-
-
-def state_of(client: OAuthClient) -> str:
-    """What the consent page hands back, so that an answer to somebody else's request is known as such.
-
-    Made from the secret instead of kept: the person who pastes the address may do so in another call of the program.
-    """
-    return hmac.digest(client.client_secret.encode(), f"state:{client.account}".encode(), "sha256").hex()[:32]
-
-
-def code_of(answer: str, settings: AmoSettings, *, state: str) -> str:
-    """The code in what a person pasted. Anyone can write a redirect address: account and `state` must be ours."""
-    if "://" not in answer:
-        return answer
-    query = httpx.URL(answer).params
-    if "error" in query or "code" not in query:
-        raise CredentialsError("The consent was declined. Run voronka login {account} again.", account=settings.id)
-    host = query.get("referer", settings.host)
-    if host != settings.host:
-        is_vendors = VENDOR_HOST.fullmatch(host)
-        raise CredentialsError(
-            "The consent is for {named}, but base_url is {host}. Nothing was sent.",
-            named=Phrase("the account {host}", host=host) if is_vendors else Phrase("a host that is not amoCRM's"),
-            host=settings.host,
-        )
-    if not hmac.compare_digest(query.get("state", "").encode(), state.encode()):
-        raise CredentialsError(
-            "This address does not answer the link of voronka login {account}. Nothing was sent; run it again and open "
-            "the link it prints.",
-            account=settings.id,
-        )
-    return query["code"]
-
-
-def oauth_only(settings: AmoSettings) -> AmoSettings:
-    if settings.token_env:
-        raise CredentialsError(
-            "{account} uses the long-lived token in {variable}; there is nothing to log in to.",
-            account=settings.id,
-            variable=settings.token_env,
-        )
-    return settings

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connectors.amocrm import mapping
-from connectors.amocrm.api import WARN_BEFORE, WHERE_TO_CREATE, AmoApi
+from connectors.amocrm.access import WHERE_TO_CREATE
+from connectors.amocrm.api import WARN_BEFORE, AmoApi
 from connectors.amocrm.events import HISTORY, RELINKED, event_records
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
