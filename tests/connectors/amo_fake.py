@@ -95,7 +95,9 @@ class Server:
 
 
 def fresh(answer: httpx.Response) -> httpx.Response:
-    """A copy: a response can be read once."""
+    """A copy: a response can be read once. One that is still to come stays as it is."""
+    if not answer.is_closed:
+        return answer
     return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 

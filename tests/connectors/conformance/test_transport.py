@@ -1,5 +1,6 @@
 """How the client behaves towards a source: section 6.2 of the amoCRM reference."""
 
+import gzip
 import logging
 import threading
 
@@ -27,7 +28,7 @@ from amo_fake import (
 
 from connectors.amocrm.resources import RESOURCES
 from connectors.errors import CredentialsError, ForbiddenError, PayloadError, RetriableError
-from connectors.http import Pace, redacted
+from connectors.http import redacted
 from connectors.records import Call, Deal, Notice, RawRecord, Stub, User
 
 LEADS = "/api/v4/leads"
@@ -42,25 +43,6 @@ def test_c12_never_more_than_the_pace_in_any_second():
     read(api, "leads", FROM_THE_BEGINNING)
     assert len(server.times) > 40
     assert all(later - sooner >= 1 - 1e-9 for sooner, later in zip(server.times, server.times[5:], strict=False))
-
-
-def test_the_pace_is_shared_by_threads_and_evenly_spaced():
-    time, turns = FakeTime(), []
-    pace = Pace(10, clock=time, sleep=lambda seconds: turns.append(round(time.now + seconds, 3)))
-    for thread in [threading.Thread(target=pace.wait) for _ in range(5)]:
-        thread.start()
-        thread.join()
-    assert turns == [1000.1, 1000.2, 1000.3, 1000.4]  # the first need not wait
-
-
-def test_a_pause_holds_a_turn_that_was_handed_out_before_it():
-    time = FakeTime()
-    pace = Pace(1, clock=time, sleep=time.sleep)
-    pace.wait()
-    time.sleep = lambda seconds: (FakeTime.sleep(time, seconds), len(time.sleeps) == 1 and pace.pause(30))
-    pace.sleep = time.sleep
-    pace.wait()
-    assert time.now >= 1031
 
 
 def test_c13_a_429_waits_as_long_as_its_body_says_and_goes_on_at_the_same_page():
@@ -199,10 +181,30 @@ def test_c23_a_slow_answer_is_waited_for_a_minute():
     assert (timeout.connect, timeout.read) == (10, 60)
 
 
-def test_an_answer_that_drips_for_ever_has_a_deadline():
-    api, server = amo({LEADS: lambda _: (server.time.sleep(400), page("leads", lead(1)))[1]})
-    with pytest.raises(RetriableError, match="timed out"):
-        read(api, "leads", CHANGED)
+def dripping(time: FakeTime, *, seconds: float, encoding: str = "identity") -> httpx.Response:
+    """An answer that comes by drops; compressed ones give nothing until the end."""
+    body = page("leads", lead(1)).content
+    body = gzip.compress(body) if encoding == "gzip" else body
+
+    def drops():
+        for part in (body[:9], body[9:-9], body[-9:]):
+            time.sleep(seconds)
+            yield part
+
+    return httpx.Response(200, headers={"Content-Encoding": encoding}, content=drops())
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize(("seconds", "n_tries"), [(40, 1), (160, 4)])
+def test_an_answer_that_drips_has_a_deadline(encoding, seconds, n_tries):
+    api, server = amo()
+    server.answers[LEADS] = [lambda _: dripping(server.time, seconds=seconds, encoding=encoding)]
+    if n_tries == 1:
+        assert len(of(Deal, read(api, "leads", CHANGED))) == 1
+    else:
+        with pytest.raises(RetriableError, match="timed out"):
+            read(api, "leads", CHANGED)
+    assert len(server.asked(LEADS)) == n_tries
 
 
 def test_c24_hal_json_is_json():

@@ -3,6 +3,7 @@
 import base64
 import stat
 import threading
+from itertools import pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -26,9 +27,10 @@ from amo_fake import (
     read,
 )
 
-from connectors.amocrm.api import login, login_url, open_api, token_store
+from connectors.amocrm.access import login, login_url, token_store
+from connectors.amocrm.api import open_api
 from connectors.auth import Tokens, expiry
-from connectors.errors import CredentialsError, RetriableError
+from connectors.errors import ConnectorError, CredentialsError, RetriableError
 from connectors.records import Deal
 
 LEADS = "/api/v4/leads"
@@ -255,3 +257,106 @@ def test_an_account_never_authorised_is_told_so(tmp_path):
 
 def test_tokens_do_not_show_in_a_traceback():
     assert "a0" not in repr(Tokens("a0", "r0", 0, "volga.amocrm.ru"))
+
+
+def together(ask, n: int = 10) -> list[Exception]:
+    """What `n` threads that ask at once come to grief of."""
+    start, failures = threading.Barrier(n), []
+
+    def asking() -> None:
+        start.wait()
+        try:
+            ask()
+        except ConnectorError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=asking) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
+
+
+def test_a_refused_refresh_is_final_for_all_threads(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    api, server = amo({TOKEN_URL: REVOKED}, settings=OAUTH, state_dir=tmp_path)
+    failures = together(lambda: api.get(LEADS))
+    assert {type(failure) for failure in failures} == {CredentialsError}
+    assert (len(failures), len(refreshes(server))) == (10, 1)
+
+
+def test_a_fresh_token_that_is_refused_is_not_refreshed_again_by_other_threads(tmp_path):
+    stored(tmp_path)
+    api, server = amo({TOKEN_URL: [pair(1), pair(2)], LEADS: problem(401)}, settings=OAUTH, state_dir=tmp_path)
+    assert len(together(lambda: api.get(LEADS))) == 10
+    assert len(refreshes(server)) == 1
+
+
+def test_a_rate_limit_at_the_token_end_point_pauses_the_account(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    limited = problem(429, retry_after=7)
+    answers = {TOKEN_URL: [limited, pair(1)], LEADS: page("leads", lead(1))}
+    api, server = amo(answers, settings=OAUTH, state_dir=tmp_path)
+    assert api.get(LEADS) is not None
+    assert server.times[1] - server.times[0] >= 7
+    assert len(refreshes(server)) == 2
+
+
+def test_requests_for_tokens_take_their_turn_too(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    api, server = amo({TOKEN_URL: pair(1), LEADS: page("leads", lead(1))}, settings=OAUTH, state_dir=tmp_path)
+    api.get(LEADS)
+    assert [later - sooner >= 0.2 for sooner, later in pairwise(server.times)] == [True]
+
+
+HERE = "https://api-b.amocrm.ru/oauth2/account/current/subdomain"
+
+
+def moving(tmp_path, *, directory="api-b.amocrm.ru", refusal=REVOKED, told=None):
+    """An account whose refresh is refused, and what the vendor's directory says of it."""
+    claims = base64.urlsafe_b64encode(orjson.dumps({"api_domain": directory})).decode().rstrip("=")
+    token_store(OAUTH, str(tmp_path)).write(Tokens(f"x.{claims}.y", "r0", SEPTEMBER_S, "volga.amocrm.ru"))
+    found = told if told is not None else httpx.Response(200, json={"domain": "volga-new.amocrm.ru"})
+    answers = {TOKEN_URL: refusal, "/oauth2/account/current/subdomain": found}
+    return amo(answers, settings=OAUTH, state_dir=tmp_path)
+
+
+@pytest.mark.parametrize("refusal", [REVOKED, problem(404), httpx.Response(302, headers={"Location": HERE})])
+def test_an_account_that_moved_is_told_and_its_authorisation_stays_good(tmp_path, refusal):
+    api, server = moving(tmp_path, refusal=refusal)
+    with pytest.raises(CredentialsError, match=r"moved to volga-new\.amocrm\.ru\. Set base_url of main"):
+        api.get(LEADS)
+    assert [str(request.url) for request in server.requests][1:] == [HERE]
+    assert server.requests[1].headers["X-Refresh-Token"] == "r0"
+    assert "Authorization" not in server.requests[1].headers
+    assert token_store(OAUTH, str(tmp_path)).read().refresh_token == "r0"
+    with pytest.raises(CredentialsError, match="moved to"):
+        api.get(LEADS)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("directory", ["evil.example.org", "api-b.amocrm.ru.evil.org", "api-b.amocrm.ru:8443", None])
+def test_a_directory_that_is_not_the_vendors_gets_no_token(tmp_path, directory):
+    api, server = moving(tmp_path, directory=directory)
+    with pytest.raises(CredentialsError, match="voronka login main"):
+        api.get(LEADS)
+    assert {request.url.host for request in server.requests} == {"volga.amocrm.ru"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        httpx.Response(200, json={"domain": "volga.amocrm.ru"}),
+        httpx.Response(200, json={"domain": "evil.example.org"}),
+        httpx.Response(200, json=[]),
+        BLOCKED,
+        problem(401),
+        httpx.ConnectError("no route"),
+    ],
+)
+def test_a_refusal_stays_one_where_the_account_has_not_moved(tmp_path, told):
+    api, server = moving(tmp_path, told=told)
+    with pytest.raises(CredentialsError, match="voronka login main"):
+        api.get(LEADS)
+    assert len(refreshes(server)) == 1
