@@ -84,7 +84,7 @@ def say_it_failed(error: Exception) -> bool:
 
 app = st.App(
     HERE / "main.py",
-    middleware=[Middleware(Shell, script="/app/static/ru.js")],
+    middleware=[Middleware(Shell, scripts=("/app/static/app.js", "/app/static/ru.js"))],
     routes=[Route("/ready", ready), Route("/brief", home)],
     lifespan=lifespan,
     on_script_error=say_it_failed,

@@ -11,7 +11,7 @@ import streamlit as st
 from app import data, i18n, rights
 from app.i18n import N_, _
 from app.page import Page, View, find_pages
-from app.ui import filters, formats, links, states
+from app.ui import address, filters, formats, links, states
 from config import ConfigError
 
 log = logging.getLogger("voronka.app")
@@ -21,7 +21,10 @@ STATIC = Path(__file__).parent / "static"
 
 def run() -> None:
     """One run of the app."""
-    i18n.use(str(st.session_state.get("lang") or st.query_params.get("lang") or "ru"))
+    address.begin()
+    languages: dict[str, str] = {code: code for code in i18n.LANGUAGES}
+    address.keep("lang", _("Language"), "ru", read=languages.__getitem__)
+    i18n.use(st.session_state["lang"])
     st.set_page_config(
         page_title=_("Voronka"), page_icon=str(STATIC / "icon.svg"), layout="wide", initial_sidebar_state=SIDEBAR_PX
     )
@@ -65,8 +68,7 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")
 def _menu(publication: data.Publication | None, viewer: rights.Viewer, *, is_broken: bool) -> None:
     """Menu, heading and filters; then the chosen page.
 
-    Heading and filters are drawn here, not by the page: what is bound to the address belongs to the script that drew
-    it, and a page's own widgets leave the address with the page.
+    Heading and filters are drawn here, not by the page: Streamlit forgets what a page drew when the page is left.
     """
     menu: dict[str, list[st.Page]] = {}
     pages: dict[st.Page, Page] = {}
@@ -87,7 +89,9 @@ def _menu(publication: data.Publication | None, viewer: rights.Viewer, *, is_bro
     with st.sidebar:
         _foot(publication, viewer)
     drawn.append(_body(pages[chosen], publication, viewer, is_broken=is_broken))
+    notes = st.container()
     chosen.run()
+    address.write(notes)
 
 
 def _later(name: str, drawn: list[Callable[[], None]]) -> Callable[[], None]:
@@ -170,10 +174,8 @@ def _language_switch() -> None:
         st.segmented_control(
             _("Language"),
             i18n.LANGUAGES,
-            default="ru",
             required=True,
             key="lang",
             label_visibility="collapsed",
-            bind="query-params",
             persist_state="session",
         )

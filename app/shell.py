@@ -1,13 +1,14 @@
 """The page around the page: Russian shell, security headers, both as plain ASGI middleware.
 
 Streamlit has no translations (streamlit/streamlit#1353) and its shell page says `lang="en"`. `Shell` rewrites that one
-HTML page, adds a small script with a dictionary, and allows exactly the inline scripts the page itself carries, so
+HTML page, adds our small scripts, and allows exactly the inline scripts the page itself carries, so
 that an upgrade of Streamlit cannot silently break the policy.
 """
 
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,9 +22,9 @@ CACHE_HEADERS = (b"content-length", b"etag", b"last-modified", b"cache-control")
 class Shell:
     """Rewrites HTML answers, sets security headers on all."""
 
-    def __init__(self, app: ASGIApp, script: str) -> None:
+    def __init__(self, app: ASGIApp, scripts: Sequence[str]) -> None:
         self.app = app
-        self.script = script
+        self.scripts = "".join(f'<script src="{script}"></script>' for script in scripts).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,7 +52,7 @@ class Shell:
             page = page.replace(b'<html lang="en">', b'<html lang="' + language + b'">')
             page = page.replace(b"<title>Streamlit</title>", b"<title>Voronka</title>")
             policy = content_policy(page, host_of(scope))
-            page = page.replace(b"</head>", f'<script src="{self.script}"></script></head>'.encode())
+            page = page.replace(b"</head>", self.scripts + b"</head>")
             kept = [(k, v) for k, v in head["headers"] if k.lower() not in CACHE_HEADERS]
             headers = [
                 *kept,

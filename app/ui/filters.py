@@ -9,9 +9,9 @@ from app import data
 from app.i18n import _, plural
 from app.page import Filters, Page
 from app.rights import Viewer
-from app.ui import formats
+from app.ui import address, formats
 
-PRESETS = ("auto", "7", "30", "90", "365", "month", "last_month", "custom")
+PRESETS = ("auto", "7d", "30d", "90d", "365d", "month", "last_month", "custom")
 WIDTH_PX = 168
 """Two filters in a row on a phone of 390 px."""
 
@@ -30,14 +30,14 @@ def row(page: Page, publication: data.Publication, viewer: Viewer) -> Filters:
 def _period(page: Page, publication: data.Publication) -> tuple[date, date] | None:
     default_d = data.metric(page.metric_id).default_period_d if page.metric_id else 30
     names = {preset: _preset_name(preset, default_d) for preset in PRESETS}
-    chosen = st.selectbox(
+    chosen = address.choice(
+        st.selectbox,
         _("Period"),
-        PRESETS,
-        format_func=names.__getitem__,
+        names,
         key="period",
+        default="auto",
         label_visibility="collapsed",
         width=WIDTH_PX,
-        bind="query-params",
         persist_state="session",
     )
     if chosen == "custom":
@@ -54,14 +54,15 @@ def _preset_name(preset: str, default_d: int) -> str:
     }
     if preset in named:
         return named[preset]
-    n = int(preset)
+    n = int(preset.removesuffix("d"))
     return plural("Last {n} day", "Last {n} days", n).format(n=n)
 
 
 def preset_days(preset: str, today: date) -> tuple[date, date] | None:
     """Complete local days before `today`, the end exclusive; None: the metric's own default."""
-    if preset.isdigit():
-        return today - timedelta(days=int(preset)), today
+    n = preset.removesuffix("d")
+    if n.isdigit():
+        return today - timedelta(days=int(n)), today
     first = today.replace(day=1)
     if preset == "month":
         return (first, today) if today > first else (first, first + timedelta(days=1))
@@ -71,15 +72,27 @@ def preset_days(preset: str, today: date) -> tuple[date, date] | None:
 
 
 def _custom(today: date) -> tuple[date, date] | None:
+    def read(code: str) -> tuple[date, ...]:
+        found = tuple(date.fromisoformat(day) for day in code.split(".."))
+        if len(found) > 2 or not found[0] <= found[-1] <= today:
+            raise ValueError(code)
+        return found
+
+    address.keep(
+        "dates",
+        _("From and to"),
+        (today - timedelta(days=30), today - timedelta(days=1)),
+        read=read,
+        write=lambda days: "..".join(day.isoformat() for day in days),
+        shown=lambda days: " – ".join(formats.day(day) for day in days),
+    )
     days = st.date_input(
         _("From and to"),
-        value=(today - timedelta(days=30), today - timedelta(days=1)),
         max_value=today,
         format="DD.MM.YYYY",
         key="dates",
         label_visibility="collapsed",
         width=230,
-        bind="query-params",
         persist_state="session",
     )
     if not isinstance(days, tuple) or len(days) != 2:  # the second day is not picked yet
@@ -90,17 +103,20 @@ def _custom(today: date) -> tuple[date, date] | None:
 def _managers(publication: data.Publication, viewer: Viewer) -> frozenset[str] | None:
     names = data.people(publication)
     allowed = {user: name for user, name in names.items() if viewer.user_ids is None or user in viewer.user_ids}
-    if len(allowed) < 2:
+    if len(allowed) < 2:  # nothing to choose; a link from somebody who has a choice is answered all the same
+        own = ", ".join(allowed.values()) or _("nobody")
+        codes = {user: user for user in allowed}
+        address.keep("manager", _("Managers"), [], read=codes.__getitem__, shown=lambda _chosen: own)
         return None
-    chosen = st.multiselect(
+    chosen = address.choice(
+        st.multiselect,
         _("Managers"),
-        list(allowed),
-        format_func=lambda user: allowed.get(user, user),
+        allowed,
         key="manager",
+        default=[],
         placeholder=_("All managers"),
         label_visibility="collapsed",
         width=WIDTH_PX,
-        bind="query-params",
         persist_state="session",
     )
     return frozenset(chosen) or None
@@ -113,16 +129,14 @@ def _pipeline(publication: data.Publication) -> str | None:
     names = pipelines(publication)
     if not names:
         return None
-    options = [ALL, *names]
-    shown = {ALL: _("All pipelines"), **names}
-    chosen = st.selectbox(
+    chosen = address.choice(
+        st.selectbox,
         _("Pipeline"),
-        options,
-        format_func=lambda p: shown.get(p, p),
+        {ALL: _("All pipelines"), **names},
         key="pipeline",
+        default=ALL,
         label_visibility="collapsed",
         width=WIDTH_PX,
-        bind="query-params",
         persist_state="session",
     )
     return chosen or None

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.i18n import _, language
 from app.page import View
-from app.ui import exports, formats
+from app.ui import address, exports, formats
 
 Kind = Literal["text", "int", "days", "money", "rate", "times", "moment", "day", "link"]
 Width = Literal["small", "medium", "large"] | int
@@ -57,7 +57,8 @@ def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, c
 
 
 def _draw(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str) -> None:
-    is_all = rows.height <= FIRST or bool(st.session_state.get(f"{key}_all"))
+    more = _("Show all {n}").format(n=formats.number(rows.height))
+    is_all = rows.height <= FIRST or _wants_all(more, key=f"{key}_all")
     shown = rows if is_all else rows.head(FIRST)
     st.dataframe(
         arrow(shown, columns, currency),
@@ -72,9 +73,16 @@ def _draw(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, 
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         if rows.height > FIRST:
-            st.toggle(_("Show all {n}").format(n=formats.number(rows.height)), key=f"{key}_all", bind="query-params")
+            st.toggle(more, key=f"{key}_all")
         st.space("stretch")
         exports.buttons(rows, [(c.name, c.title, c.kind) for c in columns], key=key, currency=currency)
+
+
+def _wants_all(label: str, *, key: str) -> bool:
+    """Whether the toggle below the list is on; the list has to know first."""
+    first = _("the first {n}").format(n=FIRST)
+    address.keep(key, label, False, read={"1": True}.__getitem__, write=lambda _on: "1", shown=lambda _on: first)
+    return bool(st.session_state[key])
 
 
 def arrow(rows: pl.DataFrame, columns: Sequence[Column], currency: str) -> object:

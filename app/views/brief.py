@@ -9,7 +9,7 @@ import streamlit as st
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import formats, links, states, tiles
+from app.ui import address, formats, links, states, tiles
 from app.views import calls, clients, forgotten, funnel
 
 LISTS = {
@@ -35,7 +35,7 @@ def render(view: View) -> None:
     tiles.row(shown, view.publication, key="brief_tiles", width_px=160)
     answers = {"calls": missed, "forgotten": silent, "lost": leaks, "left": flows}
     states.alarms(answers.values())
-    with st.container(border=True, key="brief_list"):
+    with st.container(border=True, key="opened"):
         _list(view, answers)
     with st.container(horizontal=True):
         states.notes(answers.values())
@@ -138,15 +138,14 @@ def _left(view: View, answer: Answer) -> tiles.Tile:
 
 def _list(view: View, answers: dict[str, Answer]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        chosen = st.segmented_control(
+        chosen = address.choice(
+            st.segmented_control,
             _("List"),
-            list(LISTS),
-            format_func=lambda name: _(LISTS[name]),
+            {code: _(name) for code, name in LISTS.items()},
+            key="list",
             default="calls",
             required=True,
-            key="list",
             label_visibility="collapsed",
-            bind="query-params",
         )
         links.to({"calls": "calls", "forgotten": "forgotten", "lost": "funnel", "left": "clients"}[chosen])
     {"calls": _call_list, "forgotten": _forgotten_list, "lost": _lost_list, "left": _left_list}[chosen](

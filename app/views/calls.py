@@ -9,7 +9,7 @@ from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import charts, formats, states, tables, tiles
+from app.ui import address, charts, formats, states, tables, tiles
 from app.ui.tables import Column
 from app.ui.tiles import Good
 
@@ -138,15 +138,14 @@ def _managers(view: View, answer: Answer) -> None:
 def _list(view: View, answer: Answer) -> None:
     threads = answer.table("threads")
     st.subheader(_("The calls behind the numbers"), anchor=False)
-    chosen = st.pills(
+    chosen = address.choice(
+        st.pills,
         _("How it ended"),
-        list(STATES),
+        {state: _(name) for state, (name, _colour) in STATES.items()},
+        key="state",
         default=list(UNREACHED),
         selection_mode="multi",
-        format_func=lambda state: f"{_(STATES[state][0])}",
-        key="state",
         label_visibility="collapsed",
-        bind="query-params",
     )
     rows = threads.filter(pl.col("state").is_in(chosen or list(STATES)))
     if rows.is_empty():

@@ -10,7 +10,7 @@ from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import charts, formats, states, tables, tiles
+from app.ui import address, charts, formats, states, tables, tiles
 from app.ui.tables import Column
 
 STATES = {"active": N_("Active"), "at_risk": N_("At risk"), "churned": N_("Left earlier")}
@@ -30,7 +30,7 @@ def render(view: View) -> None:
             states.nothing_found(_("Nobody has bought anything yet, so there is nobody to lose."))
         return
     _tiles(view, months)
-    with st.container(border=True):  # right below the tiles: what they open has to be in sight
+    with st.container(border=True, key="opened"):  # right below the tiles: what they open has to be in sight
         _list(view, answer, months)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch"):
@@ -194,14 +194,13 @@ def _managers(view: View, answer: Answer) -> None:
 def _list(view: View, answer: Answer, months: pl.DataFrame) -> None:
     st.subheader(_("The clients behind the numbers"), anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        listed = st.segmented_control(
+        listed = address.choice(
+            st.segmented_control,
             _("Which clients"),
-            list(LISTS),
-            format_func=lambda code: _(LISTS[code]),
+            {code: _(name) for code, name in LISTS.items()},
+            key="clients",
             default="CHURNED",
             required=True,
-            key="clients",
-            bind="query-params",
         )
         month = _month(months) if listed in EVENTS else ALL
     rows = in_state(answer, months, listed) if listed in STATES else happened(answer, listed, month)
@@ -219,15 +218,10 @@ ALL = ""
 
 def _month(months: pl.DataFrame) -> str:
     """The month whose events are listed, by its group_key; `ALL` for every one."""
-    keys = months.sort("month", descending=True)["group_key"].to_list()
-    names = {key: formats.month(day) for key, day in months.select("group_key", "month").iter_rows()}
-    chosen: str = st.selectbox(
-        _("Month"),
-        [ALL, *keys],
-        format_func=lambda key: names.get(key, _("All months")),
-        key="month",
-        width=200,
-        bind="query-params",
+    rows = months.sort("month", descending=True).select("group_key", "month").iter_rows()
+    names = {key: formats.month(day) for key, day in rows}
+    chosen: str = address.choice(
+        st.selectbox, _("Month"), {ALL: _("All months"), **names}, key="month", default=ALL, width=200
     )
     return chosen
 

@@ -9,7 +9,7 @@ from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import charts, formats, states, tables, tiles
+from app.ui import address, charts, formats, states, tables, tiles
 from app.ui.tables import Column
 
 DAYS = (30, 60, 90, 180)
@@ -24,8 +24,13 @@ TOUCHES = {
 
 
 def render(view: View) -> None:
-    days = st.segmented_control(
-        _("Silent for more than, days"), DAYS, default=60, required=True, key="days", bind="query-params"
+    days = address.choice(
+        st.segmented_control,
+        _("Silent for more than, days"),
+        {days: str(days) for days in DAYS},
+        key="days",
+        default=60,
+        required=True,
     )
     answer = view.run("B2", {"n_days": days})
     tiles.about(answer, view.publication)

@@ -9,7 +9,7 @@ from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import charts, formats, states, tables, tiles
+from app.ui import address, charts, formats, states, tables, tiles
 from app.ui.tables import Column
 
 ALL_STAGES = "all"
@@ -218,15 +218,13 @@ def _benchmark() -> pl.Expr:
 def _lost(view: View, answer: Answer, stages: pl.DataFrame, top: dict[str, Any]) -> None:
     st.subheader(_("Lost deals"), anchor=False)
     names = dict(stages.select("group_key", "stage_name").iter_rows())
-    options = [ALL_STAGES, *names]
-    chosen = st.selectbox(
+    chosen = address.choice(
+        st.selectbox,
         _("Lost at stage"),
-        options,
-        index=options.index(top["group_key"]) if top["group_key"] in options else 0,
-        format_func=lambda key: names.get(key, _("All stages")),
+        {ALL_STAGES: _("All stages"), **names},
         key="stage",
+        default=top["group_key"] if top["group_key"] in names else ALL_STAGES,
         width=320,
-        bind="query-params",
     )
     wanted = list(names) if chosen == ALL_STAGES else [chosen]
     rows = answer.result.drilldown.filter(pl.col("group_key").is_in(wanted))

@@ -23,14 +23,14 @@ def answer(path="/calls", query=b"", body=PAGE, kind=b"text/html; charset=utf-8"
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": list(headers)}
-    asyncio.run(Shell(app, script="/app/static/ru.js")(scope, None, send))
+    asyncio.run(Shell(app, scripts=("/app/static/app.js", "/app/static/ru.js"))(scope, None, send))
     return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), seen["headers"]
 
 
 def test_the_shell_is_russian_and_carries_the_dictionary():
     headers, body, _ = answer()
     assert b'<html lang="ru">' in body
-    assert b'<script src="/app/static/ru.js"></script></head>' in body
+    assert b'<script src="/app/static/app.js"></script><script src="/app/static/ru.js"></script></head>' in body
     assert headers[b"content-length"] == str(len(body)).encode()
     assert b"etag" not in headers
 
