@@ -81,6 +81,7 @@ def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
         names = [_("resource"), _("state"), _("read"), _("written"), _("read up to"), _("remarks")]
         frame = pl.DataFrame(rows, schema=names, orient="row")
         lines += ["", tables_text({account["account_id"]: frame}, titled=True).rstrip()]
+        lines += [f"  ! {check[language()]}" for check in account.get("checks") or ()]
     return lines
 
 

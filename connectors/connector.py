@@ -11,20 +11,22 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 import connectors
 from connectors.records import Account, Record, Yield
 
-WindowKind = Literal["created", "changed", "ids", "whole"]
+WindowKind = Literal["created", "changed_within", "changed", "ids", "whole", "sweep", "probe"]
 
 
 @dataclass(frozen=True)
 class Window:
     """What part of a resource to read. Bounds are inclusive: overlaps are harmless, gaps are not.
 
-    created: both bounds fixed (membership does not move). changed: `start` only (a fixed upper bound would lose a row
-    that changes during the walk). ids: the source's own ids. whole: everything there is.
+    created: both bounds fixed (membership does not move). changed_within: both fixed, by change time: a row that changes
+    during the walk leaves it, so a `changed` one from the walk's start follows. changed: `start` only (a fixed upper
+    bound would lose such a row). ids: the source's own ids. whole: everything there is. sweep: the ids of everything
+    there is (`Shown`). probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
     """
 
     kind: WindowKind
@@ -53,7 +55,7 @@ class Resource:
     `api.read_seq()` is the ordinal of the response they came in.
     windows: kinds it can read. `created` is used for the first read (cut into windows of `first_window`), `changed` for
     later ones; a resource with `changed` alone is first read from the beginning in one walk; `whole` is read whole
-    every time.
+    every time; one with `ids` alone only when another asks for it. `sweep` and `probe` come on top, now and then.
     is_core: the account's watermark waits for it (deals, stage events, calls, tasks).
     after: names of resources whose rows this one refers to; they are read first.
     fills: canonical tables whose completeness it decides, for `coverage`.
@@ -72,7 +74,11 @@ class Resource:
 
 
 class Settings(BaseModel):
-    """Keys of a config entry that every connector understands; a connector adds its own."""
+    """Keys of a config entry that every connector understands; a connector adds its own.
+
+    sweep_every_days: how often everything on hand is looked for at the source, to find what left without a trace; 0: in
+    `voronka sync --full` only. vanish_share: of more rows than that share a sweep takes none as deleted.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,6 +88,8 @@ class Settings(BaseModel):
     calendar: Any = None
     currency: str | None = None
     feeds: str | None = None
+    sweep_every_days: int = Field(default=7, ge=0)
+    vanish_share: float = Field(default=0.02, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,8 @@ class Connector:
     doctor`; raises ConnectorError where it cannot go on.
     login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) keeps
     the tokens for `answer`, a code or the whole redirect address. None where a source has no OAuth.
+    viewer: api → whose rights the token has, and which, in a few words that stay the same: what another viewer was
+    shown may be out of sight now. None where that cannot change.
     hear: body of a webhook → what it names; ValueError where it is none. None where a source sends none.
     An opened API serves one run: it remembers what the run has found out.
     """
@@ -128,6 +138,7 @@ class Connector:
     login_url: Callable[..., str] | None = None
     login: Callable[..., None] | None = None
     hear: Callable[[bytes], Heard] | None = None
+    viewer: Callable[[Any], str] | None = None
 
     def open_api(
         self, settings: Settings, *, env: Mapping[str, str], ordinals: Callable[[], int], state_dir: str

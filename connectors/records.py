@@ -6,7 +6,8 @@ from it at load (HMAC keys, read and load ordinals) belongs to `warehouse/models
 
 Besides records a resource yields `OwnedSet` (all rows that belong to one owner, replaced whole), `Tombstone` (touches
 `deleted_at` only), `Patch` (one instant of a row that another resource knows), `Stub` (a row only where there is none),
-`Listing` (all ids there are now), `Reread` (ids to fetch again) and `Notice` (something a person should know).
+`Listing` (all ids there are now), `Shown` (a page of ids, of a list too long for that), `Reread` (ids to fetch again)
+and `Notice` (something a person should know).
 """
 
 import hashlib
@@ -121,7 +122,10 @@ class OwnedSet:
 
 @dataclass(frozen=True)
 class Tombstone:
-    """`kind` with that id was deleted at `deleted_at`, or came back (None). Nothing else of the row changes."""
+    """`kind` with that id was deleted at `deleted_at`, or came back (None). Nothing else of the row changes.
+
+    is_vague: `deleted_at` only says when it was found gone. A row known to be deleted keeps its instant.
+    """
 
     kind: type[Record]
     account_id: str
@@ -129,6 +133,7 @@ class Tombstone:
     deleted_at: datetime | None
 
 
+    is_vague: bool = False
 @dataclass(frozen=True)
 class Patch:
     """`column` (one of `kind.patched`) of row `id` is `at`: known from an event, while the row itself does not say it.
@@ -186,7 +191,7 @@ class Notice:
     is_unknown: bool = False
 
 
-Yield = Record | RawRecord | OwnedSet | Tombstone | Patch | Stub | Listing | Reread | Notice
+Yield = Record | RawRecord | OwnedSet | Tombstone | Patch | Stub | Listing | Shown | Reread | Notice
 """What a resource may yield."""
 
 
@@ -708,7 +713,9 @@ class Activity(Record):
 
 
 class Request(Record):
-    """An incoming request before it became a deal (amoCRM unsorted, web forms)."""
+    """An incoming request before it became a deal (amoCRM unsorted, web forms). processed_at: null while it waits."""
+
+    ended = "processed_at"
 
     request_id: str
     category: Literal["sip", "mail", "form", "chat", "unknown"]

@@ -1,6 +1,7 @@
 """What is read, and what readers tell the writer about it."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -8,6 +9,7 @@ from connectors.connector import Connector, Settings, Window
 from connectors.errors import Phrase
 from connectors.records import Account
 from warehouse.load import Read
+from warehouse.sweeps import Difference
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Opened:
     account: Account
     number: str
     started_at: datetime
+    viewer: str | None = None
+    """Who the token reads as; None where that could not be found out."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,25 @@ class ResourceDone:
 
 
 @dataclass(frozen=True)
+class SweepRead:
+    """All ids of a resource were shown; `answer` gets those to be probed and read again."""
+
+    account_id: str
+    resource: str
+    started_at: datetime
+    answer: "Future[Difference]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class SweepDone:
+    """Whatever a sweep had missed was probed."""
+
+    account_id: str
+    resource: str
+    started_at: datetime
+
+
+@dataclass(frozen=True)
 class Failed:
     """A resource, or (None) the whole account."""
 
@@ -77,7 +100,7 @@ class AccountDone:
     account_id: str
 
 
-Event = Opened | Planned | Chunk | WindowDone | ResourceDone | Failed | AccountDone
+Event = Opened | Planned | Chunk | WindowDone | ResourceDone | SweepRead | SweepDone | Failed | AccountDone
 
 
 class Stopped(Exception):  # noqa: N818 — not an error: somebody asked us to stop

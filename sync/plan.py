@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from connectors.connector import Resource, Window
+from connectors.connector import Resource, Window, WindowKind
 from warehouse import state
 
 
@@ -16,12 +16,12 @@ def plan(
     if known.watermark is None:
         windows = first_windows(resource, begin=begin, start=start)
         return [window for window in windows if window_key(window) not in known.done]
-    since = known.watermark - overlap
+    since = min(known.watermark, start) - overlap  # a clock that was ahead has been put right
     if "changed" in resource.windows:
         return [Window("changed", since)]
     if "created" in resource.windows:
         return [Window("created", since, start)]
-    return [Window("whole")]
+    return at_once(resource)
 
 
 def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> list[Window]:
@@ -30,12 +30,18 @@ def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> li
     The first is open at its start: imports bring things that were created before the account was.
     """
     if "created" not in resource.windows:
-        return [Window("changed") if "changed" in resource.windows else Window("whole")]
+        return at_once(resource)
     length = resource.first_window
     full = max(0, (start - begin) // length)
     edges = [begin + length * n for n in range(full + 1)]
     grid = [Window("created", low, high) for low, high in zip(edges, [*edges[1:], start], strict=True)]
     return [Window("created", None, begin), *grid]
+
+
+def at_once(resource: Resource) -> list[Window]:
+    """Everything in one walk; nothing of a resource that is only read when another asks for it."""
+    kinds: tuple[WindowKind, ...] = ("changed", "whole")
+    return [Window(kind) for kind in kinds if kind in resource.windows][:1]
 
 
 def window_key(window: Window) -> str:

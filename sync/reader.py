@@ -22,12 +22,15 @@ from sync.events import (
     Planned,
     ResourceDone,
     Stopped,
+    SweepDone,
+    SweepRead,
     SyncAccount,
     WindowDone,
 )
 from sync.plan import plan
 from warehouse import state
 from warehouse.load import Read
+from warehouse.sweeps import Difference
 
 log = logging.getLogger("voronka.sync")
 
@@ -50,6 +53,9 @@ class Reader:
     """The source's account number as it was so far."""
     pending: Mapping[str, Sequence[str]]
     """Ids earlier runs were asked to read again, by resource."""
+    sweeps: Mapping[str, state.Swept]
+    """The last sweeps, by resource."""
+    full: bool
     ordinals: Callable[[], int]
     state_dir: Path
     overlap: timedelta
@@ -92,9 +98,10 @@ class Reader:
             return
         start = min(theirs, ours + CLOCK_TOLERANCE).replace(microsecond=0)
         account = account.model_copy(update={"account_id": self.target.target})
-        self.tell(Opened(self.target.account_id, account, account.external_id, start))
+        self.tell(Opened(self.target.account_id, account, account.external_id, start, self._viewer(api)))
         with ThreadPoolExecutor(self.parallel, thread_name_prefix=self.target.account_id) as pool:
             self._read_resources(pool, api, account, start)
+            self._sweep(pool, api, account, start)
             self._read_again(pool, api, account, start)
 
     def _read_resources(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
@@ -133,6 +140,51 @@ class Reader:
         # windows that an earlier run read are as old as that run
         watermark = min([start, *known.done.values()]) if known.watermark is None else start
         self.tell(ResourceDone(self.target.account_id, resource.name, watermark, begin))
+
+    def _viewer(self, api: Api) -> str | None:
+        ask = self.target.connector.viewer
+        try:
+            return "" if ask is None else ask(api)
+        except CredentialsError:
+            raise
+        except ConnectorError:
+            return None
+
+    def _sweep(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
+        """Look for every row on hand where it is due: what left without a trace is found in no window."""
+        due = [resource for resource in self.resources if self._is_due(resource, start)]
+        shown = [pool.submit(self._window, api, account, resource, Window("sweep"), start) for resource in due]
+        for future in shown:
+            future.result()
+        for resource in due:
+            if self._is_pointless(resource):
+                continue
+            found = self._difference(resource, start)
+            with self.lock:
+                self.asked[resource.name].update(found.unknown)
+            probes = [Window("probe", ids=tuple(part)) for part in _parts(found.missing, IDS_A_WINDOW)]
+            probed = [pool.submit(self._window, api, account, resource, window, start) for window in probes]
+            for future in probed:
+                future.result()
+            if not (found.is_doubtful or self._is_pointless(resource)):
+                self.tell(SweepDone(self.target.account_id, resource.name, start))
+
+    def _is_due(self, resource: Resource, start: datetime) -> bool:
+        """A resource that was read whole by an earlier run, and was not swept for as long as the settings say."""
+        last, days = self.sweeps.get(resource.name), self.target.settings.sweep_every_days
+        if "sweep" not in resource.windows or last is None:
+            return False
+        return self.full or (days > 0 and start - last.swept_at >= timedelta(days=days))
+
+    def _difference(self, resource: Resource, start: datetime) -> Difference:
+        """What the writer makes of a sweep, once it has everything that was read before."""
+        read = SweepRead(self.target.account_id, resource.name, start)
+        self.tell(read)
+        while True:
+            with suppress(TimeoutError):
+                return read.answer.result(timeout=0.5)
+            if self.stop.is_set():
+                raise Stopped
 
     def _read_again(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
         """Ids that walks asked for, when everything else is read: a list read last is the truth."""

@@ -47,7 +47,8 @@ def sync(
     """Read all accounts into the warehouse and say what became of each resource.
 
     Args:
-        full: read everything from the beginning again, whatever was read before; believe lists that lack most rows.
+        full: read everything from the beginning again, whatever was read before; believe lists that lack most rows;
+            sweep whatever can be swept.
         resources: names of resources to read; None: all. What they come after is not read with them.
         overlap: how far before its watermark a resource is read again.
         parallel: windows read at once, per account.
@@ -200,8 +201,11 @@ class Run:
             known = {r.name: state.resume(self.connection, account.account_id, r.name) for r in resources}
             number = state.external_id(self.connection, account.account_id)
             pending = state.asked_again(self.connection, account.account_id)
+            sweeps = state.sweeps(self.connection, account.account_id)
         inbox.clear(self.data_dir, account.account_id, last)
         if full:
+            never = {name: state.Swept(r.watermark) for name, r in known.items() if r.watermark is not None}
+            sweeps = never | sweeps
             known = {name: replace(resume, watermark=None) for name, resume in known.items()}
         return Reader(
             target=account,
@@ -209,6 +213,8 @@ class Run:
             known=known,
             number=number,
             pending=pending,
+            sweeps=sweeps,
+            full=full,
             ordinals=ordinals,
             state_dir=state_dir,
             overlap=overlap,

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -11,14 +12,29 @@ from sqlalchemy import Connection
 
 from connectors.connector import Resource
 from connectors.errors import Phrase
-from connectors.records import Listing, Notice, OwnedSet, RawRecord, Record, Reread, Stub
-from sync.events import AccountDone, Chunk, Event, Failed, Opened, Planned, ResourceDone, SyncAccount, WindowDone
+from connectors.records import Listing, Notice, OwnedSet, RawRecord, Record, Reread, Shown, Stub
+from sync.doubts import doubt, is_doubtful
+from sync.events import (
+    AccountDone,
+    Chunk,
+    Event,
+    Failed,
+    Opened,
+    Planned,
+    ResourceDone,
+    SweepDone,
+    SweepRead,
+    SyncAccount,
+    WindowDone,
+)
 from sync.plan import window_key
 from warehouse import state
+from warehouse.checks import AFTER_SYNC, check
 from warehouse.columns import layout
 from warehouse.database import personal_key
 from warehouse.load import Loader, Read
 from warehouse.status import AccountStatus, ResourceStatus, RunStatus, write_status
+from warehouse.sweeps import Difference, Sweeps
 
 FEWEST_DOUBTED = 4  # a list of fewer rows may well lose most of them
 BATCH = 20_000  # yields committed at once; the measured best of 5, 20 and 50 thousand
@@ -49,6 +65,8 @@ class Writer:
         self.progress = progress
         with connection.begin():
             self.loader = Loader(connection, key=personal_key(data_dir, connection))
+        self.sweeps = Sweeps(connection)
+        self.viewers: dict[str, str | None] = {}
         self.commits = count(1)
         self.batch: list[Event] = []
         self.n = 0
@@ -61,8 +79,10 @@ class Writer:
         if isinstance(event, Chunk):
             self.n += len(event.reads)
         late = time.monotonic() - self.committed_at > COMMIT_EVERY_S
-        if self.n >= BATCH or late or isinstance(event, ResourceDone | Failed | AccountDone):
+        if self.n >= BATCH or late or isinstance(event, ResourceDone | SweepRead | Failed | AccountDone):
             self.commit()
+        if isinstance(event, SweepRead):
+            event.answer.set_result(self._difference(event))
 
     def commit(self) -> None:
         """Write everything noted in one transaction: rows first, then what they complete."""
@@ -78,6 +98,8 @@ class Writer:
             self._remember(batch, now)
             for event in batch:
                 self._mark(event)
+                if isinstance(event, AccountDone) and event.account_id in self.viewers:
+                    self._tell_findings(event.account_id, now)
             if any(isinstance(event, Opened | ResourceDone) for event in batch):
                 state.refresh_coverage(self.connection, seq=seq, now=now)
             changed = {(e.account_id, e.resource) for e in batch if isinstance(e, Planned | ResourceDone | Failed)}
@@ -111,11 +133,35 @@ class Writer:
         known = state.n_listed(self.connection, listing.account_id, table, str(removal))
         return known >= FEWEST_DOUBTED and 2 * len(listing.keys) < known
 
+    def _difference(self, event: SweepRead) -> Difference:
+        """What a sweep missed; where that is doubtful, it is remembered as such and nothing is concluded."""
+        account, viewer = self.accounts[event.account_id], self.viewers[event.account_id]
+        with self.connection.begin():
+            found = self.sweeps.difference(event.account_id, event.resource)
+            before = state.sweeps(self.connection, event.account_id)[event.resource]
+            if not is_doubtful(
+                found, before, viewer=viewer, settings=account.settings, trusts_viewer=self.trusts_lists
+            ):
+                return found
+            doubted = state.Swept(event.started_at, before.viewer, viewer, len(found.missing))
+            state.remember_sweep(self.connection, event.account_id, event.resource, doubted)
+        return replace(found, missing=(), is_doubtful=True)
+
+    def _tell_findings(self, account_id: str, now: datetime) -> None:
+        """Rows the last sweeps did not see, whenever that was, and deals whose history leads elsewhere."""
+        account, mine = self.run.account(account_id), self.accounts[account_id]
+        sweeps = state.sweeps(self.connection, account_id)
+        for status in account.resources:
+            swept = sweeps.get(status.resource)
+            if swept is not None and swept.n_missing:
+                status.warnings.insert(0, doubt(swept, mine.settings))
+        account.checks = check(self.connection, now=now, codes=AFTER_SYNC, account_id=mine.target)
+
     def _is_own(self, event: Opened) -> bool:
         return self.accounts[event.account_id].feeds is None
 
     def _remember(self, batch: Sequence[Event], now: datetime) -> None:
-        """Windows that are done and ids to be read again, all of a batch at once."""
+        """Windows that are done, ids to be read again and ids that sweeps show, all of a batch at once."""
         done = [
             state.DoneWindow(event.account_id, event.resource, window_key(event.window), event.started_at)
             for event in batch
@@ -132,12 +178,15 @@ class Writer:
                 for _, item in event.reads:
                     if isinstance(item, Reread):
                         asked[event.account_id, item.resource].update(item.ids)
+                    elif isinstance(item, Shown):
+                        self.sweeps.take(event.account_id, event.resource, item)
         for (account_id, resource), ids in asked.items():
             state.ask_again(self.connection, account_id, resource, ids, run_id=self.run.run_id)
 
     def _mark(self, event: Event) -> None:
         """What else an event says that is not a row."""
         if isinstance(event, Opened):
+            self.viewers[event.account_id] = event.viewer
             mine = self.accounts[event.account_id]
             connector = mine.settings.connector
             state.know_account(
@@ -157,6 +206,13 @@ class Writer:
                 to=event.watermark,
                 complete_from=self._known_since(event),
             )
+            viewer = self.viewers[event.account_id]
+            seen = state.Swept(event.watermark, viewer, viewer)
+            state.first_sight(self.connection, event.account_id, event.resource, seen)
+        elif isinstance(event, SweepDone):
+            viewer = self.viewers[event.account_id]
+            seen = state.Swept(event.started_at, viewer, viewer)
+            state.remember_sweep(self.connection, event.account_id, event.resource, seen)
 
     def _known_since(self, event: ResourceDone) -> datetime:
         """Since when a resource is complete; a log, of which nobody knows how far it reaches, since its first entry."""

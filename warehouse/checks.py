@@ -3,6 +3,7 @@
 Metrics are computed regardless; these findings go into the manifest and from there into their warnings.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from warehouse.database import WarehouseError
 from warehouse.models import CANONICAL, key_of, patch, tombstone
 
 SAMPLE = 5
+AFTER_SYNC = frozenset({"history_differs"})
+"""Gates cheap enough to be looked at after every sync too."""
 CLOCK_SKEW = timedelta(minutes=10)
 
 
@@ -103,7 +106,10 @@ GATES = (
         SELECT d.account_id, d.deal_id FROM deal d JOIN (
             SELECT account_id, deal_id, max(changed_at) AS last_at FROM deal_stage_transition GROUP BY ALL
         ) m ON m.account_id = d.account_id AND m.deal_id = d.deal_id
-        WHERE d.deleted_at IS NULL AND NOT EXISTS (
+        LEFT JOIN coverage c ON c.account_id = d.account_id AND c.resource = 'deal'
+        WHERE d.deleted_at IS NULL
+            AND m.last_at < coalesce(c.watermark, m.last_at + INTERVAL 1 SECOND)  -- deals are read before their moves
+            AND NOT EXISTS (
             FROM deal_stage_transition t WHERE t.account_id = d.account_id AND t.deal_id = d.deal_id
             AND t.changed_at = m.last_at AND t.to_stage_id = d.stage_id AND t.to_pipeline_id = d.pipeline_id
         )
@@ -152,13 +158,18 @@ def _has_doubles(connection: Connection, table: Table) -> bool:
     return bool(connection.exec_driver_sql(query).scalar_one())
 
 
-def check(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
-    """Findings per gate and account: code, account_id, tables, sentences, count and some ids."""
+def check(
+    connection: Connection, *, now: datetime, codes: Collection[str] | None = None, account_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Findings per gate and account: code, account_id, tables, sentences, count and some ids.
+
+    codes, account_id: of which gates and which account only; None: all.
+    """
     latest = f"TIMESTAMPTZ '{(now + CLOCK_SKEW).isoformat()}'"
     return [
         {
             "code": gate.code,
-            "account_id": account_id,
+            "account_id": found_in,
             "tables": list(gate.tables),
             "ru": gate.ru.format(count=n),
             "en": gate.en.format(count=n),
@@ -166,8 +177,10 @@ def check(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
             "sample": list(sample),
         }
         for gate in GATES
-        for account_id, n, sample in connection.exec_driver_sql(
+        if codes is None or gate.code in codes
+        for found_in, n, sample in connection.exec_driver_sql(
             f"WITH found (account_id, example) AS ({gate.query.replace('{now}', latest)}) "
             f"SELECT account_id, count(*), min(example, {SAMPLE}) FROM found GROUP BY account_id ORDER BY account_id"
         ).fetchall()
+        if account_id in (None, found_in)
     ]

@@ -27,6 +27,7 @@ from connectors.records import (
     RawRecord,
     Record,
     Reread,
+    Shown,
     Stub,
     Tombstone,
     Yield,
@@ -59,6 +60,7 @@ class Sorted:
     raw: list[tuple[int, RawRecord]] = field(default_factory=list)
     tombstones: list[tuple[int, Tombstone]] = field(default_factory=list)
     listings: list[tuple[int, Listing]] = field(default_factory=list)
+    vague: list[tuple[int, Tombstone]] = field(default_factory=list)
     patches: list[Patch] = field(default_factory=list)
 
 
@@ -96,6 +98,7 @@ class Loader:
         self._lay_over(batch, load_seq=load_seq)
         for seq, listing in batch.listings:
             self._listing(seq, listing, load_seq=load_seq)
+        self._gone(batch.vague, load_seq=load_seq)
         return n
 
     def _upsert(self, lay: Layout, kind: type[Record], frame: pl.DataFrame) -> int:
@@ -218,11 +221,30 @@ class Loader:
                 f"AND NOT EXISTS (FROM present p WHERE p.row_id = {_of(lay, 't')})",
                 (listing.account_id, seq),
             )
-        if missing:
-            gone = [(seq, Tombstone(listing.kind, listing.account_id, row[0], listing.at)) for row in missing]
-            rows = _tombstones(listing.kind, gone)
+        gone = [(seq, Tombstone(listing.kind, listing.account_id, row[0], listing.at)) for row in missing]
+        self._remove(listing.kind, gone, load_seq=load_seq)
+
+    def _gone(self, vague: Sequence[tuple[int, Tombstone]], *, load_seq: int) -> None:
+        """Tombstones for rows that were found gone, unless they are known to be, or were read again since."""
+        for kind in {t.kind for _, t in vague}:
+            lay, found = layout(kind), [one for one in vague if one[1].kind is kind]
+            with self._registered("batch", _tombstones(kind, found)):
+                settled = self._sql(
+                    f"SELECT b.account_id, b.row_id FROM batch b "
+                    f"LEFT JOIN {quoted(lay.table)} t ON t.account_id = b.account_id AND {_of(lay, 't')} = b.row_id "
+                    f"LEFT JOIN tombstone d ON d.account_id = b.account_id AND d.table_name = b.table_name "
+                    f"AND d.row_id = b.row_id WHERE t.{lay.removal} IS NOT NULL OR t.read_seq > b.read_seq "
+                    f"OR (t.account_id IS NULL AND d.deleted_at IS NOT NULL)"
+                )
+            known = {tuple(row) for row in settled}
+            gone = [(seq, one) for seq, one in found if (one.account_id, one.id) not in known]
+            self._remove(kind, gone, load_seq=load_seq)
+
+    def _remove(self, kind: type[Record], gone: Sequence[tuple[int, Tombstone]], *, load_seq: int) -> None:
+        if gone:
+            rows = _tombstones(kind, gone)
             self._keep_tombstones(rows)
-            self._bury(lay, rows, load_seq=load_seq)
+            self._bury(layout(kind), rows, load_seq=load_seq)
 
     def _replace(
         self, kind: type[Record], sets: Sequence[tuple[int, OwnedSet]], *, load_seq: int, synced_at: datetime
@@ -332,7 +354,7 @@ class Loader:
 
 
 def sort(reads: Iterable[Read]) -> Sorted:
-    """What is to be done with each thing read. `Reread` and `Notice` are the sync's business and stay out."""
+    """What is to be done with each thing read. `Shown`, `Reread` and `Notice` are the sync's business and stay out."""
     batch = Sorted()
     for seq, item in reads:
         if isinstance(item, RawRecord):
@@ -346,14 +368,14 @@ def sort(reads: Iterable[Read]) -> Sorted:
             if owner not in owned or owned[owner][0] <= seq:
                 owned[owner] = (seq, item)
         elif isinstance(item, Tombstone):
-            batch.tombstones.append((seq, item))
+            (batch.vague if item.is_vague else batch.tombstones).append((seq, item))
         elif isinstance(item, Patch):
             batch.patches.append(item)
         elif isinstance(item, Stub):
             batch.stubs[item.record.__class__].append(item.record)
         elif isinstance(item, Listing):
             batch.listings.append((seq, item))
-        elif not isinstance(item, Reread | Notice):
+        elif not isinstance(item, Shown | Reread | Notice):
             raise TypeError(f"a resource yielded {type(item).__name__}")
     return batch
 

@@ -788,6 +788,18 @@ sync_reread = Table(
     Column("run_id", BigInteger, nullable=False),
 )
 
+# The last sweep of a resource: all rows on hand looked for at the source.
+sync_sweep = Table(
+    "sync_sweep",
+    metadata,
+    indexed("account_id"),
+    indexed("resource"),
+    Column("swept_at", Instant, nullable=False),  # start of its run, by the server's clock
+    Column("viewer", Text),  # who was shown all rows on hand, the deleted ones apart; null: not known
+    Column("met", Text),  # who read at the last sweep
+    Column("n_missing", BigInteger, nullable=False),  # rows it did not show and that were not taken as deleted
+)
+
 # One row per resource and run: what was read, what became of it.
 sync_run = Table(
     "sync_run",

@@ -184,6 +184,41 @@ def n_listed(connection: Connection, account_id: str, table: str, removal: str) 
     return int(found.scalar_one())
 
 
+@dataclass(frozen=True)
+class Swept:
+    """The last sweep of a resource; columns as in `sync_sweep`."""
+
+    swept_at: datetime
+    viewer: str | None = None
+    met: str | None = None
+    n_missing: int = 0
+
+
+def sweeps(connection: Connection, account_id: str) -> dict[str, Swept]:
+    """The last sweeps of an account, by resource."""
+    found = connection.exec_driver_sql(
+        "SELECT resource, swept_at, viewer, met, n_missing FROM sync_sweep WHERE account_id = ?", (account_id,)
+    )
+    return {row[0]: Swept(*row[1:]) for row in found.fetchall()}
+
+
+def first_sight(connection: Connection, account_id: str, resource: str, swept: Swept) -> None:
+    """A resource was read whole: as good as a sweep, where there was none yet."""
+    connection.exec_driver_sql(
+        "INSERT INTO sync_sweep (account_id, resource, swept_at, viewer, met, n_missing) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (account_id, resource, *astuple(swept)),
+    )
+
+
+def remember_sweep(connection: Connection, account_id: str, resource: str, swept: Swept) -> None:
+    connection.exec_driver_sql(
+        "INSERT OR REPLACE INTO sync_sweep (account_id, resource, swept_at, viewer, met, n_missing) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (account_id, resource, *astuple(swept)),
+    )
+
+
 def resume(connection: Connection, account_id: str, resource: str) -> Resume:
     done = connection.exec_driver_sql(
         "SELECT window_key, started_at FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource)

@@ -2,15 +2,16 @@
 
 ```
 {run_id, state, started_at, heartbeat_at, finished_at, accounts: [
-    {account_id, number, name, state, error, resources: [
+    {account_id, number, name, state, error, checks, resources: [
         {resource, state, n_read, n_written, n_unknown, windows_done, windows_total, watermark, error, warnings}]}]}
 ```
 
 state of a run: running, done, failed (some account or resource did), interrupted. Of an account and a resource:
 waiting, running, done, failed, skipped (not asked for this time). error and each warning: {text, template, fields},
-the English sentence and what it takes to say it in another language. number: of the account in its CRM. n_read:
-objects of the source; n_written: canonical rows. Instants are ISO 8601 in UTC. A run that is `running` with an old
-heartbeat was killed. Accounts that this run did not read stay as the run before left them.
+the English sentence and what it takes to say it in another language. number: of the account in its CRM. checks: as in
+the manifest, of gates that are looked at after every sync. n_read: objects of the source; n_written: canonical rows.
+Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that this run did not
+read stay as the run before left them.
 """
 
 import os
@@ -47,6 +48,7 @@ class AccountStatus:
     name: str | None = None
     state: str = "waiting"
     error: Phrase | None = None
+    checks: list[dict[str, Any]] = field(default_factory=list)
     resources: list[ResourceStatus] = field(default_factory=list)
 
     def resource(self, name: str) -> ResourceStatus:

@@ -1,0 +1,213 @@
+"""What left a source without a trace is found by looking for every row; what is only out of sight is not gone."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fake_source import RESOURCES, START, FakeSource, deals, filled
+from fake_source import account as account_of
+from sync_words import Look
+
+from connectors.connector import Window
+from connectors.errors import ForbiddenError
+from connectors.records import Account, Deal, RawRecord, Shown, Tombstone, Yield
+from sync import SyncAccount, sync
+from sync.doubts import FEW
+from warehouse.status import RunStatus, read_status
+
+WEEK = timedelta(days=7)
+GONE = "SELECT deal_id FROM deal WHERE deleted_at IS NOT NULL ORDER BY 1"
+
+
+def swept_deals(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
+    if window.kind in ("sweep", "probe"):
+        api.asked.append(("deals", window))
+        api.answer("deals", window)
+    if window.kind == "sweep":
+        ids = [str(number) for number in sorted(api.things) if number not in api.hidden]
+        yield Shown(Deal, account.account_id, "lead", ids)
+    elif window.kind == "probe":
+        found = set()
+        for item in deals(api, account, replace(window, kind="ids")):
+            if isinstance(item, RawRecord):
+                found.add(item.native_id)
+            yield item
+        for native_id in sorted(set(window.ids) - found):
+            yield Tombstone(Deal, account.account_id, f"lead:{native_id}", api.now, is_vague=True)
+    else:
+        yield from deals(api, account, window)
+
+
+SWEPT = (
+    RESOURCES[0],
+    replace(RESOURCES[1], read=swept_deals, windows=(*RESOURCES[1].windows, "sweep", "probe")),
+    *RESOURCES[2:],
+)
+
+
+class Source(FakeSource):
+    """hidden: deals that lists do not show. viewer: who the token reads as."""
+
+    hidden: frozenset[int] = frozenset()
+    viewer = "user:1 admin"
+    vanish_share = 0.02
+
+
+def many(n: int = 100) -> Source:
+    source = Source(**vars(filled()))
+    for number in range(100, 100 + n):
+        source.add(number, START - timedelta(days=20))
+    return source
+
+
+def account(source: Source) -> SyncAccount:
+    mine = account_of(source, resources=SWEPT)
+    viewer = replace(mine.connector, viewer=lambda api: api.viewer)
+    settings = mine.settings.model_copy(update={"vanish_share": source.vanish_share})
+    return replace(mine, connector=viewer, settings=settings)
+
+
+def later(data_dir: Path, source: Source, after: timedelta = WEEK, **options: bool) -> RunStatus:
+    """One more sync, a week later by the source's clock."""
+    source.now += after
+    source.asked.clear()
+    return sync(data_dir, [account(source)], **options)
+
+
+def swept(source: Source) -> list[tuple[str, ...]]:
+    return [window.ids for name, window in source.asked if window.kind in ("sweep", "probe")]
+
+
+@pytest.fixture
+def source(data_dir: Path) -> Source:
+    """A source that was read for the first time."""
+    source = many()
+    sync(data_dir, [account(source)])
+    return source
+
+
+def test_a_row_that_left_without_a_trace_is_found_gone(data_dir: Path, look: Look, source: Source):
+    del source.things[100]
+    assert later(data_dir, source).is_well
+    assert look("SELECT deal_id, deleted_at FROM deal WHERE deleted_at > '2026-03-05'") == [("lead:100", source.now)]
+    assert swept(source) == [(), ("100",)]
+
+
+def test_a_row_that_a_list_did_not_show_but_is_there_is_read_again(data_dir: Path, look: Look, source: Source):
+    source.hidden = frozenset({100})
+    source.things[100].stage = 12  # the change time did not move
+    before = look(GONE)
+    later(data_dir, source)
+    assert look(GONE) == before
+    assert look("SELECT stage_id FROM deal WHERE deal_id = 'lead:100'") == [("status:12",)]
+
+
+def test_a_row_that_no_window_has_shown_is_read(data_dir: Path, look: Look, source: Source):
+    source.add(500, START - timedelta(days=300))
+    later(data_dir, source)
+    assert look("SELECT count(*) FROM deal WHERE deal_id = 'lead:500'") == [(1,)]
+
+
+def test_a_row_held_to_be_deleted_that_is_there_comes_back(data_dir: Path, look: Look, source: Source):
+    thing = source.things.pop(100)
+    later(data_dir, source)
+    source.things[100] = thing
+    later(data_dir, source)
+    assert ("lead:100",) not in look(GONE)
+
+
+def test_a_known_deletion_keeps_its_instant(data_dir: Path, look: Look, source: Source):
+    source.delete(100, source.now + timedelta(hours=1))
+    at = source.now + timedelta(hours=1)
+    later(data_dir, source, timedelta(days=1))
+    later(data_dir, source)
+    assert look("SELECT deleted_at FROM deal WHERE deal_id = 'lead:100'") == [(at,)]
+
+
+def test_sweeps_come_once_a_week_or_when_everything_is_read_again(data_dir: Path, source: Source):
+    later(data_dir, source, timedelta(days=1))
+    assert not swept(source)
+    later(data_dir, source, full=True)
+    assert swept(source) == [()]
+    later(data_dir, source, timedelta(days=6))
+    assert not swept(source)
+
+
+def test_a_first_sync_needs_no_sweep(data_dir: Path):
+    source = many()
+    sync(data_dir, [account(source)], full=True)
+    assert not swept(source)
+
+
+@pytest.mark.parametrize(("n_gone", "is_believed"), [(FEW, True), (FEW + 1, False)])
+def test_when_too_much_is_missing_nothing_is_taken_as_gone(
+    data_dir: Path, look: Look, source: Source, n_gone: int, is_believed: bool
+):
+    before = len(look(GONE))
+    for number in range(100, 100 + n_gone):
+        del source.things[number]
+    run = later(data_dir, source)
+    assert len(look(GONE)) == before + n_gone * is_believed
+    told = [text for text in run.account("main").resource("deals").warnings if "more than 2 % of all" in text]
+    assert len(told) == (not is_believed)
+
+
+def test_what_was_doubted_stays_in_the_status_until_a_person_has_decided(data_dir: Path, look: Look, source: Source):
+    for number in range(100, 120):
+        del source.things[number]
+    later(data_dir, source)
+    later(data_dir, source, timedelta(days=1))
+    assert not swept(source)
+    (deals_told,) = [r for r in read_status(data_dir)["accounts"][0]["resources"] if r["resource"] == "deals"]
+    assert "20 rows could not be seen" in deals_told["warnings"][0]["text"]
+    source.vanish_share = 0.5
+    run = later(data_dir, source, full=True)
+    assert len(look(GONE)) == 20
+    assert not run.account("main").resource("deals").warnings
+
+
+def test_to_new_eyes_nothing_is_gone_until_a_person_who_knows_asks_for_everything(
+    data_dir: Path, look: Look, source: Source
+):
+    before = look(GONE)
+    source.viewer = "user:2 not admin"
+    del source.things[100]
+    for full in (False, False, True):
+        told = later(data_dir, source, full=full).account("main").resource("deals").warnings
+        assert (look(GONE) == before, bool(told)) == (not full, not full)
+
+
+def test_a_full_sync_right_after_the_token_changed_still_asks_first(data_dir: Path, look: Look, source: Source):
+    before = look(GONE)
+    source.viewer = "user:2 not admin"
+    del source.things[100]
+    told = later(data_dir, source, full=True).account("main").resource("deals").warnings
+    assert "owner or rights are others" in told[0]
+    assert look(GONE) == before
+
+
+def test_where_nobody_says_who_reads_nothing_is_gone(data_dir: Path, look: Look, source: Source):
+    def refuse(_: FakeSource) -> str:
+        raise ForbiddenError("no")
+
+    before, mine = look(GONE), account(source)
+    del source.things[100]
+    source.now += WEEK
+    sync(data_dir, [replace(mine, connector=replace(mine.connector, viewer=refuse))])
+    assert look(GONE) == before
+
+
+def test_a_sweep_that_is_cut_off_comes_again(data_dir: Path, look: Look, source: Source):
+    del source.things[100]
+
+    def lose(name: str, window: Window) -> None:
+        if window.kind == "probe":
+            raise RuntimeError
+
+    source.before_page = lose
+    assert not later(data_dir, source).is_well
+    source.before_page = lambda name, window: None
+    assert later(data_dir, source, timedelta(hours=1)).is_well
+    assert ("lead:100",) in look(GONE)

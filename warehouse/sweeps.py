@@ -1,0 +1,96 @@
+"""What a sweep showed against what is on hand.
+
+Ids wait in a temporary table until the sweep is over: a million of them are no business of Python's memory. A killed
+run loses them; the next one sweeps again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection
+
+from connectors.records import Record, Shown
+from warehouse.columns import Layout, layout, quoted
+
+Part = tuple[str, str, str, type[Record], str]
+"""Account and resource that were swept, account the rows belong to, kind, prefix."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The source's own ids. missing: on hand and not shown. unknown: shown and not on hand, or held to be deleted.
+
+    n_known: rows on hand, the deleted ones apart. is_doubtful: so is what was missing, and it was left out.
+    """
+
+    n_known: int = 0
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    is_doubtful: bool = False
+
+
+class Sweeps:
+    """The sweeps of one run, over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.parts: dict[Part, int] = {}
+
+    def take(self, account_id: str, resource: str, shown: Shown) -> None:
+        """Note what a page showed, inside the caller's transaction."""
+        if not self.parts:
+            self.connection.exec_driver_sql("CREATE OR REPLACE TEMP TABLE shown (part INTEGER, row_id VARCHAR)")
+        part = self.parts.setdefault(
+            (account_id, resource, shown.account_id, shown.kind, shown.prefix), len(self.parts)
+        )
+        page = pl.DataFrame({"row_id": [f"{shown.prefix}:{native_id}" for native_id in shown.ids]})
+        driver: Any = self.connection.connection.dbapi_connection
+        driver.register("page", page.to_arrow())
+        try:
+            self.connection.exec_driver_sql(f"INSERT INTO shown SELECT {part}, row_id FROM page")
+        finally:
+            driver.unregister("page")
+
+    def difference(self, account_id: str, resource: str) -> Difference:
+        """What all pages of a resource together showed. Nothing at all was shown: nothing is missing either."""
+        mine = {part: number for part, number in self.parts.items() if part[:2] == (account_id, resource)}
+        found = [self._difference(*part[2:], number) for part, number in mine.items()]
+        return Difference(
+            sum(one.n_known for one in found),
+            tuple(native_id for one in found for native_id in one.missing),
+            tuple(native_id for one in found for native_id in one.unknown),
+        )
+
+    def _difference(self, account_id: str, kind: type[Record], prefix: str, part: int) -> Difference:
+        lay = layout(kind)
+        key, table = quoted(lay.keys[1]), quoted(lay.table)
+        alive = f"t.account_id = ? AND t.{lay.removal} IS NULL AND t.read_seq > 0"
+        ours = f"{alive} AND starts_with(t.{key}, '{prefix}:'){_on_living_cards(lay)}"
+        known = self.connection.exec_driver_sql(f"SELECT count(*) FROM {table} t WHERE {ours}", (account_id,))
+        n_known = int(known.scalar_one())
+        missing = self._ids(
+            f"SELECT t.{key} FROM {table} t WHERE {ours} "
+            f"AND NOT EXISTS (FROM shown s WHERE s.part = {part} AND s.row_id = t.{key}) ORDER BY 1",
+            account_id,
+        )
+        unknown = self._ids(
+            f"SELECT DISTINCT s.row_id FROM shown s WHERE s.part = {part} "
+            f"AND NOT EXISTS (FROM {table} t WHERE {alive} AND t.{key} = s.row_id) ORDER BY 1",
+            account_id,
+        )
+        return Difference(n_known, missing, unknown)
+
+    def _ids(self, query: str, account_id: str) -> tuple[str, ...]:
+        found = self.connection.exec_driver_sql(query, (account_id,)).fetchall()
+        return tuple(row[0].partition(":")[2] for row in found)
+
+
+def _on_living_cards(lay: Layout) -> str:
+    """SQL: what hangs on a deleted card left the lists with it, and happened all the same."""
+    if "entity_id" not in lay.names:
+        return ""
+    return (
+        " AND NOT EXISTS (FROM tombstone d WHERE d.account_id = t.account_id AND d.row_id = t.entity_id "
+        "AND d.deleted_at IS NOT NULL)"
+    )
