@@ -40,6 +40,7 @@ class Query:
 
     collection: its key in the answer, also its name in messages. entity: what `raw_record` calls its objects.
     created, changed: filters for windows of those kinds, and the field of a row that must obey.
+    key: what a row is known by. to_the_end: the list may not announce its next page, so only an empty one is its end.
     """
 
     path: str
@@ -49,6 +50,8 @@ class Query:
     params: Mapping[str, Any] = field(default_factory=dict)
     created: str = "created_at"
     changed: str = "updated_at"
+    key: str = "id"
+    to_the_end: bool = False
 
 
 def walk(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
@@ -166,6 +169,8 @@ def pages(
         collection=query.collection,
         limit=query.limit,
         max_pages=MAX_PAGES_OF_A_WINDOW if is_bounded else MAX_PAGES,
+        key=query.key,
+        to_the_end=query.to_the_end,
         seen=seen,
         on_odd=reading.odd,
     )
@@ -192,7 +197,7 @@ def stream(api: AmoApi, account: Account, window: Window, query: Query, to_recor
     reading = api.reading(account)
     for page in walk(api, query, window, reading):
         for item in page:
-            yield from mapped(item, query.entity, to_records, reading)
+            yield from mapped(item, query.entity, to_records, reading, key=query.key)
         yield from reading.mentioned_users()
     yield from reading.conclusions()
 
