@@ -172,6 +172,19 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A page of a sweep: rows `<prefix>:<id>` of `kind` that the source shows now, by its own `ids`.
+
+    When the sweep is over, the sync reads again what it showed and the warehouse lacks, and probes the reverse.
+    """
+
+    kind: type[Record]
+    account_id: str
+    prefix: str
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Reread:
     """The source's own ids of `resource`, to be read by an `ids` window once the run's other windows are done."""
 
