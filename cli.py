@@ -23,6 +23,7 @@ EXIT_FAILED, EXIT_WRONG, EXIT_LOCKED, EXIT_STOPPED = 1, 2, 3, 130
 NOTHING_PUBLISHED = "Nothing is published in {where} yet: run `voronka sync`, then `voronka publish`."
 DISK_FULL = "The disk is full. Free some space and run again: nothing that was published is lost."
 NO_RIGHTS = "No rights to {file}."
+NO_PORT = "Port {port} is taken. Name another one: `voronka app --port {other}`; `--port 0` takes any that is free."
 
 app = typer.Typer(
     help=_("Analytics over an external CRM: what a sales department loses and never sees."),
@@ -221,11 +222,20 @@ def sql(
 
 
 @app.command("app", help=_("Open the dashboard on this machine."))
-def dashboard(port: Annotated[int, typer.Option()] = 8501, config: ConfigOption = None) -> None:
-    from app.launch import command
+def dashboard(
+    port: Annotated[int, typer.Option(help=_("Of the dashboard; 0 takes a free one."))] = 8501,
+    config: ConfigOption = None,
+) -> None:
+    from app.launch import command, free_port
 
     load_config(config)  # what is wrong is said here, not on a page
-    arguments, environment = command(port, config=config_path(config))
+    try:
+        free = free_port(port)
+    except OSError:
+        raise ConfigError(NO_PORT, port=port, other=port + 1) from None
+    say(_("The dashboard opens at {url}. Ctrl-C stops it.").format(url=f"http://127.0.0.1:{free}"))
+    sys.stdout.flush()  # the server takes the place of this process
+    arguments, environment = command(free, config=config_path(config))
     os.execve(arguments[0], arguments, environment)
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,7 +27,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import yaml
 
-from app.launch import command
+from app import launch
 from commands.output import tables_text
 from commands.run import publish_with, stop_on_signals, sync_with, told
 from commands.text import _
@@ -152,7 +151,7 @@ def ready(server: "subprocess.Popen[str]", log: str) -> str:
 def dashboard(file: Path, *, port: int, browser: bool) -> int:
     """The dashboard until Ctrl-C or SIGTERM."""
     free = free_port(port)
-    arguments, environment = command(free, config=file)
+    arguments, environment = launch.command(free, config=file)
     server = subprocess.Popen(arguments, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{free}"
@@ -170,11 +169,8 @@ def dashboard(file: Path, *, port: int, browser: bool) -> int:
 def free_port(wanted: int) -> int:
     """The wanted port of loopback, or any free one when it is taken."""
     for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                probe.bind(("127.0.0.1", port))
-                return int(probe.getsockname()[1])
+        with suppress(OSError):
+            return launch.free_port(port)
     raise DemoError(_("No port of this machine is free for the dashboard."))
 
 

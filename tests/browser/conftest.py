@@ -5,7 +5,6 @@ to install it, except on CI, where they fail.
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
 
-from app.launch import command
+from app.launch import command, free_port
 
 ROOT = Path(__file__).parents[2]
 SCALE = "0.05"
@@ -50,28 +49,29 @@ def demo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app_url(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard started as `voronka app` starts it."""
     log = tmp_path_factory.mktemp("app") / "server.log"
-    arguments, environment = command(port=0, config=demo_dir / "config.yaml")
+    port = free_port(0)
+    arguments, environment = command(port, config=demo_dir / "config.yaml")
     with log.open("w") as out:
         server = subprocess.Popen(
             arguments, env={**environment, "PYTHONUNBUFFERED": "1"}, stdout=out, stderr=subprocess.STDOUT
         )
     try:
-        yield _address(server, log)
+        yield _address(server, port, log)
     finally:
         server.terminate()
         server.wait(10)
 
 
-def _address(server: "subprocess.Popen[bytes]", log: Path) -> str:
+def _address(server: "subprocess.Popen[bytes]", port: int, log: Path) -> str:
+    url = f"http://127.0.0.1:{port}"
     end = time.monotonic() + START_S
     while time.monotonic() < end and server.poll() is None:
-        if found := re.search(r"URL: (http://127\.0\.0\.1:\d+)", log.read_text()):
-            try:
-                with urllib.request.urlopen(found[1] + "/_stcore/health", timeout=2) as answer:
-                    if answer.read() == b"ok":
-                        return found[1]
-            except OSError:
-                pass
+        try:
+            with urllib.request.urlopen(url + "/_stcore/health", timeout=2) as answer:
+                if answer.read() == b"ok":
+                    return url
+        except OSError:
+            pass
         time.sleep(0.1)
     raise AssertionError(log.read_text())
 

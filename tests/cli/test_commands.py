@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import socket
 import sqlite3
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -58,6 +59,26 @@ def test_every_command_says_when_there_is_no_configuration(voronka, tmp_path, co
     else:
         assert (said.code, said.out) == (2, "")
         assert "voronka init" in said.err
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "taken"), ("ru", "занят")])
+def test_a_taken_port_names_the_option_that_takes_another(voronka, config, monkeypatch, language, word):
+    monkeypatch.setenv("VORONKA_LANG", language)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        said = voronka("app", "--port", other.getsockname()[1], "--config", config())
+    assert said.code == 2
+    assert word in said.err
+    assert "--port 0" in said.err
+
+
+def test_the_dashboard_says_where_it_opens_before_the_server_takes_over(voronka, config, monkeypatch):
+    started = []
+    monkeypatch.setattr("os.execve", lambda *arguments: started.append(arguments))
+    said = voronka("app", "--port", 0, "--config", config())
+    port = started[0][1][-1]
+    assert said.out == f"The dashboard opens at http://127.0.0.1:{port}. Ctrl-C stops it.\n"
 
 
 def test_an_unknown_account_or_resource_ends_with_2(voronka, config):
@@ -222,8 +243,8 @@ def test_the_end_of_a_period_is_exclusive(on_demo):
 def test_parameters_are_typed(on_demo):
     found = json.loads(on_demo("metric", "run", "B2", "--set", "n_days=7", "--format", "json").out)
     assert found["params"]["n_days"] == 7
-    found = json.loads(on_demo("metric", "run", "A3", "--set", "population=[user:1]", "--format", "json").out)
-    assert found["params"]["population"] == ["user:1"]
+    found = json.loads(on_demo("metric", "run", "A3", "--set", "population=[user:9101002]", "--format", "json").out)
+    assert found["params"]["population"] == ["user:9101002"]
     found = json.loads(on_demo("metric", "run", "A3", "--set", "any_user=false", "--format", "json").out)
     assert found["params"]["any_user"] is False
 
@@ -235,6 +256,15 @@ def test_parameters_are_typed(on_demo):
         (("metric", "run", "A3", "--set", "judge_after=1"), "`judge_after_s`"),
         (("metric", "run", "A3", "--set", "judge_after_s=soon"), "judge_after_s"),
         (("metric", "run", "A3", "--set", "judge_after_s"), "name=value"),
+        (("metric", "run", "A3", "--set", "population=user:1"), "it must be a list"),
+        (("metric", "run", "A3", "--set", "population=[user:1]"), "user:9101002"),
+        (("metric", "run", "B2", "--set", "base=x"), "it must be one of 'existing', 'buyers'"),
+        (("metric", "run", "D6", "--set", "active_d=200"), "These parameters of D6"),
+        (("metric", "run", "E6", "--set", "pipeline_id=продажа"), "Did you mean pipeline:7100101 (Продажи)"),
+        (("metric", "run", "E6", "--set", "pipeline_id=7100102"), "pipeline:7100102"),
+        (("sql", "SELECT 1", "--timeout", "-1"), "--timeout"),
+        (("sql", "SELECT 1", "--output", "/nosuch/x.csv"), "/nosuch"),
+        (("metric", "run", "A3", "--format", "csv", "--table", "total", "--output", "/nosuch/x.csv"), "/nosuch"),
         (("metric", "run", "A3", "--table", "by_users"), "by_user"),
         (("metric", "run", "A3", "--as-of", "yesterday"), "2026-11-21"),
         (("metric", "run", "A3", "--as-of", "2099-01-01"), "later"),
@@ -247,6 +277,39 @@ def test_a_wrong_question_is_answered_by_what_would_be_right(on_demo, arguments,
     said = on_demo(*arguments)
     assert (said.code, said.out) == (2, "")
     assert word in said.err
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("D6 active_d=200", "Эти параметры метрики D6 не подходят друг к другу: active_d должно быть меньше churn_d"),
+        ("A3 judge_after_s=abc", "Параметр `judge_after_s` метрики A3 не может быть 'abc': нужно целое число."),
+        ("E6 pipeline_id=продажа", "`pipeline_id`: в публикации нет продажа. Может быть, pipeline:7100101 (Продажи)"),
+    ],
+)
+def test_what_is_wrong_with_a_parameter_is_said_in_russian(on_demo, monkeypatch, assignment, sentence):
+    monkeypatch.setenv("VORONKA_LANG", "ru")
+    metric_id, text = assignment.split()
+    assert on_demo("metric", "run", metric_id, "--set", text).err.startswith(sentence)
+
+
+def test_the_list_of_metrics_says_what_parameters_may_be(on_demo):
+    allowed = {entry["id"]: entry["allowed"] for entry in json.loads(on_demo("metric", "list", "--json").out)}
+    assert allowed["B2"]["direction"] == "any | out"
+    assert allowed["E6"]["gain_pp"] == "> 0, ≤ 1"
+    assert "any | out" in on_demo("metric", "list").out
+
+
+def test_a_viewer_of_an_unknown_department_is_no_viewer_of_nothing(voronka, demo, tmp_path):
+    file = tmp_path / "config.yaml"
+    viewer = {"login": "anna", "role": "head", "departments": ["department:1"]}
+    file.write_text(json.dumps({"data_dir": str(demo.folder), "viewers": [viewer]}))
+    said = voronka("metric", "run", "B2", "--viewer", "anna", "--config", file)
+    assert (said.code, said.out) == (2, "")
+    assert "department:512001" in said.err
+    doctor = voronka("doctor", "--config", file)
+    assert doctor.code == 1
+    assert "✗ viewers, anna: `departments`: the publication has no department:1." in doctor.out
 
 
 def test_an_earlier_instant_of_knowledge_rebuilds_the_marts(on_demo):
