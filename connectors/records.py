@@ -131,9 +131,9 @@ class Tombstone:
     account_id: str
     id: str
     deleted_at: datetime | None
-
-
     is_vague: bool = False
+
+
 @dataclass(frozen=True)
 class Patch:
     """`column` (one of `kind.patched`) of row `id` is `at`: known from an event, while the row itself does not say it.
@@ -726,9 +726,7 @@ class Activity(Record):
 
 
 class Request(Record):
-    """An incoming request before it became a deal (amoCRM unsorted, web forms). processed_at: null while it waits."""
-
-    ended = "processed_at"
+    """An incoming request before it became a deal (amoCRM unsorted, web forms)."""
 
     request_id: str
     category: Literal["sip", "mail", "form", "chat", "unknown"]
