@@ -1,4 +1,4 @@
-"""The page around the page: Russian shell, security headers, both as plain ASGI middleware.
+"""The page around the page: Russian shell, security headers, a closed door, all as plain ASGI middleware.
 
 Streamlit has no translations (streamlit/streamlit#1353) and its shell page says `lang="en"`. `Shell` rewrites that one
 HTML page, adds our small scripts, and allows exactly the inline scripts the page itself carries, so
@@ -7,9 +7,11 @@ that an upgrade of Streamlit cannot silently break the policy.
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 INLINE_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
@@ -29,6 +31,9 @@ class Shell:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if scope["path"] == METRICS and not os.environ.get(METRICS_VARIABLE):
+            await Response(status_code=404)(scope, receive, send)
             return
         start: Message | None = None
         body = b""
@@ -65,6 +70,10 @@ class Shell:
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page})
 
         await self.app(without_encodings(scope) if is_page(scope) else scope, receive, relay)
+
+
+METRICS, METRICS_VARIABLE = "/_stcore/metrics", "VORONKA_METRICS"
+"""Where Streamlit tells anybody who asks how many sessions there are and what they hold, and what opens it."""
 
 
 def is_page(scope: Scope) -> bool:

@@ -23,6 +23,8 @@
   addEventListener("click", (event) => {
     if (!event.target.closest('[class*="_tiles_"][class*="_open"] button')) return;
     const list = document.querySelector(".st-key-opened");
-    if (list && list.getBoundingClientRect().top > innerHeight * 0.6) list.scrollIntoView();
+    if (!list || list.getBoundingClientRect().top < innerHeight * 0.6) return;
+    list.style.scrollMarginTop = "4rem"; // the bar with the menu
+    list.scrollIntoView();
   });
 })();

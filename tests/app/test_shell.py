@@ -24,7 +24,7 @@ def answer(path="/calls", query=b"", body=PAGE, kind=b"text/html; charset=utf-8"
 
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": list(headers)}
     asyncio.run(Shell(app, scripts=("/app/static/app.js", "/app/static/ru.js"))(scope, None, send))
-    return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), seen["headers"]
+    return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), seen.get("headers")
 
 
 def test_the_shell_is_russian_and_carries_the_dictionary():
@@ -63,3 +63,9 @@ def test_other_answers_pass_through_as_they_are():
     headers, body, _ = answer(path="/static/x.js", body=b"let a = '</head>'", kind=b"text/javascript")
     assert body == b"let a = '</head>'"
     assert headers[b"x-content-type-options"] == b"nosniff"
+
+
+def test_what_the_server_counts_about_itself_is_closed_until_somebody_opens_it(monkeypatch):
+    assert answer(path="/_stcore/metrics", kind=b"text/plain")[1] == b""
+    monkeypatch.setenv("VORONKA_METRICS", "1")
+    assert answer(path="/_stcore/metrics", kind=b"text/plain")[1] == PAGE

@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
@@ -228,5 +229,7 @@ def test_the_morning_page_answers_to_its_name_and_keeps_what_was_asked(app_url):
 def test_the_server_says_that_it_is_ready_and_allows_no_foreign_scripts(app_url):
     with urllib.request.urlopen(app_url + "/ready") as answer:
         assert json.load(answer)["status"] == "ok"
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(app_url + "/_stcore/metrics")
     with urllib.request.urlopen(app_url) as answer:
         assert answer.headers["content-security-policy"].startswith("default-src 'self'; script-src 'self' 'sha256-")
