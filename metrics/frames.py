@@ -480,7 +480,9 @@ def _write_marts(built: Mapping[str, pl.DataFrame | pl.LazyFrame], folder: Path)
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=BUILDING))
     for name, frame in built.items():
-        frame.lazy().sink_parquet(beside / f"{name}.parquet")
+        file = beside / f"{name}.parquet"
+        frame.lazy().sink_parquet(file)
+        file.chmod(0o600)
     try:
         beside.rename(folder)
     except OSError:  # another reader built the same
