@@ -726,7 +726,9 @@ class Activity(Record):
 
 
 class Request(Record):
-    """An incoming request before it became a deal (amoCRM unsorted, web forms)."""
+    """An incoming request before it became a deal (amoCRM unsorted, web forms). processed_at: null while it waits."""
+
+    ended = "processed_at"
 
     request_id: str
     category: Literal["sip", "mail", "form", "chat", "unknown"]
