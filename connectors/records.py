@@ -68,6 +68,8 @@ class Record(BaseModel):
     """
     keeps_history: ClassVar[bool] = False
     """Rows valid from an instant on: an `OwnedSet` of them is a snapshot, to be compared with the rows still open."""
+    ended: ClassVar[str | None] = None
+    """The column that says since when the source no longer lists a row, where that is not its deletion."""
 
     account_id: str
     source_updated_at: Instant | None = None
@@ -162,13 +164,15 @@ class Listing:
 
     keys: values of the key columns after `account_id`, one tuple a row. Only for lists that are read whole
     (dimensions). A removed row gets `deleted_at` (or `removed_at`) unless it has one, and loses `is_active` where the
-    table has it; it is never dropped, history refers to it.
+    table has it; it is never dropped, history refers to it. is_queue: rows leave the list by being dealt with, so an
+    empty one is as good as any.
     """
 
     kind: type[Record]
     account_id: str
     keys: frozenset[tuple[str, ...]]
     at: datetime
+    is_queue: bool = False
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Writer:
         return [read for read in event.reads if not any(read[1] is one for one in doubted)]
 
     def _is_doubtful(self, listing: Listing) -> bool:
-        if self.trusts_lists:
+        if self.trusts_lists or listing.is_queue:
             return False
         table, removal = listing.kind.table(), layout(listing.kind).removal
         known = state.n_listed(self.connection, listing.account_id, table, str(removal))

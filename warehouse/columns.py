@@ -35,7 +35,7 @@ class Layout:
 
     names: fields of the record that are columns. keys: the key. rest: the other columns, bookkeeping apart.
     owner: the column that names the owner of a set, None for rows that stand alone. removal: the column a tombstone
-    touches.
+    or a listing touches.
     """
 
     table: str
@@ -63,7 +63,7 @@ def layout(kind: type[Record]) -> Layout:
         types=tuple(ARROW[type(column.type)] for column in stored),
         values=attrgetter(*names),
         owner=table.info["owner"],
-        removal=next((name for name in ("deleted_at", "removed_at") if name in table.columns), None),
+        removal=kind.ended or next((name for name in ("deleted_at", "removed_at") if name in table.columns), None),
         has_activity="is_active" in table.columns,
     )
 
