@@ -2,6 +2,8 @@
 
 import io
 import zipfile
+from datetime import date, datetime
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -22,13 +24,47 @@ def test_a_name_that_looks_like_a_formula_stays_text(name):
 
 def test_an_ordinary_name_and_numbers_are_left_alone():
     ready = exports.plain(rows("Ромашка"), COLUMNS, "RUB")
-    assert ready.to_dicts() == [{"Клиент": "Ромашка", "Купил, ₽": 123.45, "Дней": 3}]
+    assert ready.to_dicts() == [{"Клиент": "Ромашка", "Купил, ₽": Decimal("123.45"), "Дней": 3}]
 
 
-def test_excel_opens_the_csv_in_russian():
-    text = exports.csv(exports.plain(rows("Ромашка"), COLUMNS, "RUB"))
+EXACT = pl.DataFrame(
+    {
+        "paid": [32_970_000, None],
+        "whole": [91.0, None],
+        "waits": [1.1436574074074073, 2.0],
+        "share": [0.12345, 1.0],
+        "day": [date(2026, 11, 22), None],
+        "at": [datetime(2026, 11, 22, 9, 5), None],
+    }
+)
+KINDS = [("paid", "money"), ("whole", "int"), ("waits", "days"), ("share", "rate"), ("day", "day"), ("at", "moment")]
+
+
+@pytest.mark.parametrize(
+    ("is_russian", "lines"),
+    [
+        (
+            True,
+            [
+                "paid, ₽;whole;waits;share, %;day;at",
+                "329700,00;91;1,1;12,3;2026-11-22;2026-11-22 09:05",
+                ";;2,0;100,0;;",
+            ],
+        ),
+        (
+            False,
+            [
+                '"paid, ₽",whole,waits,"share, %",day,at',
+                "329700.00,91,1.1,12.3,2026-11-22,2026-11-22 09:05",
+                ",,2.0,100.0,,",
+            ],
+        ),
+    ],
+)
+def test_excel_opens_the_csv_in_the_language_of_its_settings(is_russian, lines):
+    text = exports.csv(exports.plain(EXACT, [(name, name, kind) for name, kind in KINDS], "RUB"), is_russian=is_russian)
     assert text.startswith(b"\xef\xbb\xbf")
-    assert text.decode("utf-8-sig").splitlines()[0] == "Клиент;Купил, ₽;Дней"
+    assert text.decode("utf-8-sig").splitlines() == lines
 
 
 def test_the_workbook_holds_no_formula():
