@@ -156,7 +156,7 @@ def metric_list(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     from commands import metric
     from commands.output import deliver, frames_as, to_json
 
-    content = to_json(metric.catalogue()) if as_json else frames_as({"metrics": metric.catalogue_table()}, "table")
+    content = to_json(metric.catalogue()) if as_json else frames_as(metric.catalogue_tables(), "table", titled=True)
     deliver(content, None, is_text=True)
 
 

@@ -374,17 +374,19 @@ def _told(model: type[BaseModel], problem: Any, lines: dict[Location, int], file
         if near:
             return _error(UNKNOWN_NEAR, where, lines, file, near=near[0])
         return _error(UNKNOWN, where, lines, file, known=", ".join(known))
-    expected = _expected(problem)
+    expected = expectation(problem)
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # keys that do not fit each other
         return _error(TOGETHER, where, lines, file, expected=expected)
     return _error(WRONG, where, lines, file, got=_shown(problem["input"]), expected=expected)
 
 
-def _expected(problem: Any) -> Phrase:
-    """What should stand there instead."""
+def expectation(problem: Any) -> Phrase:
+    """What should stand in the place of a pydantic problem."""
     context = problem.get("ctx", {})
     if problem["type"] == "value_error":
         return Phrase(str(context["error"]).replace("{", "{{").replace("}", "}}"))
+    if problem["type"] == "literal_error":
+        context = {"expected": context["expected"].replace(" or ", ", ")}
     return Phrase(EXPECTED.get(problem["type"], "{msg}"), msg=problem["msg"], **context)
 
 
@@ -402,10 +404,12 @@ EXPECTED = {
     "tuple_type": "it must be a list",
     "list_type": "it must be a list",
     "path_type": "it must be a folder",
-    "literal_error": "it must be {expected}",
+    "literal_error": "it must be one of {expected}",
     "greater_than_equal": "it must be at least {ge}",
     "greater_than": "it must be more than {gt}",
     "less_than_equal": "it must be at most {le}",
+    "less_than": "it must be less than {lt}",
+    "finite_number": "it must be a number",
     "string_pattern_mismatch": "it must fit the pattern {pattern}",
     "string_too_short": "it must not be empty",
 }

@@ -29,8 +29,8 @@ TIMEOUT_S, LONGEST_S = 60.0, 86_400.0
 ONE_STATEMENT = "Give one statement; this text holds {n}."
 ONLY_SELECT = "Only SELECT and EXPLAIN are answered here: the publication is read-only."
 NOT_ALLOWED = "The query reaches for something outside the published tables. Only they can be read here."
-TOO_LONG = "The query took longer than {seconds:g} s and was stopped. Narrow the period or raise --timeout."
-BAD_TIMEOUT = "--timeout must be more than 0 and at most {longest:g} seconds, not {got:g}."
+TOO_LONG = "The query took longer than {seconds} s and was stopped. Narrow the period or raise --timeout."
+BAD_TIMEOUT = "--timeout must be more than 0 and at most {longest} seconds, not {got}."
 TOO_MANY = "The answer has more than {rows} rows. Add LIMIT, or group."
 WRONG_QUERY = "The query was not understood: {reason}"
 NO_MEMORY = "The query needs more memory than {limit}. Narrow the period or group."
@@ -60,7 +60,7 @@ def explore(generation: Path, query: str, *, limits: Limits = Limits()) -> pl.Da
         QueryError: refused, wrong, too long or too large.
     """
     if not 0 < limits.timeout_s <= LONGEST_S:
-        raise QueryError(BAD_TIMEOUT, got=limits.timeout_s, longest=LONGEST_S)
+        raise QueryError(BAD_TIMEOUT, got=f"{limits.timeout_s:g}", longest=f"{LONGEST_S:g}")
     manifest = json.loads((generation / "manifest.json").read_text(encoding="utf-8"))
     with _links(generation, visible_tables(manifest)) as tables, _explorer(tables, limits) as connection:
         answer = _timed(connection, _only_a_select(query), limits)
@@ -177,7 +177,7 @@ def _timed(connection: duckdb.DuckDBPyConnection, query: str, limits: Limits) ->
     try:
         return _first_rows(*_answer(connection, query), limits.rows + 1)
     except duckdb.InterruptException:
-        raise QueryError(TOO_LONG, seconds=limits.timeout_s) from None
+        raise QueryError(TOO_LONG, seconds=f"{limits.timeout_s:g}") from None
     except duckdb.PermissionException:
         raise QueryError(NOT_ALLOWED) from None
     except duckdb.OutOfMemoryException:

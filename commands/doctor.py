@@ -12,11 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from app.i18n import LANGUAGES, translated
+from commands.metric import check_ids
 from commands.status import manifest_of
-from commands.text import language
-from config import Config
+from commands.text import catalogue, language
+from config import Config, ConfigError
 from connectors.connector import Connector, Finding, find_connectors
-from connectors.errors import ConnectorError
+from connectors.errors import ConnectorError, Phrase
+from metrics.frames import NoPublication, open_frames
 from warehouse.database import private_folder
 
 MIN_FREE_BYTES = 2 * 1024**3
@@ -97,6 +100,20 @@ def of_data(manifest: Mapping[str, Any] | None, now: datetime) -> Iterator[Findi
     )
 
 
+def of_viewers(config: Config) -> Iterator[Finding]:
+    """Whether people and departments of `viewers` are in the publication: whoever has none of them sees empty pages."""
+    try:
+        frames = open_frames(config.publication)
+    except NoPublication:
+        return
+    for viewer in config.viewers:
+        try:
+            check_ids(viewer, frames)
+        except ConfigError as error:
+            ru, en = (translated(Phrase(error.template, **error.fields), catalogue(code).gettext) for code in LANGUAGES)
+            yield Finding("viewer", False, f"viewers, {viewer.login}: {ru}", f"viewers, {viewer.login}: {en}")
+
+
 def _clock(server: datetime, now: datetime) -> Finding:
     off_s = (now - server).total_seconds()
     return Finding(
@@ -129,6 +146,7 @@ def examine_all(config: Config, account_id: str | None) -> int:
         connector = find_connectors()[entry.connector]
         findings += of_account(connector, entry, env=os.environ, state_dir=state_dir, now=now)
     findings += of_data(manifest_of(config), now())
+    findings += of_viewers(config)
     for finding in findings:
         print(f"{MARKS[finding.is_ok]} {finding.ru if language() == 'ru' else finding.en}")  # noqa: T201
     return 1 if any(finding.is_ok is False for finding in findings) else 0

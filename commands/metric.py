@@ -1,6 +1,7 @@
 """`voronka metric`: a metric's answer on the command line, the same that the page shows."""
 
 import difflib
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -12,13 +13,13 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.labels import labelled
 from app.rights import departments, scoped, viewer_of
 from commands.output import BINARY, Format, deliver, frames_as, result_json
-from commands.text import language
-from config import Config, ConfigError
+from commands.text import _, language
+from config import Config, ConfigError, expectation
 from metrics.evaluate import evaluate
 from metrics.frames import EngineName, FrameSet, instant_of, open_frames
 from metrics.metric import Metric, MetricResult, Params, Period, find_metrics
@@ -31,6 +32,9 @@ UNKNOWN_PARAMETER = "The metric {metric} has no parameter `{got}`. Known: {known
 UNKNOWN_PARAMETER_NEAR = "The metric {metric} has no parameter `{got}`. Did you mean `{near}`?"
 BAD_ASSIGNMENT = "`--set {got}` must look like name=value."
 BAD_VALUE = "The parameter `{name}` of {metric} cannot be {got}: {reason}."
+BAD_VALUES = "These parameters of {metric} do not fit each other: {reason}."
+UNKNOWN_ID = "`{name}`: the publication has no {got}. It has {known}."
+UNKNOWN_ID_NEAR = "`{name}`: the publication has no {got}. Did you mean {near}?"
 BAD_INSTANT = "`--as-of {got}` must be a day or an instant, such as 2026-11-21 or 2026-11-21T00:00:00+03:00."
 LATE_INSTANT = "`--as-of {got}` is later than the publication knows: {known}. Sync first, or ask for an earlier one."
 EMPTY_PERIOD = "The period is empty: --from {first} is not before --to {end} (the end is exclusive)."
@@ -63,12 +67,15 @@ def answer(question: Question, config: Config) -> MetricResult:
     metric = metric_named(question.metric_id)
     params = params_of(metric, question.assignments)
     frames = _of_accounts(_open(config, question.engine), question.accounts)
+    check_ids(params, frames)
     zone = ZoneInfo(frames.manifest["accounts"][0]["tz"] if frames.manifest["accounts"] else config.timezone)
     period = period_of(metric, question, as_of_of(question.as_of, frames, zone), zone)
     viewer = None
     if question.viewer is not None:
-        if not any(known.login.casefold() == question.viewer.casefold() for known in config.viewers):
+        entry = next((one for one in config.viewers if one.login.casefold() == question.viewer.casefold()), None)
+        if entry is None:
             raise ConfigError(NO_LOGIN, got=question.viewer)
+        check_ids(entry, frames)
         viewer = viewer_of(question.viewer, config.viewers, _members(frames), is_forwarded=False)
         if viewer.user_ids is not None and "population" in metric.params.model_fields:
             params = params.model_copy(update={"population": tuple(sorted(viewer.user_ids))})
@@ -102,9 +109,45 @@ def params_of(metric: Metric, assignments: Iterable[str]) -> Params:
         return metric.params.model_validate(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        name = str(problem["loc"][0]) if problem["loc"] else "?"
-        got = repr(values.get(name))
-        raise ConfigError(BAD_VALUE, name=name, metric=metric.id, got=got, reason=problem["msg"]) from None
+        reason = expectation(problem)
+        if not problem["loc"]:
+            raise ConfigError(BAD_VALUES, metric=metric.id, reason=reason) from None
+        name = str(problem["loc"][0])
+        raise ConfigError(BAD_VALUE, name=name, metric=metric.id, got=repr(values.get(name)), reason=reason) from None
+
+
+OF_TABLE = {"population": "user", "departments": "department"}
+"""Fields that hold ids of a table without its name in theirs."""
+
+
+def check_ids(chosen: BaseModel, frames: Mapping[str, Any]) -> None:
+    """Ids that a parameter or a viewer names are in the publication: a mistyped one would look like "nothing found".
+
+    Raises:
+        ConfigError: with the nearest id, also for somebody who wrote a name.
+    """
+    for field, value in chosen:
+        table = OF_TABLE.get(field, field.removesuffix("_id"))
+        if table not in frames or not value or field not in (*OF_TABLE, f"{table}_id"):
+            continue
+        rows = frames[table].collect("polars").to_native()
+        names = dict(rows.select(f"{table}_id", "name").sort(f"{table}_id").iter_rows())
+        for wanted in [value] if isinstance(value, str) else value:
+            if wanted not in names:
+                raise _unknown_id(field, wanted, names)
+
+
+def _unknown_id(field: str, wanted: str, names: Mapping[str, str | None]) -> ConfigError:
+    shown = {key: f"{key} ({name})" if name else key for key, name in names.items()}
+    words = {word.casefold(): key for key, name in names.items() for word in (name or key, key.partition(":")[2], key)}
+    near = difflib.get_close_matches(wanted.casefold(), words, n=3)
+    found = list(dict.fromkeys(shown[words[word]] for word in near))
+    known = ", ".join([*shown.values()][:MOST_KNOWN]) or "—"
+    template = UNKNOWN_ID_NEAR if found else UNKNOWN_ID
+    return ConfigError(template, got=wanted, name=field, near=", ".join(found), known=known)
+
+
+MOST_KNOWN = 10
 
 
 def _typed(text: str, annotation: Any) -> Any:
@@ -161,6 +204,7 @@ def catalogue() -> list[dict[str, Any]]:
             "name": {lang: text.name for lang, text in metric.text.items()},
             "definition": {lang: text.definition for lang, text in metric.text.items()},
             "params": metric.params().model_dump(mode="json"),
+            "allowed": {name: allowed(field) for name, field in properties(metric).items()},
             "default_period_d": metric.default_period_d,
             "includes_today": metric.includes_today,
             "resources": list(metric.resources),
@@ -170,17 +214,41 @@ def catalogue() -> list[dict[str, Any]]:
     ]
 
 
-def catalogue_table() -> pl.DataFrame:
-    """The same for people."""
-    rows = [
-        (
-            entry["id"],
-            entry["name"][language()],
-            ", ".join(f"{name}={value}" for name, value in entry["params"].items()),
+def properties(metric: Metric) -> dict[str, dict[str, Any]]:
+    """JSON Schema of each parameter."""
+    found: dict[str, dict[str, Any]] = metric.params.model_json_schema()["properties"]
+    return found
+
+
+def allowed(field: Mapping[str, Any]) -> str:
+    """What a parameter may be, in signs of every language: `any | out`, `≥ 0`, `[…]`."""
+    if "anyOf" in field:
+        return " | ".join(allowed(one) for one in field["anyOf"])
+    if "enum" in field:
+        return " | ".join(map(str, field["enum"]))
+    bounds = [f"{sign} {field[name]:g}" for name, sign in BOUNDS.items() if name in field]
+    return ", ".join(bounds) or KINDS.get(field.get("type", ""), "…")
+
+
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+KINDS = {"boolean": "true | false", "null": "null", "array": "[…]"}
+
+
+def catalogue_tables() -> dict[str, pl.DataFrame]:
+    """The same for people: a table of parameters for each metric."""
+    names = [_("parameter"), _("default"), _("may be")]
+    return {
+        f"{entry['id']} · {entry['name'][language()]}": pl.DataFrame(
+            [(name, _json(value), entry["allowed"][name]) for name, value in entry["params"].items()],
+            schema=dict.fromkeys(names, pl.String),
+            orient="row",
         )
         for entry in catalogue()
-    ]
-    return pl.DataFrame(rows, schema={"id": pl.String(), "name": pl.String(), "params": pl.String()}, orient="row")
+    }
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _open(config: Config, engine: EngineName) -> FrameSet:

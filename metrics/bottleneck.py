@@ -10,7 +10,7 @@ Source: the metric catalogue, E6, with E2 (reached), E3 (flow), E5 (Kaplan–Mei
 """
 
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
 import polars as pl
@@ -47,7 +47,7 @@ class BottleneckParams(Params):
     """Weight of the leak share in the score; the rest is the delay share's."""
     gain_pp: float = Field(default=0.05, gt=0, le=1)
     """By how many points (share) the what-if raises a step."""
-    drill: str = Field(default="top", pattern="^(top|all)$")
+    drill: Literal["top", "all"] = "top"
     """Which lost deals the drill-down lists: of the top stage of each pipeline, or of all stages."""
     population: tuple[str, ...] | None = None
     """Responsible users whose deals are counted; None: everybody's."""
@@ -191,7 +191,7 @@ def finish(collected: dict[str, pl.DataFrame], params: BottleneckParams, period:
         period,
         tables={"stages": stages.select(*STAGES), "summary": summary},
         drilldown=_drilldown(stages, collected, params),
-        warnings=_notices(summary, params),
+        warnings=_notices(summary),
     )
 
 
@@ -248,6 +248,7 @@ SUMMARY: dict[str, pl.DataType] = {
     "stage_name": pl.String(),
     "leak_month_minor": pl.Int64(),
     "leak_minor": pl.Int64(),
+    "gain_pp_month_minor": pl.Int64(),
     "gain_pp_minor": pl.Int64(),
     "km_median_d": pl.Float64(),
     "n": pl.Int64(),
@@ -258,15 +259,21 @@ SUMMARY: dict[str, pl.DataType] = {
     "n_unsorted": pl.Int64(),
     "mature_share": pl.Float64(),
     "won_mean_minor": pl.Int64(),
+    "since_on": pl.Date(),
+    "until_on": pl.Date(),
     "months": pl.Float64(),
     "group_key": pl.String(),
 }
-"""One row per pipeline: its top stage and what that stage costs a month, and the deals this rests on."""
+"""One row per pipeline: its top stage and what that stage costs a month, and the deals this rests on.
+
+Local days [since_on, until_on), `months` long: when the deals of a cohort were created, or a flow's events happened.
+n = won + lost + n_open + n_moved; a flow counts deals that ended, so it has neither n_open nor n_moved.
+"""
 
 
 def group_key() -> pl.Expr:
-    """`group_key` of a stage: pipelines of one source may share stage ids."""
-    return pl.concat_str("pipeline_id", pl.lit("|"), "stage_id")
+    """`group_key` of a stage: pipelines of one source may share stage ids. Without a stage the pipeline and `|`."""
+    return pl.concat_str("pipeline_id", pl.lit("|"), pl.col("stage_id").fill_null(""))
 
 
 def _scopes(collected: dict[str, pl.DataFrame]) -> pl.DataFrame:
@@ -428,7 +435,7 @@ def _summary(
     top = stages.filter(pl.col("rank") == 1).unique(PIPELINE, keep="first", maintain_order=True)
     kept = ["stage_id", "stage_name", "leak_minor", "gain_pp_minor", "km_median_d", "group_key"]
     totals = pl.concat([_totals("cohort", collected["cohort"]), _totals("flow", collected["flow_ended"])])
-    per_month = pl.col("leak_minor") / pl.when(pl.col("months") > 0).then("months")
+    months = pl.when(pl.col("months") > 0).then("months")
     return (
         stages.select(*PIPELINE, "pipeline_name", "semantics", "won_mean")
         .unique(PIPELINE, keep="first", maintain_order=True)
@@ -436,13 +443,14 @@ def _summary(
         .join(totals, on=[*PIPELINE, "semantics"], how="left", maintain_order="left")
         .join(mature, on=PIPELINE, how="left", maintain_order="left")
         .join(
-            _months(collected["clock"], params, period),
+            _window(collected["clock"], params, period),
             on=["account_id", "semantics"],
             how="left",
             maintain_order="left",
         )
         .with_columns(
-            leak_month_minor=_minor(per_month),
+            leak_month_minor=_minor(pl.col("leak_minor") / months),
+            gain_pp_month_minor=_minor(pl.col("gain_pp_minor") / months),
             won_mean_minor=_minor(pl.col("won_mean")),
             n_unsorted=pl.col("n_unsorted").fill_null(0),
             mature_share=pl.when(pl.col("semantics") == "cohort").then("mature_share"),
@@ -456,43 +464,47 @@ def _totals(scope: str, standing: pl.DataFrame) -> pl.DataFrame:
     def n(*outcomes: str) -> pl.Expr:
         return pl.col("n").filter(pl.col("outcome").is_in(list(outcomes))).sum()
 
+    is_cohort = pl.lit(scope == "cohort")
     return standing.group_by(PIPELINE).agg(
         semantics=pl.lit(scope),
         n=pl.col("n").sum(),
         won=n("won"),
         lost=n("lost"),
-        n_open=n("open", "unsorted"),
-        n_moved=n("moved"),
+        n_open=pl.when(is_cohort).then(n("open", "unsorted")),
+        n_moved=pl.when(is_cohort).then(n("moved")),
     )
 
 
-def _months(clock: pl.DataFrame, params: BottleneckParams, period: Period) -> pl.DataFrame:
-    """Over how many months the deals of each scope were created (or the flow ran)."""
-    last = pl.min_horizontal(pl.lit(period.period_to), pl.col("as_of_on") - pl.duration(days=params.mature_d))
-    cohort_d = (last - pl.lit(period.period_from)).dt.total_days().clip(lower_bound=0)
-    days = {"cohort": cohort_d, "flow": pl.lit(params.flow_d)}
+def _window(clock: pl.DataFrame, params: BottleneckParams, period: Period) -> pl.DataFrame:
+    """Per account and semantics: which days are counted, and how many months they are."""
+    old_enough = pl.col("as_of_on") - pl.duration(days=params.mature_d)
+    first, end = pl.lit(period.period_from), pl.lit(period.period_to)
+    flow_first, flow_end = (pl.lit(day) for day in _flow_window(params, period))
+    scopes = {
+        "cohort": (first, pl.max_horizontal(first, pl.min_horizontal(end, old_enough))),
+        "flow": (flow_first, flow_end),
+    }
     return pl.concat(
-        [clock.select("account_id", semantics=pl.lit(scope), months=value / MONTH_D) for scope, value in days.items()]
-    )
+        [
+            clock.select("account_id", semantics=pl.lit(scope), since_on=since, until_on=until)
+            for scope, (since, until) in scopes.items()
+        ]
+    ).with_columns(months=(pl.col("until_on") - pl.col("since_on")).dt.total_days() / MONTH_D)
 
 
 def _drilldown(stages: pl.DataFrame, collected: dict[str, pl.DataFrame], params: BottleneckParams) -> pl.DataFrame:
-    """Lost deals, most valuable first, of the stages asked for."""
-    shown = (
-        stages
-        if params.drill == "all"
-        else stages.filter(pl.col("rank") == 1).unique(PIPELINE, keep="first", maintain_order=True)
-    )
-    wanted = shown.select(*STAGE, "semantics", "group_key")
+    """Lost deals, most valuable first, of the stages asked for; of all, also those that never stood on a stage."""
     lost = pl.concat(
         [
             funnel.stopped_at(collected[f"{scope}_lost"], collected["rungs"]).with_columns(semantics=pl.lit(scope))
             for scope in ("cohort", "flow")
         ]
-    )
+    ).with_columns(group_key=group_key())
+    top = stages.filter(pl.col("rank") == 1).unique(PIPELINE, keep="first", maintain_order=True)
+    shown, on = (stages, PIPELINE) if params.drill == "all" else (top, STAGE)
     by, falling = ["account_id", "group_key", "amount_minor", "deal_id"], [False, False, True, False]
     return drilldown_rows(
-        lost.join(wanted, on=[*STAGE, "semantics"]).sort(by, descending=falling, nulls_last=True),
+        lost.join(shown, on=[*on, "semantics"], how="semi").sort(by, descending=falling, nulls_last=True),
         entity_kind=pl.lit("deal"),
         entity_id="deal_id",
         event_at="ended_at",
@@ -502,25 +514,26 @@ def _drilldown(stages: pl.DataFrame, collected: dict[str, pl.DataFrame], params:
     )
 
 
-def _notices(summary: pl.DataFrame, params: BottleneckParams) -> tuple[Notice, ...]:
-    return (*_flow_notices(summary, params), *_no_win_notices(summary))
+def _notices(summary: pl.DataFrame) -> tuple[Notice, ...]:
+    return (*_flow_notices(summary), *_no_win_notices(summary))
 
 
 def _named(summary: pl.DataFrame) -> str:
     return ", ".join(f"«{row['pipeline_name'] or row['pipeline_id']}»" for row in summary.iter_rows(named=True))
 
 
-def _flow_notices(summary: pl.DataFrame, params: BottleneckParams) -> tuple[Notice, ...]:
+def _flow_notices(summary: pl.DataFrame) -> tuple[Notice, ...]:
     by_flow = summary.filter(pl.col("semantics") == "flow")
     if by_flow.is_empty():
         return ()
+    first, last = by_flow["since_on"][0], by_flow["until_on"][0] - timedelta(days=1)  # the same days for every pipeline
     return (
         Notice(
             "flow_instead_of_cohort",
-            f"Созревших сделок мало, поэтому взяты события последних {params.flow_d} дней, конверсия может превысить "
-            f"100 %: {_named(by_flow)}.",
-            f"Too few mature deals, so the events of the last {params.flow_d} days are used and conversion may exceed "
-            f"100%: {_named(by_flow)}.",
+            f"Созревших сделок мало, поэтому взяты события с {first:%d.%m.%Y} по {last:%d.%m.%Y}, конверсия может "
+            f"превысить 100 %: {_named(by_flow)}.",
+            f"Too few mature deals, so the events from {first} to {last} are used and conversion may exceed 100%: "
+            f"{_named(by_flow)}.",
         ),
     )
 
@@ -543,9 +556,8 @@ METRIC = Metric(
     text={
         "ru": Text(
             name="Узкое место: где теряются деньги и время",
-            definition="Какой этап воронки чинить первым: сколько выигранных денег стоили потери сделок на каждом "
-            "этапе "
-            "и сколько стоят дни, которые сделки на нём стоят.",
+            definition="Какой этап воронки чинить первым: сколько выигранных денег унесли потери сделок на каждом "
+            "этапе и во что обходятся дни, которые сделки на нём проводят.",
             formula="Утечка = потеряно на этапе × вероятность дойти от следующего этапа до победы × средний чек "
             "выигранной "
             "сделки. Задержка = сумма (дни на этапе × сумма сделки × вероятность победы × 0,05 % в день). "

@@ -1,6 +1,7 @@
 """Every sentence of the command line is there in Russian."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from app.i18n import LOCALE, entries
 from connectors.errors import SpokenError
+from metrics.metric import find_metrics
 from warehouse.database import TROUBLES
 
 HOUSE = Path(__file__).parents[2]
@@ -19,7 +21,7 @@ FILES = [
     *sorted((HOUSE / "commands").glob("*.py")),
 ]
 NOT_SENTENCES = {"TEMPLATE", "DEFAULT_PATH", "PATH_VARIABLE", "TOKEN_VARIABLE", "TOKEN", "MARK", "KEY", "DAY", "_SPAN"}
-NOT_SENTENCES |= {"NAMELESS", "WEEKDAYS", "BINARY", "MARKS"}
+NOT_SENTENCES |= {"NAMELESS", "WEEKDAYS", "BINARY", "MARKS", "OF_TABLE", "BOUNDS", "KINDS"}
 
 
 def errors_of(kind: type[Exception]) -> list[type[Exception]]:
@@ -39,14 +41,27 @@ def phrases() -> set[str]:
 def sentences(file: Path) -> set[str]:
     """What a module says: arguments of `_`, templates in its constants, and refusals of configuration values."""
     tree = ast.parse(file.read_text("utf-8"))
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_", "ValueError"):
-            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    found = arguments(tree, "_", "ValueError")
     for node in tree.body:
         if isinstance(node, ast.Assign):
             found |= set(constants(node))
     return {text for text in found if isinstance(text, str)}
+
+
+def arguments(tree: ast.AST, *functions: str) -> set[object]:
+    """Constants that a module gives to these functions."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return {one.value for call in calls if call.func.id in functions for one in call.args if is_constant(one)}
+
+
+def is_constant(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant)
+
+
+def refusals() -> set[object]:
+    """What parameters of metrics say of each other."""
+    files = {inspect.getsourcefile(metric.params) for metric in find_metrics().values()}
+    return set().union(*(arguments(ast.parse(Path(str(file)).read_text("utf-8")), "ValueError") for file in files))
 
 
 def constants(node: ast.Assign) -> list[object]:
@@ -73,6 +88,10 @@ def test_every_sentence_has_its_russian(file):
     assert sentences(file) - set(RUSSIAN) - INTERNAL == set()
 
 
+def test_what_parameters_say_of_each_other_has_its_russian():
+    assert refusals() - set(RUSSIAN) == set()
+
+
 def test_everything_a_source_says_has_its_russian_and_nothing_else_has():
     assert phrases() == set(OF_SOURCES) - {""}
 
@@ -91,5 +110,5 @@ def test_translations_keep_the_places_for_values():
 
 
 def test_no_translation_is_left_without_its_sentence():
-    said = set().union(*(sentences(file) for file in FILES))
+    said = set().union(*(sentences(file) for file in FILES), refusals())
     assert set(RUSSIAN) - said - {""} == set()
