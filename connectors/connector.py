@@ -17,16 +17,18 @@ import connectors
 from connectors.records import Account, Record, Yield
 
 WindowKind = Literal["created", "changed_within", "changed", "ids", "whole", "sweep", "probe"]
+FIRST_KINDS: tuple[WindowKind, ...] = ("created", "changed_within")
+"""Kinds a first read is cut into, so that it can be read in parallel and goes on where it was stopped."""
 
 
 @dataclass(frozen=True)
 class Window:
     """What part of a resource to read. Bounds are inclusive: overlaps are harmless, gaps are not.
 
-    created: both bounds fixed (membership does not move). changed_within: both fixed, by change time: a row that changes
-    during the walk leaves it, so a `changed` one from the walk's start follows. changed: `start` only (a fixed upper
-    bound would lose such a row). ids: the source's own ids. whole: everything there is. sweep: the ids of everything
-    there is (`Shown`). probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
+    created: both bounds fixed (membership does not move). changed_within: both fixed, by change time: a row that
+    changes during the walk leaves it, so a `changed` one from the walk's start follows. changed: `start` only (a fixed
+    upper bound would lose such a row). ids: the source's own ids. whole: everything there is. sweep: the ids of
+    everything there is (`Shown`). probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
     """
 
     kind: WindowKind
@@ -53,9 +55,10 @@ class Resource:
 
     read: generator of records for a window. It yields a page's records before it asks for the next page, so that
     `api.read_seq()` is the ordinal of the response they came in.
-    windows: kinds it can read. `created` is used for the first read (cut into windows of `first_window`), `changed` for
-    later ones; a resource with `changed` alone is first read from the beginning in one walk; `whole` is read whole
-    every time; one with `ids` alone only when another asks for it. `sweep` and `probe` come on top, now and then.
+    windows: kinds it can read. `created` or `changed_within` is used for the first read (cut into windows of
+    `first_window`), `changed` for later ones; a resource with `changed` alone is first read from the beginning in one
+    walk; `whole` is read whole every time; one with `ids` alone only when another asks for it. `sweep` and `probe` come
+    on top, now and then.
     is_core: the account's watermark waits for it (deals, stage events, calls, tasks).
     after: names of resources whose rows this one refers to; they are read first.
     fills: canonical tables whose completeness it decides, for `coverage`.

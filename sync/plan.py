@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from connectors.connector import Resource, Window, WindowKind
+from connectors.connector import FIRST_KINDS, Resource, Window, WindowKind
 from warehouse import state
 
 
@@ -29,13 +29,20 @@ def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> li
 
     The first is open at its start: imports bring things that were created before the account was.
     """
-    if "created" not in resource.windows:
+    kind = next((kind for kind in FIRST_KINDS if kind in resource.windows), None)
+    if kind is None:
         return at_once(resource)
     length = resource.first_window
     full = max(0, (start - begin) // length)
     edges = [begin + length * n for n in range(full + 1)]
-    grid = [Window("created", low, high) for low, high in zip(edges, [*edges[1:], start], strict=True)]
-    return [Window("created", None, begin), *grid]
+    grid = [Window(kind, low, high) for low, high in zip(edges, [*edges[1:], start], strict=True)]
+    return [Window(kind, None, begin), *grid]
+
+
+def catch_up(resource: Resource, known: state.Resume, *, start: datetime, overlap: timedelta) -> list[Window]:
+    """What to read after a first read's windows: rows that have left them, unseen, because they were changed."""
+    is_due = known.watermark is None and "changed_within" in resource.windows
+    return [Window("changed", start - overlap)] if is_due else []
 
 
 def at_once(resource: Resource) -> list[Window]:

@@ -27,7 +27,7 @@ from sync.events import (
     SyncAccount,
     WindowDone,
 )
-from sync.plan import plan
+from sync.plan import catch_up, plan
 from warehouse import state
 from warehouse.load import Read
 from warehouse.sweeps import Difference
@@ -108,30 +108,42 @@ class Reader:
         """Start a resource when those it comes after are over, well or not; tell its end when its windows are."""
         waiting = {resource.name: resource for resource in self.resources}
         running: dict[Future[None], Resource] = {}
+        steps: dict[str, list[list[Window]]] = {}
         left: dict[str, int] = {}
         begin = account.created_at or FALLBACK_START
+
+        def go_on(resource: Resource) -> None:
+            """The resource's next windows, or its end. A step without windows was done by a run that was killed."""
+            while steps[resource.name]:
+                windows = steps[resource.name].pop(0)
+                left[resource.name] = len(windows)
+                for window in windows:
+                    running[pool.submit(self._window, api, account, resource, window, start)] = resource
+                if windows:
+                    return
+            del left[resource.name]
+            self._finished(resource, begin, start)
+
         while waiting or running:
             ready = [r for r in waiting.values() if not ({*waiting, *left} & {*r.after} - {r.name})]
             if not ready and not running:
                 raise ValueError(f"resources wait for each other: {', '.join(waiting)}")
             for resource in ready:
                 del waiting[resource.name]
-                windows = plan(resource, self.known[resource.name], begin=begin, start=start, overlap=self.overlap)
-                self.tell(Planned(self.target.account_id, resource.name, len(windows)))
-                left[resource.name] = len(windows)
-                for window in windows:
-                    running[pool.submit(self._window, api, account, resource, window, start)] = resource
-                if not windows:  # all were done by a run that was killed before it could say so
-                    del left[resource.name]
-                    self._finished(resource, begin, start)
+                known = self.known[resource.name]
+                steps[resource.name] = [
+                    plan(resource, known, begin=begin, start=start, overlap=self.overlap),
+                    catch_up(resource, known, start=start, overlap=self.overlap),
+                ]
+                self.tell(Planned(self.target.account_id, resource.name, sum(map(len, steps[resource.name]))))
+                go_on(resource)
             over, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in over:
                 resource = running.pop(future)
                 future.result()
                 left[resource.name] -= 1
                 if not left[resource.name]:
-                    del left[resource.name]
-                    self._finished(resource, begin, start)
+                    go_on(resource)
 
     def _finished(self, resource: Resource, begin: datetime, start: datetime) -> None:
         if resource.name in self.failed or self.is_over:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from connectors.connector import Resource
+from connectors.connector import FIRST_KINDS, Resource
 from connectors.errors import Phrase
 from connectors.records import Listing, Notice, OwnedSet, RawRecord, Record, Reread, Shown, Stub
 from sync.doubts import doubt, is_doubtful
@@ -165,7 +165,7 @@ class Writer:
         done = [
             state.DoneWindow(event.account_id, event.resource, window_key(event.window), event.started_at)
             for event in batch
-            if isinstance(event, WindowDone) and event.window.kind == "created"
+            if isinstance(event, WindowDone) and event.window.kind in FIRST_KINDS
         ]
         if done:
             state.windows_done(self.connection, done, run_id=self.run.run_id, now=now)

@@ -290,8 +290,8 @@ RESOURCES = (
     ),
     Resource("companies", companies, ("created", "changed", "ids"), (Company,), after=("users", "fields")),
     Resource("trash", trash, ("changed",), (), after=("leads", "contacts", "companies")),
-    Resource("tasks", tasks, ("changed", "ids"), (Task,), is_core=True, after=("users", "account")),
-    Resource("calls", calls, ("changed",), (Call,), is_core=True, after=("users",)),
+    Resource("tasks", tasks, ("changed_within", "changed", "ids"), (Task,), is_core=True, after=("users", "account")),
+    Resource("calls", calls, ("changed_within", "changed"), (Call,), is_core=True, after=("users",)),
     Resource(
         "events",
         events,

@@ -1,8 +1,9 @@
 """Rows that slip from one page to another while a list is walked.
 
-Pages are counted, not anchored: when a row of a page that was read is deleted, all rows behind it move up by one, and
-the first row of the next page is shown by neither. The log of events tells when something was deleted. Only pages that
-were turned at such a moment are asked for again, so a quiet walk costs one request at its end, or per `TRAIL` pages.
+Pages are counted, not anchored: when a row of a page that was read leaves the list, all rows behind it move up by one,
+and the first row of the next page is shown by neither. The log of events tells when something was deleted; the list
+itself tells what was read and has left a window of change times by another change. Only pages that were turned at such
+a time are asked for again, so a quiet walk costs a request or two at its end, or per `TRAIL` pages.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -49,10 +50,14 @@ class Turned:
 
 Ask = Callable[[int, int], list[Json]]
 """A page of the list by its number and size."""
+Span = tuple[datetime, datetime]
+"""From when to when something may have left the list."""
+Log = Callable[[list[Turned]], dict[Any, Span] | None]
+"""What left the list since the first of those pages, by event; None where that cannot be told."""
 
 
 def slipped(
-    api: AmoApi, trail: list[Turned], ask: Ask, *, collection: str, notice: Callable[[Phrase], None]
+    trail: list[Turned], ask: Ask, left: Log, *, collection: str, notice: Callable[[Phrase], None]
 ) -> Iterator[list[Json]]:
     """Pages again that may hold rows which no page of `trail` has shown; `ask` notes what it shows in `trail`.
 
@@ -62,9 +67,9 @@ def slipped(
     for _ in range(MOST_ROUNDS):
         if len(trail) < 2:
             return
-        log = removals(api, trail[0].at)
-        moments = None if log is None else [moment for number, moment in log.items() if number not in known]
-        places = list(doubtful(trail, moments))
+        log = left(trail)
+        spans = None if log is None else [span for event, span in log.items() if event not in known]
+        places = list(doubtful(trail, spans))
         if not places:
             return
         trail.clear()
@@ -87,8 +92,8 @@ def slipped(
     )
 
 
-def removals(api: AmoApi, since: datetime) -> dict[Any, datetime] | None:
-    """When rows left lists since an instant, by event; None where the log cannot be read."""
+def removals(api: AmoApi, since: datetime) -> dict[Any, Span] | None:
+    """When rows were deleted since an instant, by event; None where the log cannot be read."""
     params = {"filter[type]": ",".join(REMOVALS), "filter[created_at][from]": int((since - SLACK).timestamp())}
     pages = by_page_number(
         lambda asked: api.get("/api/v4/events", asked),
@@ -101,15 +106,28 @@ def removals(api: AmoApi, since: datetime) -> dict[Any, datetime] | None:
         events = [event for page in pages for event in page if event.get("type") in REMOVALS]
     except PayloadError:
         return None
-    return {event.get("id"): moment for event in events if (moment := at(event.get("created_at")))}
+    return {event.get("id"): (moment, moment) for event in events if (moment := at(event.get("created_at")))}
 
 
-def doubtful(trail: Iterable[Turned], moments: Iterable[datetime] | None) -> Iterator[tuple[Turned, Turned]]:
-    """Neighbouring pages between which something was deleted; with `moments` None all neighbours."""
-    moments = None if moments is None else list(moments)
+def changes(rows: Iterable[Json], trail: list[Turned], field: str) -> dict[Any, Span]:
+    """When rows that `trail` has shown may have been changed first: since they were shown, until `field` says."""
+    found = {}
+    for row in rows:
+        native_id, until = whole(row.get("id")) or 0, at(row.get(field))
+        shown = (turned.at for turned in trail if (turned.first or 0) <= native_id <= (turned.last or 0))
+        if until is not None:
+            found[native_id, until] = min(next(shown, trail[0].at), until), until
+    return found
+
+
+def doubtful(trail: Iterable[Turned], spans: Iterable[Span] | None) -> Iterator[tuple[Turned, Turned]]:
+    """Neighbouring pages between which something may have left the list; with `spans` None all neighbours."""
+    spans = None if spans is None else list(spans)
     for before, after in pairwise(trail):
         is_turn = (after.number, after.limit) == (before.number + 1, before.limit) and before.last is not None
-        if is_turn and (moments is None or any(before.at - SLACK <= moment <= after.at + SLACK for moment in moments)):
+        if is_turn and (
+            spans is None or any(before.at - SLACK <= until and since <= after.at + SLACK for since, until in spans)
+        ):
             yield before, after
 
 

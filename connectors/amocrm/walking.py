@@ -1,13 +1,14 @@
 """How a list of amoCRM is walked: pages of a window, ids, whole lists; and what becomes of each object on the way.
 
-First reads go by windows of `created_at` with both bounds fixed, later ones by change time with no upper bound; both
-ordered by id, because ordering by change time would shift pages when a row changes during the walk. Where a list
-ignores its filters it is read whole until two walks show the same ids.
+First reads go by windows with both bounds fixed: of `created_at`, or of change time where a list knows no other filter;
+later ones by change time with no upper bound. All are ordered by id, because ordering by change time would shift pages
+when a row changes during the walk. Where a list ignores its filters it is read whole until two walks show the same ids.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,19 +16,20 @@ from pydantic import ValidationError
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import Reading, whole
-from connectors.amocrm.slips import TRAIL, Turned, slipped
-from connectors.connector import Window
-from connectors.errors import Phrase
+from connectors.amocrm.slips import TRAIL, Log, Span, Turned, changes, removals, slipped
+from connectors.connector import FIRST_KINDS, Window, WindowKind
+from connectors.errors import PayloadError, Phrase, SlowError
 from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
 from connectors.records import Account, Listing, RawRecord, Record, Yield
 
-MAX_PAGES_OF_A_WINDOW = 400
 MAX_PAGES = 20_000
-"""Of a walk without an upper bound: five million rows; more is a server that repeats itself."""
+"""Of a walk: five million rows; more is a server that repeats itself."""
 BY_ID = "order[id]"
 NO_ITEMS: Json = {"_embedded": {}}
 IDS_AT_A_TIME = 100
 """Longer addresses are refused by web servers."""
+NOTHING_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
+"""Where a window without a start begins to be cut."""
 SLACK = timedelta(seconds=2)
 """Bounds may be exclusive, and a merge is told by two events up to 2 s apart: windows overlap a little."""
 
@@ -65,12 +67,36 @@ def walk(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterato
 
 
 def filtered(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
+    """Pages of a window; one that is too slow (504) even by small pages is read in halves."""
+    waiting, seen = [window], set[Any]()
+    while waiting:
+        part = waiting.pop()
+        try:
+            yield from walked_once(api, query, part, reading, seen=seen)
+        except SlowError:
+            if not (halves := in_halves(part)):
+                raise
+            waiting += halves
+
+
+def in_halves(window: Window) -> list[Window]:
+    """Both halves of a window that has an end, the later one first; none of one that is too short."""
+    if window.end is None:
+        return []
+    start = window.start or NOTHING_BEFORE
+    if window.end - start < 2 * SLACK:
+        return []
+    middle = start + (window.end - start) / 2
+    return [replace(window, start=middle), replace(window, end=middle)]
+
+
+def walked_once(api: AmoApi, query: Query, window: Window, reading: Reading, *, seen: set[Any]) -> Iterator[list[Json]]:
     field_name = query.created if window.kind == "created" else query.changed
     bounds = to_bounds(window)
     params = {f"filter[{field_name}][{side}]": bound for side, bound in bounds.items()}
-    seen: set[Any] = set()
     trail: list[Turned] = []
-    for page in pages(api, query, params, reading, is_bounded="to" in bounds, seen=seen, trail=trail):
+    left = partial(departures, api, query, window.kind, seen)
+    for page in pages(api, query, params, reading, seen=seen, trail=trail):
         if any(is_stray(row.get(field_name), bounds) for row in page):
             reading.notice(
                 Phrase(
@@ -85,9 +111,32 @@ def filtered(api: AmoApi, query: Query, window: Window, reading: Reading) -> Ite
         yield page
         if len(trail) > TRAIL:
             last = trail[-1]
-            yield from missed(api, query, params, reading, seen=seen, trail=trail)
+            yield from missed(api, query, params, reading, left, seen=seen, trail=trail)
             trail[:] = [last]
-    yield from missed(api, query, params, reading, seen=seen, trail=trail)
+    yield from missed(api, query, params, reading, left, seen=seen, trail=trail)
+
+
+def departures(
+    api: AmoApi, query: Query, kind: WindowKind, seen: set[Any], trail: list[Turned]
+) -> dict[Any, Span] | None:
+    """What has left a window since the first page of `trail`: what was deleted, and what was seen and then changed."""
+    deleted = removals(api, trail[0].at)
+    if deleted is None or kind != "changed_within":
+        return deleted
+    since = to_bounds(Window("changed", trail[0].at))
+    asked = {**query.params, f"filter[{query.changed}][from]": since["from"]}
+    walked = by_page_number(
+        lambda params: api.get(query.path, params),
+        asked,
+        collection=query.collection,
+        limit=query.limit,
+        max_pages=MAX_PAGES,
+    )
+    try:
+        rows = [row for page in walked for row in page if row.get(query.key) in seen]
+    except PayloadError:
+        return None
+    return deleted | changes(rows, trail, query.changed)
 
 
 def missed(
@@ -95,11 +144,12 @@ def missed(
     query: Query,
     params: Mapping[str, Any],
     reading: Reading,
+    left: Log,
     *,
     seen: set[Any],
     trail: list[Turned],
 ) -> Iterator[list[Json]]:
-    """Rows that deletions have moved out of the walk's sight. Lists without an order (events) never lose a row."""
+    """Rows that others have moved out of the walk's sight. Lists without an order (events) never lose a row."""
     if BY_ID not in query.params:
         return
     turn = turning(api, query, trail)
@@ -107,7 +157,7 @@ def missed(
     def ask(number: int, limit: int) -> list[Json]:
         return items_of(turn({**query.params, **params, "limit": limit, "page": number}) or NO_ITEMS, query.collection)
 
-    for page in slipped(api, trail, ask, collection=query.collection, notice=reading.notice):
+    for page in slipped(trail, ask, left, collection=query.collection, notice=reading.notice):
         if fresh := [row for row in page if row.get("id") not in seen]:
             seen.update(row.get("id") for row in fresh)
             yield fresh
@@ -126,11 +176,11 @@ def turning(api: AmoApi, query: Query, trail: list[Turned]) -> Callable[[Mapping
 
 
 def to_bounds(window: Window) -> dict[str, int]:
-    """Both bounds of a `created` window, the lower one of a `changed` window, in unix seconds with slack."""
+    """Bounds of a window in unix seconds with slack; a `changed` window has a lower one only."""
     bounds = {}
     if window.start:
         bounds["from"] = int((window.start - SLACK).timestamp())
-    if window.end and window.kind == "created":
+    if window.end and window.kind in FIRST_KINDS:
         bounds["to"] = int((window.end + SLACK).timestamp()) + 1
     return bounds
 
@@ -145,7 +195,7 @@ def is_stray(moment: Any, bounds: Mapping[str, int]) -> bool:
 
 def whole_list(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
     """All rows, or those changed since `window.start`; walked until a walk finds nothing new."""
-    if window.kind == "created" and not api.claim(query.entity):
+    if window.kind in FIRST_KINDS and not api.claim(query.entity):
         return
     bounds = to_bounds(window) if window.kind == "changed" else {}
     seen: set[Any] = set()
@@ -159,7 +209,6 @@ def pages(
     params: Mapping[str, Any],
     reading: Reading,
     *,
-    is_bounded: bool = False,
     seen: set[Any] | None = None,
     trail: list[Turned] | None = None,
 ) -> Iterator[list[Json]]:
@@ -168,7 +217,7 @@ def pages(
         {**query.params, **params},
         collection=query.collection,
         limit=query.limit,
-        max_pages=MAX_PAGES_OF_A_WINDOW if is_bounded else MAX_PAGES,
+        max_pages=MAX_PAGES,
         key=query.key,
         to_the_end=query.to_the_end,
         seen=seen,

@@ -11,7 +11,7 @@ import httpx
 from connectors.amocrm.api import AmoApi, account, open_api
 from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
-from connectors.connector import Window
+from connectors.connector import Resource, Window
 from connectors.http import Pace
 from connectors.records import OwnedSet, Yield
 
@@ -134,6 +134,11 @@ def read(api: AmoApi, resource: str, window: Window = WHOLE) -> list[Yield]:
 def reading(api: AmoApi, resource: str, window: Window) -> Iterator[Yield]:
     chosen = next(candidate for candidate in RESOURCES if candidate.name == resource)
     return chosen.read(api, account(api, api.settings), window)
+
+
+def first_of(resource: Resource) -> Window:
+    """A window of a first read."""
+    return Window(resource.windows[0], SEPTEMBER, OCTOBER)
 
 
 def of(kind: type, yielded: Iterable[Yield]) -> list[Any]:

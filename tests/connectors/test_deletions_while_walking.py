@@ -1,8 +1,9 @@
-"""A deletion in the middle of a walk moves rows from page to page and loses none: the demo's pages are counted too."""
+"""What people do during a walk moves rows from page to page and loses none: the demo's pages are counted too."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from random import Random
 
 import httpx
 import pytest
@@ -32,6 +33,8 @@ SETTINGS = AmoSettings(
 EVENTS = "/api/v4/events"
 ENTITY = {"leads": "leads", "contacts": "contacts", "tasks": "tasks", "calls": "contacts/notes"}
 LISTS = sorted(ENTITY)
+CHANGING = ("calls", "tasks")
+"""Lists whose first read goes by change time."""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,12 @@ class Crm(httpx.BaseTransport):
         table = self.account.notes[CONTACT] if name == "calls" else getattr(self.account, name)
         return list(table.ids)
 
+    def change(self, name: str, native_id: int) -> None:
+        """A minute later somebody changes a row: it leaves every window of change times that lies in the past."""
+        self.account.now += 60
+        table = self.account.notes[CONTACT] if name == "calls" else getattr(self.account, name)
+        table.put(table.get(native_id)._replace(updated_at=self.account.now))
+
     def delete(self, name: str, native_id: int) -> None:
         """Into the trash; a call goes with the contact it hangs on."""
         if name != "calls":
@@ -97,9 +106,8 @@ def walked(crm: Crm, name: str) -> tuple[list[int], list[Notice]]:
     """Ids a first read shows, in its order, and what was noticed."""
     api = opened(crm)
     resource = next(resource for resource in RESOURCES if resource.name == name)
-    kind = resource.windows[0]
-    window = Window(kind, end=api.server_now() if kind == "created" else None)
-    yielded = list(resource.read(api, account(api, SETTINGS), window))
+    me = account(api, SETTINGS)
+    yielded = list(resource.read(api, me, Window(resource.windows[0], end=api.server_now())))
     ids = [int(raw.native_id) for raw in yielded if isinstance(raw, RawRecord) and raw.entity == ENTITY[name]]
     return ids, [notice for notice in yielded if isinstance(notice, Notice)]
 
@@ -121,6 +129,49 @@ def test_rows_that_slip_onto_a_page_already_read_are_found(company, name, per_pa
     assert len(there) > 80
     assert sorted(ids) == there  # those deleted had been read before
     assert not notices
+
+
+@pytest.mark.parametrize("name", CHANGING)
+@pytest.mark.parametrize("is_changed_again", [False, True])
+def test_rows_that_slip_because_others_were_changed_are_found(company, name, is_changed_again):
+    crm = Crm(company)
+    there = crm.ids(name)
+    seen_and_changed = there[:9]
+
+    def people(n: int) -> None:
+        if n in (2, 3, 4):
+            for native_id in seen_and_changed[3 * (n - 2) : 3 * (n - 1)]:
+                crm.change(name, native_id)
+        if n == 6 and is_changed_again:
+            for native_id in seen_and_changed:
+                crm.change(name, native_id)
+
+    crm.people = people
+    ids, notices = walked(crm, name)
+    assert sorted(set(ids)) == there
+    assert not notices
+
+
+@pytest.mark.parametrize("name", CHANGING)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_first_read_by_change_time_and_the_one_that_catches_up_lose_nothing(company, name, seed, monkeypatch):
+    monkeypatch.setattr(walking, "TRAIL", 3)
+    crm, chance = Crm(company), Random(seed)
+    there = crm.ids(name)
+    began = datetime.fromtimestamp(crm.account.now, UTC)
+
+    def people(n: int) -> None:
+        for native_id in chance.sample(there, chance.randrange(3)):
+            crm.change(name, native_id)
+
+    crm.people = people
+    ids, _ = walked(crm, name)
+    crm.people = lambda n: None
+    api = opened(crm)
+    resource = next(resource for resource in RESOURCES if resource.name == name)
+    later = list(resource.read(api, account(api, SETTINGS), Window("changed", began)))
+    ids += [int(raw.native_id) for raw in later if isinstance(raw, RawRecord) and raw.entity == ENTITY[name]]
+    assert sorted(set(ids)) == there
 
 
 @pytest.mark.parametrize("name", ["leads", "calls"])
@@ -157,9 +208,11 @@ def test_a_quiet_walk_costs_one_look_at_the_log(company, name):
     crm = Crm(company)
     ids, _ = walked(crm, name)
     pages = [url for url in crm.asked if url.path.endswith(ENTITY[name])]
+    looks = [url for url in pages if "from" in str(url)]
     lists = 3 if name == "calls" else 1  # notes of contacts, of leads, of companies, each a walk
     assert len([url for url in crm.asked if url.path == EVENTS]) == lists
-    assert len(pages) == -(-len(ids) // 20) + (len(ids) % 20 == 0)
+    assert len(looks) == (name in CHANGING)
+    assert len(pages) - len(looks) == -(-len(ids) // 20) + (len(ids) % 20 == 0)
 
 
 def test_without_the_log_every_page_is_looked_at_again(company):
@@ -174,9 +227,10 @@ def test_without_the_log_every_page_is_looked_at_again(company):
 
 def test_only_pages_turned_at_that_moment_are_looked_at_again():
     trail = [Turned(n, 50, 50 * n, 50 * n + 49, SEPTEMBER + timedelta(minutes=n)) for n in range(1, 6)]
-    (found,) = doubtful(trail, [SEPTEMBER + timedelta(minutes=3, seconds=20)])
+    moment = SEPTEMBER + timedelta(minutes=3, seconds=20)
+    (found,) = doubtful(trail, [(moment, moment)])
     assert [turned.number for turned in found] == [3, 4]
-    assert not list(doubtful(trail, [OCTOBER]))
+    assert not list(doubtful(trail, [(OCTOBER, OCTOBER)]))
     assert len(list(doubtful(trail, None))) == 4
 
 

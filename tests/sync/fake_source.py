@@ -105,7 +105,7 @@ def deals(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
         for thing in sorted(api.things.values(), key=lambda t: t.number)
         if (str(thing.number) in window.ids if window.kind == "ids" else True)
         and (_within(thing.created_at, window) if window.kind == "created" else True)
-        and (_within(thing.changed_at, window) if window.kind == "changed" else True)
+        and (_within(thing.changed_at, window) if window.kind in ("changed", "changed_within") else True)
     ]
     for page in _pages(api, "deals", window, wanted):
         for thing in page:

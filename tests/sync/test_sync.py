@@ -59,6 +59,38 @@ def test_done_windows_of_an_unfinished_first_read_are_left_out():
     assert plan(DEALS, known, begin=OPENED, start=START, overlap=DAY) == [windows[0], windows[2]]
 
 
+def test_a_first_read_by_change_time_ends_with_what_changed_meanwhile(data_dir: Path, look: Look):
+    by_change = replace(DEALS, windows=("changed_within", "changed", "ids"))
+    source = filled()
+
+    def change(name: str, window: Window) -> None:
+        if name == "deals" and window.kind == "changed_within" and 5 not in moved:
+            moved.add(5)
+            source.move(5, START + timedelta(minutes=1))  # out of a window nobody has read yet
+
+    moved: set[int] = set()
+    source.before_page = change
+    resources = (RESOURCES[0], by_change, *RESOURCES[2:])
+    run = sync(data_dir, [account(source, resources=resources)])
+    windows = [window for window in asked(source, "deals") if window.kind != "ids"]
+    assert windows[-1] == Window("changed", START - timedelta(minutes=10))
+    assert {window.kind for window in windows[:-1]} == {"changed_within"}
+    assert look("SELECT count(*) FROM deal") == [(8,)]
+    assert run.account("main").resource("deals").watermark == START
+
+    source.now, source.asked = START + DAY, []
+    sync(data_dir, [account(source, resources=resources)])
+    assert [window.kind for window in asked(source, "deals") if window.kind != "ids"] == ["changed"]
+
+
+def test_a_first_read_by_change_time_goes_on_where_it_was_stopped():
+    by_change = replace(DEALS, windows=("changed_within", "changed"))
+    windows = first_windows(by_change, begin=OPENED, start=START)
+    known = state.Resume(None, {window_key(windows[1]): START})
+    assert plan(by_change, known, begin=OPENED, start=START, overlap=DAY) == [windows[0], windows[2]]
+    assert {window.kind for window in windows} == {"changed_within"}
+
+
 def test_a_first_sync_reads_everything_and_the_next_only_what_changed(data_dir: Path, look: Look):
     source = filled()
     first = sync(data_dir, [account(source)])

@@ -14,11 +14,11 @@ from amo_fake import (
     HOST,
     LONG_LIVED,
     NOTHING,
-    WHOLE,
     FakeTime,
     amo,
     call,
     event,
+    first_of,
     lead,
     of,
     page,
@@ -230,7 +230,7 @@ def test_c26_unknown_keys_are_stored_raw_and_disturb_nothing():
 def test_c110_only_reading_requests_are_possible():
     api, server = amo()
     for resource in RESOURCES:
-        read(api, resource.name, {"whole": WHOLE, "created": FIRST, "changed": CHANGED}[resource.windows[0]])
+        read(api, resource.name, first_of(resource))
     assert {request.method for request in server.requests} == {"GET"}
     with pytest.raises(AssertionError, match="not among the requests"):
         api.get("/api/v4/leads/1/notes/2")
