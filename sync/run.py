@@ -28,7 +28,7 @@ from warehouse.database import (
 from warehouse.status import AccountStatus, ResourceStatus, RunStatus
 
 OVERLAP = timedelta(minutes=10)
-QUEUED_CHUNKS = 16
+QUEUED_CHUNKS = 4  # a chunk of cards with many fields holds ten thousand rows
 JOIN_S = 10.0  # how long readers in the middle of a request are waited for
 
 
