@@ -1,7 +1,7 @@
 """amoCRM and Kommo, over their API v4. Facts and their sources are cited where they are used."""
 
 from connectors.amocrm.access import login, login_url
-from connectors.amocrm.api import account, open_api
+from connectors.amocrm.api import account, open_api, viewer
 from connectors.amocrm.doctor import examine
 from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
@@ -16,5 +16,6 @@ CONNECTOR = Connector(
     examine=examine,
     login_url=login_url,
     login=login,
+    viewer=viewer,
     hear=hear,
 )

@@ -16,7 +16,7 @@ from connectors.amocrm.mapping import TASK_KINDS
 from connectors.amocrm.reading import Reading, at
 from connectors.amocrm.settings import AmoSettings
 from connectors.auth import Bearer, expiry
-from connectors.errors import PayloadError
+from connectors.errors import ForbiddenError, PayloadError
 from connectors.http import ApiClient, Pace, Route, SourceAuth
 from connectors.money import currency_code
 from connectors.paging import Json, as_list, as_object
@@ -25,10 +25,11 @@ from connectors.records import Account, RawRecord
 ROUTES = (
     Route("GET", "/api/v4/account"),
     Route("GET", "/api/v4/(users|sources|events)"),
+    Route("GET", "/api/v4/users/[0-9]+"),
     Route("GET", "/api/v4/leads/(pipelines|loss_reasons)"),
     Route("GET", "/api/v4/(leads|contacts|companies|tasks)(/[0-9]+)?"),
     Route("GET", "/api/v4/(leads|contacts|companies)/custom_fields"),
-    Route("GET", "/api/v4/(leads|contacts|companies|customers)/notes"),
+    Route("GET", "/api/v4/(leads|contacts|companies|customers)/notes(/[0-9]+)?"),
 )
 """All a connector may ask; nothing here writes."""
 
@@ -174,6 +175,17 @@ def account(api: AmoApi, settings: AmoSettings) -> Account:
         default_region=facts.region,
         created_at=at(facts.body.get("created_at")),
     )
+
+
+def viewer(api: AmoApi) -> str:
+    """Whose rights the token has. Lists hold only what that user may see (1.8 of the reference)."""
+    me = api.facts.body.get("current_user_id")
+    try:
+        user = as_object(api.get(f"/api/v4/users/{me}", missing_ok=True)) if me else {}
+    except ForbiddenError:
+        user = {}
+    is_admin = as_object(user.get("rights")).get("is_admin") is True
+    return f"user:{me} {'admin' if is_admin else 'not admin'}"
 
 
 def open_api(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from connectors.amocrm.mapping import ENTITY_KINDS
+from connectors.amocrm.merges import winner
 from connectors.amocrm.reading import CardEvent, Reading, at
 from connectors.money import to_minor
 from connectors.paging import Json, as_list, as_object
@@ -120,6 +121,7 @@ def merged(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> li
     if kind in RESOURCES:
         reading.merges.append(CardEvent(kind, event["entity_id"], event.get("created_by"), moment, raw_hash))
         reading.reread(RESOURCES[kind], event["entity_id"])
+        reading.reread("merges", winner(kind, event["entity_id"]))
     return []
 
 

@@ -379,7 +379,8 @@ def created(item: Json) -> datetime:
 
 def tombstone(row: Json, kind: type[Record], prefix: str, reading: Reading, *, now: datetime) -> Tombstone:
     """A row of the trash says only its id and when it was last touched: nothing else of the card may change."""
-    return Tombstone(kind, reading.account_id, f"{prefix}:{row['id']}", at(row.get("updated_at")) or now)
+    gone_at = at(row.get("updated_at")) or now
+    return Tombstone(kind, reading.account_id, f"{prefix}:{row['id']}", gone_at, is_vague=True)
 
 
 # Tasks and calls

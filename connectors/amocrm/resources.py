@@ -1,18 +1,21 @@
 """What can be read of an amoCRM account: one generator per resource; how they walk their lists is in `walking`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from connectors.amocrm import mapping
+from connectors.amocrm import mapping, merges
 from connectors.amocrm.access import WHERE_TO_CREATE
 from connectors.amocrm.api import WARN_BEFORE, AmoApi
 from connectors.amocrm.events import HISTORY, RELINKED, event_records
+from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
+from connectors.amocrm.sweep import SWEEP, probed_notes, shown, swept_stream
 from connectors.amocrm.values import field_records
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, of_kind, one, pages, stream, walk
-from connectors.connector import Resource, Window
+from connectors.connector import Resource, Window, WindowKind
 from connectors.errors import ForbiddenError, PayloadError, Phrase
 from connectors.paging import Json, as_list, as_object
 from connectors.records import (
@@ -172,19 +175,19 @@ def leads(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         limit=api.settings.page_size,
         params={"with": "contacts,loss_reason,source_id,source,is_price_modified_by_robot", BY_ID: "asc"},
     )
-    return stream(api, account, window, query, mapping.deal_records)
+    return swept_stream(api, account, window, query, mapping.deal_records)
 
 
 def contacts(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Contacts with phones, e-mails, custom values and tags."""
     query = Query("/api/v4/contacts", "contacts", "contacts", api.settings.page_size, {BY_ID: "asc"})
-    return stream(api, account, window, query, mapping.contact_records)
+    return swept_stream(api, account, window, query, mapping.contact_records)
 
 
 def companies(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Companies with phones, e-mails, custom values and tags."""
     query = Query("/api/v4/companies", "companies", "companies", api.settings.page_size, {BY_ID: "asc"})
-    return stream(api, account, window, query, mapping.company_records)
+    return swept_stream(api, account, window, query, mapping.company_records)
 
 
 def trash(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -210,7 +213,7 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
         params={"with": "only_deleted", BY_ID: "asc"},
     )
     prefix = CARDS[word]
-    for page in walk(api, query, window, reading):
+    for page in walk(api, query, SWEEP if window.kind == "sweep" else window, reading):
         deleted = [row for row in page if row.get("is_deleted") is True]
         for row in deleted:
             yield RawRecord.of(account.account_id, query.entity, row["id"], row)
@@ -226,30 +229,51 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
 def tasks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Tasks. They can be filtered by change but not by creation, and not ordered by change."""
     query = Query("/api/v4/tasks", "tasks", "tasks", api.settings.page_size, {BY_ID: "asc"})
-    return stream(api, account, window, query, mapping.task_records)
+    return swept_stream(api, account, window, query, mapping.task_records)
 
 
 def calls(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Calls, which are notes on cards: mostly on contacts, even where the screen shows them with a deal."""
     words = ["contacts", "leads", "companies"] + ["customers"] * api.facts.has_customers
+    if window.kind == "probe":
+        yield from probed_notes(api, account, window.ids, [call_notes(api, word) for word in words])
+        return
     for word in words:
-        query = Query(
-            path=f"/api/v4/{word}/notes",
-            collection="notes",
-            entity=f"{word}/notes",
-            limit=api.settings.page_size,
-            params={"filter[note_type][0]": "call_in", "filter[note_type][1]": "call_out", BY_ID: "asc"},
-        )
-        yield from stream(api, account, window, query, call_of(CARDS[word]))
+        if window.kind == "sweep":
+            yield from shown(api, account, call_notes(api, word), is_ours=is_call)
+        else:
+            yield from stream(api, account, window, call_notes(api, word), call_of(CARDS[word]))
+
+
+def call_notes(api: AmoApi, word: str, params: Mapping[str, str] = MappingProxyType({})) -> Query:
+    types = {f"filter[note_type][{number}]": kind for number, kind in enumerate(CALL_NOTES)}
+    path = f"/api/v4/{word}/notes"
+    return Query(path, "notes", f"{word}/notes", api.settings.page_size, {**types, **params, BY_ID: "asc"})
+
+
+CALL_NOTES = ("call_in", "call_out")
+
+
+def is_call(note: Json) -> bool:
+    """Whether a note is one of those asked for: the filter by type may be ignored."""
+    return note.get("note_type") in CALL_NOTES
 
 
 def call_of(prefix: str) -> ToRecords:
     def to_records(note: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
-        if note.get("note_type") not in ("call_in", "call_out"):
-            return ()  # the filter by type was ignored
-        return (mapping.call_record(note, prefix, reading, raw_hash),)
+        return (mapping.call_record(note, prefix, reading, raw_hash),) if is_call(note) else ()
 
     return to_records
+
+
+def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """What hangs on cards that others were merged into: links, calls and tasks."""
+    for kind in RESOURCES_OF_CARDS:
+        for ids in merges.winners_of(kind, window):
+            yield from merges.linked_cards(api, kind, ids)
+            yield from merges.tasks_of(api, account, kind, ids)
+            query = call_notes(api, merges.WORDS[kind], merges.on(ids))
+            yield from stream(api, account, Window("whole"), query, call_of(kind))
 
 
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -266,6 +290,9 @@ def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     return stream(api, account, window, query, event_records)
 
 
+CARD_WINDOWS: tuple[WindowKind, ...] = ("created", "changed", "ids", "sweep", "probe")
+ACTIVITY_WINDOWS: tuple[WindowKind, ...] = ("changed_within", "changed", "ids", "sweep", "probe")
+
 RESOURCES = (
     Resource("account", account_parts, ("whole",), (Department, TaskType)),
     Resource("users", users, ("whole",), (User, UserDepartment), after=("account",)),
@@ -276,7 +303,7 @@ RESOURCES = (
     Resource(
         "leads",
         leads,
-        ("created", "changed", "ids"),
+        CARD_WINDOWS,
         (Deal, DealContact),
         is_core=True,
         after=("users", "pipelines", "loss_reasons", "sources", "fields"),
@@ -284,14 +311,14 @@ RESOURCES = (
     Resource(
         "contacts",
         contacts,
-        ("created", "changed", "ids"),
+        CARD_WINDOWS,
         (Contact, ClientPhone, ClientEmail),
         after=("users", "fields"),
     ),
-    Resource("companies", companies, ("created", "changed", "ids"), (Company,), after=("users", "fields")),
-    Resource("trash", trash, ("changed",), (), after=("leads", "contacts", "companies")),
-    Resource("tasks", tasks, ("changed_within", "changed", "ids"), (Task,), is_core=True, after=("users", "account")),
-    Resource("calls", calls, ("changed_within", "changed"), (Call,), is_core=True, after=("users",)),
+    Resource("companies", companies, CARD_WINDOWS, (Company,), after=("users", "fields")),
+    Resource("trash", trash, ("changed", "sweep"), (), after=("leads", "contacts", "companies")),
+    Resource("tasks", tasks, ACTIVITY_WINDOWS, (Task,), is_core=True, after=("users", "account")),
+    Resource("calls", calls, ACTIVITY_WINDOWS, (Call,), is_core=True, after=("users",)),
     Resource(
         "events",
         events,
@@ -302,5 +329,6 @@ RESOURCES = (
         after=("leads", "contacts", "companies", "trash", "tasks"),
         log_column="changed_at",
     ),
+    Resource("merges", after_merges, ("ids",), ()),
 )
 """In the order of 4.10 of the reference: what things are called before what happened, deletions last."""

@@ -104,9 +104,11 @@ def read_into(tables: dict[str, dict], api: AmoApi, *, since: datetime | None) -
             else:
                 store(tables, [item])
     by_name = {resource.name: resource for resource in RESOURCES}
-    for name in {name for name, _ in rereads}:
-        ids = tuple(native_id for other, native_id in rereads if other == name)
-        store(tables, by_name[name].read(api, me, Window("ids", ids=ids)))
+    while rereads:
+        (name, native_id), _ = rereads.popitem()
+        items = list(by_name[name].read(api, me, Window("ids", ids=(native_id,))))
+        rereads.update((item.resource, one) for item in items if isinstance(item, Reread) for one in item.ids)
+        store(tables, [item for item in items if not isinstance(item, Reread)])
     return notices
 
 

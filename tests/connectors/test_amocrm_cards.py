@@ -1,49 +1,28 @@
-"""Deals, contacts, companies, what they are called by, and custom fields: sections 6.4 and 6.5 of the reference."""
+"""Custom fields: section 6.5 of the amoCRM reference."""
 
 from datetime import UTC, date, datetime
 
 import pytest
 from amo_fake import (
-    CHANGED,
     FIRST,
     LONG_LIVED,
-    SEPTEMBER_S,
     amo,
-    contact,
     custom,
     lead,
     of,
     page,
-    problem,
     read,
     rows_of,
 )
 
 from connectors.records import (
-    ClientEmail,
-    ClientPhone,
-    Company,
-    Contact,
     Deal,
-    DealContact,
-    Department,
-    EntityTag,
     FieldDef,
     FieldEnum,
     FieldRequired,
     FieldValue,
-    Listing,
-    LossReason,
     Notice,
-    OwnedSet,
-    Pipeline,
     RawRecord,
-    Stage,
-    Stub,
-    TaskType,
-    Tombstone,
-    User,
-    UserDepartment,
 )
 
 LEADS = "/api/v4/leads"
@@ -52,209 +31,6 @@ LEADS = "/api/v4/leads"
 def read_leads(*leads, **settings):
     api, _ = amo({LEADS: page("leads", *leads)}, settings=LONG_LIVED.model_copy(update=settings))
     return read(api, "leads", FIRST)
-
-
-def deal(**changes) -> Deal:
-    return of(Deal, read_leads(lead(1, **changes)))[0]
-
-
-def test_c43_what_a_lead_does_not_say_is_null_and_not_zero():
-    bare = deal(name="", price=None, responsible_user_id=0, custom_fields_values=None)
-    assert (bare.name, bare.amount_minor, bare.responsible_user_id) == (None, None, None)
-    assert deal(price=0).amount_minor == 0
-
-
-def test_a_budget_with_minor_units_wins_over_the_whole_one():
-    assert deal(price=145000, price_with_minor_units=144999.99).amount_minor == 14499999
-    assert deal(price=145000).amount_minor == 14500000
-
-
-def test_an_amount_may_stand_in_a_custom_field():
-    amount = custom("monetary", {"value": "1 500,50"}, field_id=7)
-    assert of(Deal, read_leads(lead(1, custom_fields_values=[amount]), amount_field_id=7))[0].amount_minor == 150050
-
-
-def test_why_a_deal_was_lost_may_be_told_in_a_custom_field():
-    comment = custom("textarea", {"value": "ушли к соседям"}, field_id=8)
-    lost = of(Deal, read_leads(lead(1, custom_fields_values=[comment]), loss_comment_field_id=8))[0]
-    assert lost.loss_comment == "ушли к соседям"
-
-
-@pytest.mark.parametrize("still_open", [None, 0])
-def test_c45_an_open_deal_has_no_close(still_open):
-    assert deal(closed_at=still_open).closed_at is None
-    assert deal(closed_at=SEPTEMBER_S).closed_at == datetime(2026, 9, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("shape", [[], [{"id": 4203744, "name": "Дорого"}], {"id": 4203744, "name": "Дорого"}])
-def test_c47_c48_a_loss_reason_comes_in_three_shapes_and_may_have_left_its_list(shape):
-    yielded = read_leads(lead(1, loss_reason_id=4203744, _embedded={"loss_reason": shape}))
-    assert of(Deal, yielded)[0].loss_reason_id == "loss_reason:4203744"
-    named = [stub.record.name for stub in of(Stub, yielded) if type(stub.record) is LossReason]
-    assert named == (["Дорого"] if shape else [])
-
-
-def test_c49_a_user_who_has_left_still_has_a_row():
-    stubs = {stub.record.user_id: stub.record for stub in of(Stub, read_leads(lead(1, responsible_user_id=9101003)))}
-    assert (stubs["user:9101003"].name, stubs["user:9101003"].is_active) == ("#9101003", False)
-    assert stubs["user:0"].is_robot
-
-
-def test_c50_the_main_contact_need_not_be_the_first():
-    contacts = [{"id": 1, "is_main": False}, {"id": 2, "is_main": False}, {"id": 3, "is_main": True}]
-    yielded = read_leads(lead(1, _embedded={"contacts": contacts}))
-    assert of(Deal, yielded)[0].main_contact_id == "contact:3"
-    members = [(row.contact_id, row.is_main, row.position) for row in rows_of(DealContact, yielded)]
-    assert members == [("contact:1", False, 0), ("contact:2", False, 1), ("contact:3", True, 2)]
-
-
-def test_c51_a_lead_without_a_client_is_a_deal():
-    yielded = read_leads(lead(1, _embedded={}))
-    assert (of(Deal, yielded)[0].company_id, of(Deal, yielded)[0].main_contact_id) == (None, None)
-    assert [owned.kind for owned in of(OwnedSet, yielded)] == [DealContact, FieldValue, EntityTag]  # empty, not absent
-
-
-def test_a_deal_takes_its_company_source_tags_and_utm_marks():
-    yielded = read_leads(
-        lead(
-            1,
-            source_id=15500901,
-            _embedded={
-                "companies": [{"id": 5}],
-                "tags": [{"id": 7, "name": "сайт"}, {"id": 8, "name": "сайт"}],
-                "source": {"id": 15500901, "name": "Форма"},
-            },
-            custom_fields_values=[custom("tracking_data", {"value": "yandex"}, code="UTM_SOURCE")],
-        )
-    )
-    deal = of(Deal, yielded)[0]
-    assert (deal.company_id, deal.source_id, deal.utm_source, deal.utm_term) == (
-        "company:5",
-        "source:15500901",
-        "yandex",
-        None,
-    )
-    assert [row.tag for row in rows_of(EntityTag, yielded)] == ["сайт"]
-    assert "Форма" in [stub.record.name for stub in of(Stub, yielded)]
-
-
-def test_c52_the_trash_marks_and_overwrites_nothing():
-    empty = {"id": 18800077, "name": None, "status_id": None, "created_at": None, "is_deleted": True}
-    api, server = amo({LEADS: page("leads", {**empty, "updated_at": SEPTEMBER_S + 5})})
-    yielded = read(api, "trash", CHANGED)
-    assert of(Tombstone, yielded) == [
-        Tombstone(Deal, "main", "lead:18800077", datetime(2026, 9, 1, 0, 0, 5, tzinfo=UTC))
-    ]
-    assert not of(Deal, yielded)
-    assert {raw.entity for raw in of(RawRecord, yielded)} == {"leads/trash"}
-    assert server.asked(LEADS)[0]["with"] == "only_deleted"
-
-
-def test_a_trash_that_shows_living_cards_deletes_nobody():
-    api, server = amo({"/api/v4/contacts": page("contacts", contact(1), has_next=True)})
-    yielded = read(api, "trash", CHANGED)
-    assert not of(Tombstone, yielded)
-    assert len(server.asked("/api/v4/contacts")) == 1
-    assert "cannot be listed apart" in of(Notice, yielded)[0].text
-
-
-def test_a_trash_of_companies_that_is_refused_leaves_the_others():
-    api, _ = amo({"/api/v4/companies": problem(400)})
-    assert "known from events only" in of(Notice, read(api, "trash", CHANGED))[0].text
-
-
-def client_of(*fields, contact_id: int = 1):
-    api, _ = amo({"/api/v4/contacts": page("contacts", contact(contact_id, custom_fields_values=list(fields)))})
-    return read(api, "contacts", FIRST)
-
-
-def phones(*values: str):
-    return client_of(custom("multitext", *[{"value": value} for value in values], code="PHONE"))
-
-
-def test_c56_two_spellings_of_a_number_are_one_key():
-    yielded = phones("8 (999) 123-45-67", "+79991234567")
-    assert [(row.phone_e164, row.contact_id, row.entity_kind) for row in rows_of(ClientPhone, yielded)] == [
-        ("+79991234567", "contact:1", "contact")
-    ]
-
-
-def test_c57_several_numbers_and_an_extension_in_one_value():
-    rows = rows_of(ClientPhone, phones("8 999 123 45 67; 8-999-123-45-68 доб. 12", "спросить Ивана"))
-    assert [row.phone_e164 for row in rows] == ["+79991234567", "+79991234568", None]
-    assert rows[2].phone_raw == "спросить Ивана"
-
-
-def test_e_mails_are_in_one_spelling():
-    yielded = client_of(custom("multitext", {"value": " Ivan@Example.org "}, {"value": "нет"}, code="EMAIL"))
-    assert [row.email_norm for row in rows_of(ClientEmail, yielded)] == ["ivan@example.org"]
-
-
-def test_a_name_may_stand_in_its_parts_only():
-    parted = contact(1, name="", first_name="Иван", last_name="Петров", _embedded={"companies": [{"id": 5}]})
-    api, _ = amo({"/api/v4/contacts": page("contacts", parted)})
-    row = of(Contact, read(api, "contacts", FIRST))[0]
-    assert (row.name, row.company_id) == ("Иван Петров", "company:5")
-
-
-def test_c59_a_company_and_a_contact_may_have_the_same_number():
-    api, _ = amo({"/api/v4/contacts": page("contacts", contact(7)), "/api/v4/companies": page("companies", contact(7))})
-    assert of(Contact, read(api, "contacts", FIRST))[0].contact_id == "contact:7"
-    assert of(Company, read(api, "companies", FIRST))[0].company_id == "company:7"
-
-
-def test_c46_c58_stages_are_keyed_by_pipeline_and_what_is_gone_is_not_dropped():
-    statuses = [
-        {"id": 60200001, "name": "Неразобранное", "sort": 10, "type": 1},
-        {"id": 60200002, "name": "Контакт", "sort": 20, "type": 0, "color": "#99ccff"},
-        {"id": 142, "name": "Куплено", "sort": 10000, "type": 0},
-        {"id": 143, "name": "Отказ", "sort": 11000, "type": 0},
-    ]
-    pipelines = [
-        {"id": 7100101, "name": None, "sort": 1, "is_archive": True, "_embedded": {"statuses": statuses}},
-        {"id": 7100102, "name": "Повторные", "sort": 2, "_embedded": {"statuses": statuses[3:]}},
-    ]
-    api, _ = amo({"/api/v4/leads/pipelines": page("pipelines", *pipelines)})
-    yielded = read(api, "pipelines")
-    assert [(row.name, row.is_archived) for row in of(Pipeline, yielded)] == [("#7100101", True), ("Повторные", False)]
-    assert [stage.kind for stage in of(Stage, yielded)] == ["unsorted", "open", "won", "lost", "lost"]
-    keys = {listing.kind: listing.keys for listing in of(Listing, yielded)}
-    assert ("pipeline:7100102", "status:143") in keys[Stage]
-    assert keys[Pipeline] == {("pipeline:7100101",), ("pipeline:7100102",)}
-
-
-def test_users_come_with_the_group_they_are_in_now():
-    listed = [
-        {"id": 1, "name": "Анна", "email": "a@example.org", "rights": {"is_active": True, "group_id": None}},
-        {"id": 2, "name": "Борис", "rights": {"is_active": False, "group_id": 512001, "status_rights": None}},
-    ]
-    api, _ = amo({"/api/v4/users": page("users", *listed)})
-    yielded = read(api, "users")
-    assert [(user.user_id, user.is_active) for user in of(User, yielded)] == [
-        ("user:0", True),
-        ("user:1", True),
-        ("user:2", False),
-    ]
-    groups = [(row.user_id, row.department_id) for row in rows_of(UserDepartment, yielded)]
-    assert groups == [("user:1", "department:0"), ("user:2", "department:512001")]
-    assert of(Listing, yielded)[0].keys == {("user:0",), ("user:1",), ("user:2",)}
-
-
-def test_the_account_names_departments_and_kinds_of_tasks():
-    api, _ = amo()
-    yielded = read(api, "account")
-    assert [row.department_id for row in of(Department, yielded)] == ["department:0", "department:512001"]
-    assert [row.name for row in of(TaskType, yielded)] == ["Связаться", "Встреча", "Замер"]
-
-
-def test_loss_reasons_are_a_snapshot():
-    api, _ = amo({"/api/v4/leads/loss_reasons": page("loss_reasons", {"id": 4203744, "name": "Дорого", "sort": 4000})})
-    yielded = read(api, "loss_reasons")
-    assert [(row.loss_reason_id, row.name) for row in of(LossReason, yielded)] == [("loss_reason:4203744", "Дорого")]
-    assert of(Listing, yielded)[0].keys == {("loss_reason:4203744",)}
-
-
-# Custom fields
 
 
 def values(*fields, **settings) -> list[FieldValue]:

@@ -1,0 +1,90 @@
+"""Looking for what is still there: deletions that left no event and are in no trash.
+
+Reconciliation (4.2.3 of the reference): all ids of a list, then a question about each that the list lacks. An answer
+without a body (204) or 404 says that the row is gone; that the token may not see it (403) says nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from connectors.amocrm.api import AmoApi
+from connectors.amocrm.reading import Reading
+from connectors.amocrm.walking import Query, ToRecords, mapped, stream, walk
+from connectors.connector import Window
+from connectors.errors import ForbiddenError, Phrase
+from connectors.paging import Json
+from connectors.records import Account, Call, Company, Contact, Customer, Deal, Record, Shown, Task, Tombstone, Yield
+
+SWEPT: dict[str, tuple[type[Record], str]] = {
+    "leads": (Deal, "lead"),
+    "contacts": (Contact, "contact"),
+    "companies": (Company, "company"),
+    "customers": (Customer, "customer"),
+    "tasks": (Task, "task"),
+    "notes": (Call, "note"),
+}
+"""Collection to the kind of its rows and the prefix of our ids."""
+SWEEP = Window("whole")
+
+
+def swept_stream(api: AmoApi, account: Account, window: Window, query: Query, to_records: ToRecords) -> Iterator[Yield]:
+    """A window of a list that can be swept."""
+    if window.kind == "sweep":
+        return shown(api, account, query)
+    if window.kind == "probe":
+        return probed(api, account, window.ids, query, to_records)
+    return stream(api, account, window, query, to_records)
+
+
+def shown(
+    api: AmoApi, account: Account, query: Query, *, is_ours: Callable[[Json], bool] = lambda row: True
+) -> Iterator[Yield]:
+    """The ids of a list, page by page; nothing else of its rows is looked at or asked for."""
+    reading = api.reading(account)
+    kind, prefix = SWEPT[query.collection]
+    bare = replace(query, params={name: value for name, value in query.params.items() if name != "with"})
+    for page in walk(api, bare, SWEEP, reading):
+        yield Shown(
+            kind, account.account_id, prefix, [str(row["id"]) for row in page if row.get("id") and is_ours(row)]
+        )
+    yield from reading.conclusions()
+
+
+def probed(api: AmoApi, account: Account, ids: Sequence[str], query: Query, to_records: ToRecords) -> Iterator[Yield]:
+    """Rows that a sweep missed: as they are now, or found gone."""
+    reading = api.reading(account)
+    for native_id in ids:
+        try:
+            row = api.get(f"{query.path}/{native_id}", query.params, missing_ok=True)
+        except ForbiddenError:
+            out_of_sight(query, reading)
+            continue
+        if row:
+            yield from mapped(row, query.entity, to_records, reading)
+        else:
+            yield gone(api, query, native_id, reading)
+    yield from reading.conclusions()
+
+
+def probed_notes(api: AmoApi, account: Account, ids: Sequence[str], queries: Sequence[Query]) -> Iterator[Yield]:
+    """Notes are asked for as notes of each kind of card. One that is there stays as it was read: a note got by its id
+    does not say what kind of card it hangs on."""
+    reading = api.reading(account)
+    for native_id in ids:
+        try:
+            is_there = any(api.get(f"{query.path}/{native_id}", missing_ok=True) for query in queries)
+        except ForbiddenError:
+            out_of_sight(queries[0], reading)
+            continue
+        if not is_there:
+            yield gone(api, queries[0], native_id, reading)
+    yield from reading.conclusions()
+
+
+def gone(api: AmoApi, query: Query, native_id: str, reading: Reading) -> Tombstone:
+    kind, prefix = SWEPT[query.collection]
+    return Tombstone(kind, reading.account_id, f"{prefix}:{native_id}", api.server_now(), is_vague=True)
+
+
+def out_of_sight(query: Query, reading: Reading) -> None:
+    reading.notice(Phrase("{list}: rows that the token may not see any more stay as they were", list=query.collection))
