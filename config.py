@@ -178,10 +178,13 @@ class ScheduleConfig(Section):
 
 
 class SyncConfig(Section):
-    """How the sync reads. overlap_s: how far before the watermark a later reading starts, seconds."""
+    """How the sync reads. overlap_s: how far before the watermark a later reading starts, seconds.
+
+    windows_in_parallel: of each account; they wait for the source together, its pace stays what it is.
+    """
 
     overlap_s: int = Field(default=600, ge=0)
-    windows_in_parallel: int = Field(default=4, ge=1, le=16)
+    windows_in_parallel: int = Field(default=8, ge=1, le=32)
 
 
 class RetentionConfig(Section):

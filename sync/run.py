@@ -40,7 +40,7 @@ def sync(
     resources: Sequence[str] | None = None,
     overlap: timedelta = OVERLAP,
     progress: Progress | None = None,
-    parallel: int = 4,
+    parallel: int = 8,
     stop: threading.Event | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunStatus:
