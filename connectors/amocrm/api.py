@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
@@ -40,6 +40,17 @@ WARN_BEFORE = timedelta(days=30)
 """Nobody can renew a long-lived token but a person: say it early."""
 CUSTOMERS_ON = frozenset({"segments", "dynamic", "periodicity"})
 USUAL_TASK_KINDS = {1: "follow_up", 2: "meeting", 3: "email"}
+
+
+class Home(NamedTuple):
+    """What holds for an account that does not say where it is at home."""
+
+    country: str
+    timezone: str
+
+
+HOMES = {"amoCRM": Home("RU", "Europe/Moscow"), "Kommo": Home("ZZ", "UTC")}
+"""ZZ is no country: only phone numbers written with theirs are understood."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,8 @@ class AmoApi:
         body = self.get("/api/v4/account", {"with": ACCOUNT_WITH})
         if not isinstance(body, dict) or not body.get("id"):
             raise PayloadError(
-                "{where}: this is not an account; check base_url.", where=f"amoCRM ({self.settings.host})"
+                "{where}: this is not an account; check base_url.",
+                where=f"{self.settings.product} ({self.settings.host})",
             )
         facts = to_facts(body, self.settings)
         if not facts.has_filters:
@@ -133,13 +145,14 @@ class AmoApi:
 
 def to_facts(body: Json, settings: AmoSettings) -> Facts:
     embedded = as_object(body.get("_embedded"))
+    home = HOMES[settings.product]
     named = str(as_object(embedded.get("datetime_settings")).get("timezone") or "")
     try:
-        zone = ZoneInfo(named or settings.timezone or "Europe/Moscow")
+        zone = ZoneInfo(named or settings.timezone or home.timezone)
     except (ZoneInfoNotFoundError, ValueError):
         raise PayloadError(
             "{where}: unknown time zone of the account; set timezone of {account} in the config.",
-            where=f"amoCRM ({settings.host})",
+            where=f"{settings.product} ({settings.host})",
             account=settings.id,
         ) from None
     kinds = {
@@ -152,7 +165,7 @@ def to_facts(body: Json, settings: AmoSettings) -> Facts:
         body=body,
         zone=zone,
         currency=currency_code(body.get("currency")),
-        region=str(body.get("country") or "RU").upper(),
+        region=settings.phone_country or str(body.get("country") or home.country).upper(),
         has_filters=body.get("is_api_filter_enabled") is not False,
         has_customers=body.get("customers_mode") in CUSTOMERS_ON,
         task_kinds=USUAL_TASK_KINDS | kinds,
@@ -209,7 +222,7 @@ def open_api(
         auth = AmoToken(oauth_client(settings, env), token_store(settings, state_dir), clock=clock)
     client = ApiClient(
         settings.base_url,
-        source="amoCRM",
+        source=settings.product,
         auth=auth,
         routes=ROUTES,
         pace=pace or account_pace(settings, state_dir),

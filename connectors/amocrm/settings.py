@@ -4,7 +4,8 @@ What the reference text could not establish about the service is a key here, its
 """
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import httpx
 from pydantic import AfterValidator, Field, model_validator
@@ -22,6 +23,16 @@ def _base_url(text: str) -> str:
     return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
+def is_kommo(host: str) -> bool:
+    """Whether an account lives with amoCRM's international branch; its older ones are on amocrm.com."""
+    return host.endswith((".kommo.com", ".amocrm.com"))
+
+
+def _events_page_size(given: Mapping[str, Any]) -> int:
+    """The documentation of amoCRM says 100, that of Kommo 250."""
+    return 250 if is_kommo(httpx.URL(given.get("base_url", "")).host) else 100
+
+
 class AmoSettings(Settings):
     """An account of `config.yaml` whose connector is `amocrm`.
 
@@ -29,6 +40,7 @@ class AmoSettings(Settings):
     oauth_url: the consent page; the vendor's by default.
     requests_per_second: the documented ceiling is 7 per integration.
     page_size, events_page_size: rows asked for at a time; more than the service gives is an error there.
+    phone_country: of numbers written without one (ISO 3166); by default the account's own.
     zero_talk_is_missed: a call of 0 seconds was not answered whatever its status says; many PBXs always say "talked".
     amount_field_id: custom field of deals that holds the amount, where the budget is not used.
     loss_comment_field_id: custom field of deals where people say in words why they lost.
@@ -44,7 +56,8 @@ class AmoSettings(Settings):
     oauth_url: str | None = None
     requests_per_second: float = Field(default=5.0, gt=0)
     page_size: int = Field(default=250, ge=1, le=250)
-    events_page_size: int = Field(default=100, ge=1, le=250)
+    events_page_size: int = Field(default_factory=_events_page_size, ge=1, le=250)
+    phone_country: str | None = Field(default=None, pattern="^[A-Z]{2}$")
     zero_talk_is_missed: bool = True
     amount_field_id: int | None = None
     loss_comment_field_id: int | None = None
@@ -65,5 +78,9 @@ class AmoSettings(Settings):
         return httpx.URL(self.base_url).host
 
     @property
+    def product(self) -> str:
+        return "Kommo" if is_kommo(self.host) else "amoCRM"
+
+    @property
     def consent_page(self) -> str:
-        return self.oauth_url or f"https://www.{'kommo.com' if self.host.endswith('kommo.com') else 'amocrm.ru'}/oauth"
+        return self.oauth_url or f"https://www.{'kommo.com' if is_kommo(self.host) else 'amocrm.ru'}/oauth"
