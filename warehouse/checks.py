@@ -24,7 +24,7 @@ CLOCK_SKEW = timedelta(minutes=10)
 class Gate:
     """query: rows (account_id, example) of what is wrong; `{now}` is the latest instant that can have been.
 
-    tables: whose rows are wrong. What is not made from any of them need not tell.
+    tables: whose rows are wrong, tables or marts. What is not made from any of them need not tell.
     """
 
     code: str
@@ -81,7 +81,7 @@ GATES = (
     ),
     Gate(
         "transitions_broken",
-        ("deal_stage_transition",),
+        ("stage_interval",),
         "Переходов, которые начинаются не там, где кончился предыдущий: {count}. Время на этапах там неточно.",
         "Moves that do not begin where the one before ended: {count}. Times in stages are inexact there.",
         """
