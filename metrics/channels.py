@@ -24,13 +24,17 @@ def message_coverage(frames: Frames) -> nw.LazyFrame[Any]:
 
 
 def calls_only_notices(coverage: pl.DataFrame, *, ru: str, en: str) -> tuple[Notice, ...]:
-    """A warning per account of `message_coverage` without messages; `ru`, `en` say what that does to the metric."""
+    """A warning per account of `message_coverage` without messages, then `ru`, `en`: what that does to the metric.
+
+    Apart, so that metrics shown together name the accounts once.
+    """
     silent = coverage.filter(~pl.col("has_messages"))["account_id"].sort().to_list()
-    return tuple(
+    named = [
         Notice(
             "messages_not_synced",
-            f"Переписка аккаунта «{account}» не загружена, видны только звонки. {ru}",
-            f"Messages of account “{account}” are not synced, only calls are seen. {en}",
+            f"Переписка аккаунта «{account}» не загружена, видны только звонки.",
+            f"Messages of account “{account}” are not synced, only calls are seen.",
         )
         for account in silent
-    )
+    ]
+    return (*named, Notice("messages_not_synced", ru, en)) if named else ()

@@ -54,15 +54,18 @@ def nothing_found(sentence: str) -> None:
 
 
 def alarms(answers: Iterable[Answer]) -> None:
-    """Warnings that change what a number means, each once."""
-    for notice in _unique(answers):
-        if notice.code in LOUD:
+    """What changes what a number means: where something is broken a warning each, else one quiet line."""
+    found = _unique(answers)
+    for notice in found:
+        if notice.code in BROKEN:
             st.warning(escaped(text_of(notice)), icon=":material/warning:")
+    if caveats := [text_of(notice) for notice in found if notice.code in CAVEATS]:
+        st.caption(f":material/info: {escaped(' '.join(caveats))}")
 
 
 def notes(answers: Iterable[Answer]) -> None:
     """Warnings that explain a number, one click away."""
-    found = [notice for notice in _unique(answers) if notice.code not in LOUD]
+    found = [notice for notice in _unique(answers) if notice.code not in BROKEN | CAVEATS]
     if found:
         label = plural("{n} note", "{n} notes", len(found)).format(n=len(found))
         with st.popover(label, icon=":material/sticky_note_2:", type="tertiary", key="notes"):
@@ -74,8 +77,10 @@ def _unique(answers: Iterable[Answer]) -> list[Notice]:
     return list({notice.ru: notice for answer in answers for notice in answer.result.warnings}.values())
 
 
-LOUD = {"no_data", "stale_account"}
-"""These change what a number means; the rest explain it."""
+BROKEN = {"no_data", "stale_account", "client_flows_do_not_add_up"}
+"""Numbers are missing, old or contradict themselves: somebody has to do something."""
+CAVEATS = {"messages_not_synced", "before_complete", "churn_threshold_short"}
+"""All is well, and yet the headline may be far from the truth. What is in neither explains a number."""
 
 
 def text_of(notice: Notice) -> str:
