@@ -173,7 +173,15 @@ class Answer:
     @property
     def is_covered(self) -> bool:
         """Whether everything the metric needs has ever been synced: else its empty tables do not mean zero."""
-        return not any(notice.code == "no_data" for notice in self.result.warnings)
+        return not self._warns_of("no_data")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the period is known as well: else its counts are too small to be compared with."""
+        return not self._warns_of("no_data", "before_complete")
+
+    def _warns_of(self, *codes: str) -> bool:
+        return any(notice.code in codes for notice in self.result.warnings)
 
 
 def run(
@@ -183,13 +191,15 @@ def run(
     params: Mapping[str, Any] | None = None,
     *,
     period: tuple[date, date] | None = None,
+    as_of: datetime | None = None,
     users: frozenset[str] | None = None,
 ) -> Answer:
     """A metric's answer as this viewer may see it.
 
     Args:
         params: values that differ from the metric's defaults.
-        period: local days, the end exclusive; None: the metric's own default before the day of `as_of`.
+        period: local days, the end exclusive; None: the metric's own default before the publication's day.
+        as_of: the instant of knowledge, if an earlier one than the publication's.
         users: only about these users (the page's filter), within the viewer's rights.
     """
     found = metric(metric_id)
@@ -207,6 +217,7 @@ def run(
         params=chosen.model_dump_json(),
         first=first,
         end=end,
+        as_of=as_of or publication.as_of,
     )
     return Answer(found, scoped(result, seen))
 
@@ -221,20 +232,29 @@ def default_period(publication: Publication, found: Metric) -> tuple[date, date]
     return found.default_period(publication.today)
 
 
+def before(publication: Publication, period: tuple[date, date]) -> tuple[tuple[date, date], datetime]:
+    """As many days right before `period`, and the instant that lies after them as `as_of` lies after the period.
+
+    Known later, those days would have had longer to be put right, and every period would look worse than the last.
+    """
+    first, end = period
+    length = end - first
+    return (first - length, first), (publication.as_of.astimezone(publication.zone) - length).astimezone(UTC)
+
+
 def settings_version() -> int:
     return settings_store().version()
 
 
 @st.cache_resource(max_entries=300, show_spinner=False)
 def _complete(
-    folder: str, generation: str, version: int, *, metric_id: str, params: str, first: date, end: date
+    folder: str, generation: str, version: int, *, metric_id: str, params: str, first: date, end: date, as_of: datetime
 ) -> MetricResult:
     """The answer about everybody, labelled. Never shown as it is: `run` cuts it to the viewer."""
     frames = _frames(folder, generation, version)
     found = metric(metric_id)
     chosen: Params = found.params.model_validate_json(params)
-    period = Period(instant(frames.manifest["as_of"]), first, end)
-    result = evaluate(found, frames, chosen, period)
+    result = evaluate(found, frames, chosen, Period(as_of, first, end))
     cards = {name: with_cards(table, frames) for name, table in result.tables.items() if "client_id" in table.columns}
     return replace(result, tables=result.tables | cards, drilldown=labels.labelled(result.drilldown, frames))
 
@@ -304,3 +324,5 @@ def warm_up(publication: Publication) -> None:
     """Compute what the morning page will ask."""
     for metric_id in ("A3", "B2", "E6", "D6"):
         run(publication, LOCAL_OWNER, metric_id)
+    earlier, then = before(publication, default_period(publication, metric("A3")))
+    run(publication, LOCAL_OWNER, "A3", period=earlier, as_of=then)

@@ -36,22 +36,24 @@ class View:
     viewer: Viewer
     filters: Filters = field(default_factory=Filters)
 
-    def run(
-        self, metric_id: str, params: Mapping[str, Any] | None = None, *, period: tuple[date, date] | None = None
-    ) -> data.Answer:
-        """The metric's answer under the viewer's rights and filters; `period` wins over the filter's."""
+    def run(self, metric_id: str, params: Mapping[str, Any] | None = None) -> data.Answer:
+        """The metric's answer under the viewer's rights and filters."""
         return data.run(
             self.publication,
             self.viewer,
             metric_id,
             params,
-            period=period or self.filters.period,
+            period=self.filters.period,
             users=self.filters.managers,
         )
 
-    def period_of(self, metric_id: str) -> tuple[date, date]:
-        """The local days a metric is asked about, the end exclusive."""
-        return self.filters.period or data.default_period(self.publication, data.metric(metric_id))
+    def run_before(self, metric_id: str) -> data.Answer:
+        """The same question about as many days right before, asked as long after them as it is asked now."""
+        period = self.filters.period or data.default_period(self.publication, data.metric(metric_id))
+        earlier, then = data.before(self.publication, period)
+        return data.run(
+            self.publication, self.viewer, metric_id, period=earlier, as_of=then, users=self.filters.managers
+        )
 
     @property
     def users(self) -> dict[str, str]:

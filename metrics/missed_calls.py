@@ -200,12 +200,12 @@ RU = Text(
         "Сколько клиентов не дозвонились до нас и так и не услышали ответа. Обращение начинается с первого "
         "пропущенного звонка клиента; его повторные пропущенные попадают в то же обращение. Закрывает обращение "
         "самое раннее из трёх: мы дозвонились клиенту, клиент перезвонил сам и ему ответили, сотрудник написал "
-        "клиенту. Если этого не случилось за сутки: «не дозвонились», когда попытки были, и «никто не перезвонил»,"
-        " когда не было ни одной. Моложе суток — «ждёт»."
+        "клиенту. Если этого не случилось за сутки, обращение осталось без ответа: «мы не дозвонились», когда попытки "
+        "были, и «никто не перезвонил», когда не было ни одной. Моложе суток — «ждёт»."
     ),
     formula=(
         "Доля «никто не перезвонил» = обращения без единой попытки / обращения, кроме ждущих. "
-        "Доля «не дозвонились» = (без попыток + только попытки без ответа) / обращения, кроме ждущих."
+        "Доля без ответа = («никто не перезвонил» + «мы не дозвонились») / обращения, кроме ждущих."
     ),
     pitfalls=(
         "Перезвон на другой номер того же клиента засчитывается, если номер записан в его карточке. Скрытые номера "
@@ -220,12 +220,13 @@ EN = Text(
     definition=(
         "How many clients failed to reach us and never heard back. A thread begins with a client's first missed call; "
         "his further missed calls join it. The earliest of three closes it: we got through to the client, the client "
-        "called again and was answered, an employee wrote to the client. If none happened within a day the thread is "
-        "“attempted only” when somebody tried, and “never” when nobody did. Younger than a day is “pending”."
+        "called again and was answered, an employee wrote to the client. If none happened within a day the client was "
+        "never reached: “tried, not reached” when somebody tried, “nobody called back” when nobody did. Younger than a "
+        "day is “waiting”."
     ),
     formula=(
-        "Never rate = threads without a single attempt / threads except pending. "
-        "Not reached rate = (never + attempted only) / threads except pending."
+        "Share nobody called back = threads without a single attempt / threads except waiting. "
+        "Share not reached = (nobody called back + tried, not reached) / threads except waiting."
     ),
     pitfalls=(
         "A callback to another number of the same client counts if the number is on his card. Hidden numbers are shown "

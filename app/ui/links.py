@@ -1,11 +1,10 @@
-"""From one page to another, filters kept."""
+"""From a summary to the page behind it, with the filters the summary stands on."""
 
 import streamlit as st
 
 from app.i18n import _
 
 PAGES = "pages"
-SHARED = ("period", "dates", "manager", "pipeline", "lang")
 
 
 def remember(pages: dict[str, st.Page]) -> None:
@@ -13,8 +12,8 @@ def remember(pages: dict[str, st.Page]) -> None:
     st.session_state[PAGES] = pages
 
 
-def to(url: str, label: str | None = None, **params: str) -> None:
-    """A link to a page, if the viewer has it."""
+def to(url: str, **chosen: str) -> None:
+    """A link to a page, if the viewer has it. chosen: what its address says, by key; all else stays as it was."""
     page = st.session_state.get(PAGES, {}).get(url)
     if page is not None:
-        st.page_link(page, label=label or _("Details"), icon=":material/arrow_forward:", query_params=params or None)
+        st.page_link(page, label=_("Details"), icon=":material/arrow_forward:", query_params=chosen or None)

@@ -9,7 +9,7 @@ import streamlit as st
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import address, formats, links, states, tiles
+from app.ui import address, filters, formats, links, states, tiles
 from app.views import calls, clients, forgotten, funnel
 
 LISTS = {
@@ -21,13 +21,11 @@ LISTS = {
 
 
 def render(view: View) -> None:
-    missed, before = view.run("A3"), view.run("A3", period=calls.earlier(view.period_of("A3")))
-    silent = view.run("B2")
-    leaks = view.run("E6", {"pipeline_id": view.filters.pipeline_id} if view.filters.pipeline_id else None)
-    flows = view.run("D6")
+    missed, silent, leaks, flows = (view.run(metric_id) for metric_id in ("A3", "B2", "E6", "D6"))
     top = funnel.worst_pipeline(leaks)
+    _periods(view, missed, leaks)
     shown = [
-        _missed(view, missed, before),
+        _missed(view, missed),
         _forgotten(view, silent),
         _bottleneck(view, leaks, top),
         _left(view, flows),
@@ -41,6 +39,16 @@ def render(view: View) -> None:
         states.notes(answers.values())
 
 
+def _periods(view: View, missed: Answer, leaks: Answer) -> None:
+    """Which days the tiles are about: each question has its own, so the page has no filter for them."""
+    text = _(
+        "Calls: {calls}. Forgotten clients: as of {day}. Bottleneck: deals of {deals}. "
+        "Clients who left: the last whole month."
+    )
+    called, sold = (filters.said((one.result.period_from, one.result.period_to)) for one in (missed, leaks))
+    st.caption(text.format(calls=called, day=formats.day(view.publication.today), deals=sold))
+
+
 def _opening(name: str) -> Callable[[], None]:
     def choose() -> None:
         st.session_state["list"] = name
@@ -48,20 +56,20 @@ def _opening(name: str) -> Callable[[], None]:
     return choose
 
 
-def _missed(view: View, answer: Answer, before: Answer) -> tiles.Tile:
-    label = _("Missed and never reached")
+def _missed(view: View, answer: Answer) -> tiles.Tile:
+    label = _("Never reached")
     if not answer.is_covered:
         return tiles.Tile(label, formats.no_data(), note=_("calls have not been synced"), answer=answer)
-    now, was = calls.counts(answer), calls.counts(before)
-    is_comparable = before.is_covered and was["n_threads"] > 0
+    before = view.run_before("A3")
+    now, was = calls.counts(answer), calls.comparable(before)
+    whole = formats.count(now["n_threads"], "of {n} thread", "of {n} threads")
     return tiles.Tile(
         label,
         formats.number(now["n_not_reached"]),
-        tiles.difference(now["n_not_reached"], was["n_not_reached"]) if is_comparable else None,
-        calls.used_to_be(was["n_not_reached"])
-        if is_comparable
-        else formats.count(now["n_threads"], "of {n} client", "of {n} clients"),
+        tiles.difference(now["n_not_reached"], was["n_not_reached"]) if was else None,
+        calls.used_to_be(was["n_not_reached"]) if was else whole,
         "down",
+        help=f"{whole}. {calls.compared_with(view, before)}" if was else None,
         open_label=_("List"),
         on_open=_opening("calls"),
         answer=answer,
@@ -73,6 +81,8 @@ def _forgotten(view: View, answer: Answer) -> tiles.Tile:
     if not answer.is_covered:
         return tiles.Tile(label, formats.no_data(), note=_("calls or deals have not been synced"), answer=answer)
     total = forgotten.totals(answer)
+    if not total["den"]:
+        return _to_hand_over(answer)
     part = formats.rate(calls.share(total["num"], total["den"]), low_n=total["den"] < 10)
     return tiles.Tile(
         label,
@@ -83,6 +93,19 @@ def _forgotten(view: View, answer: Answer) -> tiles.Tile:
             "No contact for more than {n} day",
             "No contact for more than {n} days",
         ),
+        open_label=_("List"),
+        on_open=_opening("forgotten"),
+        answer=answer,
+    )
+
+
+def _to_hand_over(answer: Answer) -> tiles.Tile:
+    """The same tile where nobody who works here has clients."""
+    waiting = forgotten.listed(answer, to_hand_over=True).height
+    return tiles.Tile(
+        _("Forgotten clients"),
+        formats.number(waiting),
+        note=_("to hand over: the manager has left") if waiting else _("no clients with deals"),
         open_label=_("List"),
         on_open=_opening("forgotten"),
         answer=answer,
@@ -129,11 +152,15 @@ def _left(view: View, answer: Answer) -> tiles.Tile:
         tiles.difference(month["churned_n"], before["churned_n"]) if before else None,
         _("to {month}").format(month=formats.month(before["month"])) if before else None,
         "down",
-        help=_("At risk now: {n}").format(n=formats.number(months["at_risk"][-1])),
+        help=f"{_at_risk(months)}: {formats.number(months['at_risk'][-1])}",
         open_label=_("List"),
         on_open=_opening("left"),
         answer=answer,
     )
+
+
+def _at_risk(months: pl.DataFrame) -> str:
+    return clients.stock_label(months.row(-1, named=True), _("At risk now"), _("At risk at the end of {month}"))
 
 
 def _list(view: View, answers: dict[str, Answer]) -> None:
@@ -147,14 +174,32 @@ def _list(view: View, answers: dict[str, Answer]) -> None:
             required=True,
             label_visibility="collapsed",
         )
-        links.to({"calls": "calls", "forgotten": "forgotten", "lost": "funnel", "left": "clients"}[chosen])
+        _details(chosen, answers)
     {"calls": _call_list, "forgotten": _forgotten_list, "lost": _lost_list, "left": _left_list}[chosen](
         view, answers[chosen]
     )
 
 
+def _details(chosen: str, answers: dict[str, Answer]) -> None:
+    """The way to the page behind a list, showing the same number there, whatever was chosen on that page before."""
+    if chosen == "calls":
+        links.to("calls", period="auto")
+    elif chosen == "forgotten":
+        links.to("forgotten")
+    elif chosen == "lost":
+        links.to("funnel", period="auto", pipeline=filters.ALL)
+    else:
+        links.to("clients", period="auto", clients="CHURNED", month=_month_left(answers["left"]))
+
+
+def _month_left(answer: Answer) -> str:
+    """The month whose leavers the tile counts, by its group_key."""
+    months = clients.by_month(answer)
+    return str(clients.last_complete(months)[0]["group_key"]) if months.height else clients.ALL
+
+
 def _call_list(view: View, answer: Answer) -> None:
-    rows = answer.table("threads").filter(pl.col("state").is_in(calls.UNREACHED))
+    rows = answer.table("threads").filter(pl.col("state").is_in(calls.TO_CALL))
     if rows.is_empty():
         _empty(answer, _("Everybody who missed us was reached."))
         return
@@ -162,7 +207,7 @@ def _call_list(view: View, answer: Answer) -> None:
 
 
 def _forgotten_list(view: View, answer: Answer) -> None:
-    rows = forgotten.listed(answer)
+    rows = forgotten.listed(answer, to_hand_over=not forgotten.totals(answer)["den"])
     if rows.is_empty():
         _empty(answer, _("Nobody is forgotten."))
         return
@@ -181,9 +226,7 @@ def _lost_list(view: View, answer: Answer) -> None:
 
 
 def _left_list(view: View, answer: Answer) -> None:
-    months = clients.by_month(answer)
-    key = clients.last_complete(months)[0]["group_key"] if months.height else None
-    rows = answer.result.drilldown.filter((pl.col("reason") == "CHURNED") & (pl.col("group_key") == key))
+    rows = clients.happened(answer, "CHURNED", _month_left(answer))
     if rows.is_empty():
         _empty(answer, _("Nobody left in this month."))
         return
@@ -205,6 +248,6 @@ PAGE = Page(
     section="Morning",
     order=1,
     render=render,
-    filters=("manager", "pipeline"),
+    filters=("manager",),
     is_default=True,
 )

@@ -1,7 +1,5 @@
 """Calls: who tried to reach us and never heard back (A3)."""
 
-from datetime import date
-
 import polars as pl
 import streamlit as st
 
@@ -9,25 +7,27 @@ from app.charts import bars, colours
 from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
-from app.ui import address, charts, formats, states, tables, tiles
+from app.ui import address, charts, filters, formats, states, tables, tiles
 from app.ui.tables import Column
 from app.ui.tiles import Good
 
 STATES = {
+    "pending": (N_("Waiting, less than a day"), colours.QUIET),
     "never": (N_("Nobody called back"), colours.BAD),
     "attempted_only": (N_("Tried, not reached"), colours.WARN),
-    "pending": (N_("Waiting, less than a day"), colours.QUIET),
     "called_back": (N_("Called back"), colours.GOOD),
     "client_recovered": (N_("Client got through himself"), colours.FINE),
     "messaged": (N_("Answered by message"), colours.CALM),
 }
 UNREACHED = ("never", "attempted_only")
+TO_CALL = ("pending", *UNREACHED)
+"""Whom to call back: first those whose day is not over yet."""
 MANAGERS_SHOWN = 15
 
 
 def render(view: View) -> None:
     answer = view.run("A3")
-    before = view.run("A3", period=earlier(view.period_of("A3")))
+    before = view.run_before("A3")
     tiles.about(answer, view.publication)
     threads = answer.table("threads")
     if threads.is_empty():
@@ -44,12 +44,6 @@ def render(view: View) -> None:
         _list(view, answer)
 
 
-def earlier(period: tuple[date, date]) -> tuple[date, date]:
-    """As many days right before."""
-    first, end = period
-    return first - (end - first), first
-
-
 def counts(answer: Answer) -> dict[str, int]:
     """Totals of the `n_` columns over accounts; zero rows mean zero threads."""
     total = answer.table("total")
@@ -57,8 +51,22 @@ def counts(answer: Answer) -> dict[str, int]:
     return dict(total.select(pl.col(names).sum()).row(0, named=True))
 
 
+def comparable(before: Answer) -> dict[str, int] | None:
+    """`counts` of the days before; None where not all of them are known, or nobody called."""
+    was = counts(before) if before.is_complete else {}
+    return was if was.get("n_threads") else None
+
+
 def used_to_be(n: int) -> str:
     return _("it was {n}").format(n=formats.number(n))
+
+
+def compared_with(view: View, before: Answer) -> str:
+    period = filters.said((before.result.period_from, before.result.period_to))
+    seen = formats.day(before.result.as_of.astimezone(view.publication.zone).date())
+    return _("It was: {period}, as known on {day}, so that both had equally long to be called back.").format(
+        period=period, day=seen
+    )
 
 
 def share(part: int, whole: int) -> float | None:
@@ -66,29 +74,38 @@ def share(part: int, whole: int) -> float | None:
 
 
 def _tiles(view: View, answer: Answer, before: Answer) -> None:
-    now, was = counts(answer), counts(before)
-    is_comparable = before.is_covered and was["n_threads"] > 0
+    now, was = counts(answer), comparable(before)
+    then = compared_with(view, before) if was else None
 
-    def counted(label: str, name: str, good: Good) -> tiles.Tile:
-        change = tiles.difference(now[name], was[name]) if is_comparable else None
-        return tiles.Tile(label, formats.number(now[name]), change, used_to_be(was[name]) if change else None, good)
+    def counted(label: str, name: str, good: Good, help_text: str | None = then) -> tiles.Tile:
+        change = tiles.difference(now[name], was[name]) if was else None
+        return tiles.Tile(
+            label, formats.number(now[name]), change, used_to_be(was[name]) if was else None, good, help=help_text
+        )
 
-    rate, old = share(now["n_not_reached"], now["n_judged"]), share(was["n_not_reached"], was["n_judged"])
-    is_low = now["n_judged"] < 10
+    thread = _("A client's missed call together with his further ones, until he is answered.")
     shown = [
-        counted(_("Clients who missed us"), "n_threads", "neither"),
+        counted(_("Missed threads"), "n_threads", "neither", " ".join(filter(None, (thread, then)))),
+        counted(_("Never reached"), "n_not_reached", "down"),
+        _share(now, was, then),
         counted(_("Nobody called back"), "n_never", "down"),
-        counted(_("Tried, not reached"), "n_attempted_only", "down"),
-        tiles.Tile(
-            _("Not reached, share"),
-            formats.rate(rate, low_n=is_low, digits=1),
-            tiles.points_difference(rate, old) if is_comparable and not is_low else None,
-            _("it was {n}").format(n=formats.rate(old, digits=1)) if old is not None else None,
-            "down",
-        ),
         tiles.Tile(_("Waiting, less than a day"), formats.number(now["n_pending"]), None, _("call them first")),
     ]
     tiles.row(shown, view.publication, key="call_tiles")
+
+
+def _share(now: dict[str, int], was: dict[str, int] | None, help_text: str | None) -> tiles.Tile:
+    rate = share(now["n_not_reached"], now["n_judged"])
+    old = share(was["n_not_reached"], was["n_judged"]) if was else None
+    is_low = now["n_judged"] < 10 or (was is not None and was["n_judged"] < 10)
+    return tiles.Tile(
+        _("Not reached, share"),
+        formats.rate(rate, low_n=now["n_judged"] < 10, digits=1),
+        None if is_low else tiles.points_difference(rate, old),
+        _("it was {n}").format(n=formats.rate(old, digits=1)) if old is not None and not is_low else None,
+        "down",
+        help=help_text,
+    )
 
 
 def _all_states(answer: Answer) -> None:
@@ -107,7 +124,7 @@ def _all_states(answer: Answer) -> None:
     for item, (state, _n) in zip(option["series"][0]["data"], found, strict=True):
         item["itemStyle"] = {"color": STATES[state][1]}
     unreached = formats.rate(share(n["n_not_reached"], n["n_judged"]), digits=1)
-    alt = _("Not reached: {rate} of the clients who missed us").format(rate=unreached)
+    alt = _("Not reached: {rate} of the missed threads").format(rate=unreached)
     charts.show(option, key="states", alt=alt, height=bars.height(len(found), bar_px=44, extra_px=20))
     hidden = answer.table("hidden").height
     if hidden:
@@ -143,7 +160,7 @@ def _list(view: View, answer: Answer) -> None:
         _("How it ended"),
         {state: _(name) for state, (name, _colour) in STATES.items()},
         key="state",
-        default=list(UNREACHED),
+        default=list(TO_CALL),
         selection_mode="multi",
         label_visibility="collapsed",
     )
@@ -155,8 +172,12 @@ def _list(view: View, answer: Answer) -> None:
 
 
 def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
-    """Clients who missed us, the most valuable first, with the card to open."""
-    told = rows.with_columns(
+    """Threads with the card to open: who can still be called in time, then the most valuable clients."""
+    is_pending = pl.col("state") == "pending"
+    if waiting := rows.filter(is_pending).height:
+        text = _("First those who have been waiting for less than a day: {n}. Then the clients who bought most.")
+        st.caption(text.format(n=formats.number(waiting)))
+    told = rows.sort(is_pending, descending=True, maintain_order=True).with_columns(
         open_d=pl.col("open_h") / 24,
         state_name=pl.col("state").replace_strict(
             {s: _(name) for s, (name, _c) in STATES.items()}, return_dtype=pl.String
@@ -169,7 +190,7 @@ def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
         Column("first_missed_local", _("First missed"), "moment"),
         Column("n_missed", _("Missed"), "int", width="small", help=_("Missed calls of this client in a row")),
     ]
-    tables.show_cards(view, told, facts, key=key, alt=_("Clients who missed us"), client_width=170)
+    tables.show_cards(view, told, facts, key=key, alt=_("Missed threads"), client_width=170)
 
 
 PAGE = Page(

@@ -13,8 +13,9 @@ from app.page import Page, View
 from app.ui import address, charts, formats, states, tables, tiles
 from app.ui.tables import Column
 
-STATES = {"active": N_("Active"), "at_risk": N_("At risk"), "churned": N_("Left earlier")}
-EVENTS = {"CHURNED": N_("Left"), "REACTIVATED": N_("Came back"), "NEW": N_("First purchase")}
+STATES = {"active": N_("Active"), "at_risk": N_("At risk"), "churned": N_("Left to date")}
+EVENTS = {"CHURNED": N_("Left in the period"), "REACTIVATED": N_("Came back"), "NEW": N_("First purchase")}
+STATE_OF_ONE = {"active": N_("active"), "at_risk": N_("at risk"), "churned": N_("gone")}
 LISTS = {**STATES, **EVENTS}
 """What can be listed: clients in a state at the end of the period, and those to whom something happened in a month."""
 
@@ -47,7 +48,7 @@ def by_month(answer: Answer) -> pl.DataFrame:
     counted = [n for n, kind in table.schema.items() if kind == pl.Int64]
     return (
         table.group_by("month")
-        .agg(pl.col(counted).sum(), pl.col("complete").all())
+        .agg(pl.col(counted).sum(), pl.col("complete").all(), pl.col("stock_on").max())
         .with_columns(
             churn_rate=pl.col("churn_num") / pl.when(pl.col("churn_den") > 0).then("churn_den"),
             churn_low_n=pl.col("churn_den") < 10,
@@ -64,6 +65,11 @@ def last_complete(months: pl.DataFrame) -> tuple[Month, Month | None]:
     return rows[-1], rows[0] if len(rows) > 1 else None
 
 
+def stock_label(month: Month, now: str, at_the_end: str) -> str:
+    """What a stock of `month` is called: `now` in the running one, else `at_the_end` with the month's name."""
+    return at_the_end.format(month=formats.month(month["month"])) if month["complete"] else now
+
+
 def _tiles(view: View, months: pl.DataFrame) -> None:
     running = months.row(-1, named=True)
     month, before = last_complete(months)
@@ -71,7 +77,7 @@ def _tiles(view: View, months: pl.DataFrame) -> None:
 
     def standing(state: str, now: str, at_the_end: str, good: tiles.Good) -> tiles.Tile:
         return tiles.Tile(
-            at_the_end.format(month=formats.month(running["month"])) if running["complete"] else now,
+            stock_label(running, now, at_the_end),
             formats.number(running[state]),
             tiles.difference(running[state], running[f"{state}_start"]),
             _("since the 1st"),
@@ -139,13 +145,13 @@ def _month_names(months: pl.DataFrame) -> list[str]:
 def _stocks(months: pl.DataFrame) -> None:
     st.subheader(_("Clients at the end of the month"), anchor=False)
     series = [
-        bars.Series(_("Active"), months["active"].to_list(), colours.GOOD),
-        bars.Series(_("At risk"), months["at_risk"].to_list(), colours.WARN),
-        bars.Series(_("Left"), months["churned"].to_list(), colours.QUIET),
+        bars.Series(_(STATES["active"]), months["active"].to_list(), colours.GOOD),
+        bars.Series(_(STATES["at_risk"]), months["at_risk"].to_list(), colours.WARN),
+        bars.Series(_(STATES["churned"]), months["churned"].to_list(), colours.QUIET),
     ]
     last = months.row(-1, named=True)
-    alt = _("Now {active} active, {at_risk} at risk, {churned} left").format(
-        active=last["active"], at_risk=last["at_risk"], churned=last["churned"]
+    alt = _("As of {day}: {active} active, {at_risk} at risk, {churned} left").format(
+        day=formats.day(last["stock_on"]), active=last["active"], at_risk=last["at_risk"], churned=last["churned"]
     )
     charts.show(bars.stacked(_month_names(months), series, vertical=True), key="stocks", alt=alt, height=330)
     st.caption(
@@ -178,17 +184,20 @@ def _managers(view: View, answer: Answer) -> None:
     named = tables.with_names(rows, view.users).sort(
         "at_risk", "churned_n", "user_name", descending=[True, True, False]
     )
+    stocks = _as_of(table)
     columns = [
         Column("user_name", _("Manager"), width="medium"),
-        Column("active", _("Active"), "int"),
-        Column("at_risk", _("At risk"), "int"),
-        Column("churned", _("Left earlier"), "int"),
+        *(Column(state, _(name), "int", help=stocks) for state, name in STATES.items()),
         Column("new", _("First purchase"), "int", help=_("In the period shown")),
-        Column("churned_n", _("Left"), "int", help=_("In the period shown")),
+        Column("churned_n", _("Left in the period"), "int"),
         Column("reactivated_n", _("Came back"), "int", help=_("In the period shown")),
         Column("revenue_minor", _("Revenue"), "money", help=_("In the period shown")),
     ]
     tables.show(named, columns, key="client_managers", alt=_("Clients by manager"), currency=view.publication.currency)
+
+
+def _as_of(rows: pl.DataFrame) -> str:
+    return _("As of {day}.").format(day=formats.day(max(rows["stock_on"].to_list())))
 
 
 def _list(view: View, answer: Answer, months: pl.DataFrame) -> None:
@@ -207,7 +216,7 @@ def _list(view: View, answer: Answer, months: pl.DataFrame) -> None:
     if rows.is_empty():
         st.caption(_("No such clients in this period."))
     elif listed in STATES:
-        st.caption(_("As of {day}.").format(day=formats.day(max(rows["stock_on"].to_list()))))
+        st.caption(_as_of(rows))
         show_states(view, rows, key="clients")
     else:
         show_clients(view, rows, key="clients")
@@ -233,9 +242,12 @@ def in_state(answer: Answer, months: pl.DataFrame, state: str) -> pl.DataFrame:
 
 
 def happened(answer: Answer, event: str, month: str = ALL) -> pl.DataFrame:
-    """Clients behind an event, of all months or of one."""
+    """Clients behind an event, of all months or of one, with what they bought and their state since then."""
     rows = answer.result.drilldown.filter(pl.col("reason") == event)
-    return rows if month == ALL else rows.filter(pl.col("group_key") == month)
+    rows = rows if month == ALL else rows.filter(pl.col("group_key") == month)
+    keys = ["account_id", "client_id"]
+    known = answer.table("clients").select(*keys, "state", "stock_on", "days_since", "revenue_minor")
+    return rows.join(known, on=keys, how="left")
 
 
 def show_states(view: View, rows: pl.DataFrame, *, key: str) -> None:
@@ -254,17 +266,28 @@ def show_states(view: View, rows: pl.DataFrame, *, key: str) -> None:
 
 
 def show_clients(view: View, rows: pl.DataFrame, *, key: str) -> None:
-    """Clients of events, the latest first."""
-    told = tables.with_local(rows, str(view.publication.zone)).with_columns(
-        what=pl.col("reason").replace_strict({code: _(name) for code, name in EVENTS.items()}, return_dtype=pl.String)
+    """Clients of events: those who are gone first, by their money times how long; then the others by their money."""
+    at_stake = pl.when(pl.col("state") == "churned").then(pl.col("revenue_minor") * pl.col("days_since"))
+    names = {state: _(name) for state, name in STATE_OF_ONE.items()}
+    told = (
+        tables.with_local(rows, str(view.publication.zone))
+        .with_columns(state_name=pl.col("state").replace_strict(names, return_dtype=pl.String))
+        .sort(
+            at_stake,
+            "revenue_minor",
+            "event_at",
+            "entity_id",
+            descending=[True, True, True, False],
+            nulls_last=True,
+        )
     )
     facts = [
-        Column("what", _("What happened")),
         Column("event_local", _("When"), "day"),
+        Column("revenue_minor", _("Bought in all"), "money"),
         Column("value", _("Days without a purchase"), "int"),
+        Column("state_name", _("State"), help=_as_of(rows)),
     ]
-    ordered = told.sort("event_at", "entity_id", descending=[True, False])
-    tables.show_cards(view, ordered, facts, key=key, alt=_("Clients who left or came back"))
+    tables.show_cards(view, told, facts, key=key, alt=_("Clients who left or came back"))
 
 
 PAGE = Page(

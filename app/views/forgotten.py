@@ -34,12 +34,19 @@ def render(view: View) -> None:
     )
     answer = view.run("B2", {"n_days": days})
     tiles.about(answer, view.publication)
-    total = totals(answer)
-    if not total["den"]:
-        if answer.is_covered:
-            states.nothing_found(_("There are no clients with a deal yet, so nobody can be forgotten."))
-        return
-    _tiles(view, answer, total)
+    total, of_leavers = totals(answer), listed(answer, to_hand_over=True)
+    if total["den"]:
+        _of_managers(view, answer, total, of_leavers)
+    elif answer.is_covered and answer.table("reassign").is_empty():
+        states.nothing_found(_("There are no clients with a deal yet, so nobody can be forgotten."))
+    elif answer.is_covered and of_leavers.is_empty():
+        states.nothing_found(_("Nobody is forgotten."))
+    if of_leavers.height:
+        _hand_over(view, of_leavers, total)
+
+
+def _of_managers(view: View, answer: Answer, total: dict[str, Any], of_leavers: pl.DataFrame) -> None:
+    _tiles(view, total, of_leavers)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch"):
         _managers(view, answer)
@@ -52,7 +59,6 @@ def render(view: View) -> None:
             states.nothing_found(_("Nobody is forgotten."))
         else:
             show_clients(view, rows, key="forgotten")
-    _reassign(view, answer)
 
 
 def totals(answer: Answer) -> dict[str, Any]:
@@ -66,9 +72,7 @@ def share(total: dict[str, Any]) -> str:
     return formats.rate(rate, low_n=total["den"] < 10, digits=1)
 
 
-def _tiles(view: View, answer: Answer, total: dict[str, Any]) -> None:
-    reassign = answer.table("reassign")
-    waiting = int(reassign["num"].sum())
+def _tiles(view: View, total: dict[str, Any], of_leavers: pl.DataFrame) -> None:
     shown = [
         tiles.Tile(
             _("Forgotten clients"),
@@ -82,7 +86,12 @@ def _tiles(view: View, answer: Answer, total: dict[str, Any]) -> None:
             note=_("money at risk"),
         ),
         tiles.Tile(_("Never talked to"), formats.number(total["n_never"]), note=_("since the card was made")),
-        tiles.Tile(_("Without an owner"), formats.number(waiting), note=_("the manager has left")),
+        tiles.Tile(
+            _("To hand over"),
+            formats.number(len(of_leavers)),
+            note=_("besides these {n}").format(n=formats.number(total["num"])),
+            help=_("Clients of managers who have left; the other numbers are without them"),
+        ),
     ]
     tiles.row(shown, view.publication, key="forgotten_tiles")
 
@@ -159,12 +168,12 @@ def show_clients(view: View, clients: pl.DataFrame, *, key: str) -> None:
     tables.show_cards(view, told, facts, key=key, alt=_("Forgotten clients"))
 
 
-def _reassign(view: View, answer: Answer) -> None:
-    rows = listed(answer, to_hand_over=True)
-    if rows.is_empty():
-        return
+def _hand_over(view: View, rows: pl.DataFrame, total: dict[str, Any]) -> None:
     with st.container(border=True):
         st.subheader(_("Hand over: the manager has left"), anchor=False)
+        if total["den"]:
+            text = _("{n} more: they are not among the {forgotten} above.")
+            st.caption(text.format(n=formats.number(rows.height), forgotten=formats.number(total["num"])))
         show_clients(view, rows, key="reassign")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,10 @@ def published(table: Table) -> dict[str, pl.DataType]:
 
 
 PII = {"deal_pii": "deal_id", "contact_pii": "contact_id", "company_pii": "company_id"}
+DERIVED: dict[str, dict[str, pl.DataType]] = {"call": {"has_recording": pl.Boolean()}}
 SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     **{
-        name: published(table)
+        name: published(table) | DERIVED.get(name, {})
         for name, table in models.metadata.tables.items()
         if name not in {"raw_record", "sync_state", "sync_run"}
     },
@@ -80,6 +81,7 @@ def company(n_clients: int = 60, seed: int = 7) -> dict[str, list[Row]]:
     dice = random.Random(seed)
     tables: dict[str, list[Row]] = {name: [] for name in SCHEMAS}
     tables["account"] = [{"connector": "amocrm", "name": "Пример", "base_url": BASE_URL, "tz": "Europe/Moscow"}]
+    tables["account"][0]["base_currency"] = "RUB"
     tables["user"] = [{"user_id": user, "name": name} for user, name in zip(USERS, NAMES, strict=True)]
     tables["department"] = [{"department_id": "department:1", "name": "Продажи", "head_user_id": USERS[0]}]
     tables["user_department"] = [
@@ -236,6 +238,7 @@ def publish(
     generation: str = "20261121T210500-1",
     as_of: datetime = AS_OF,
     is_synced: bool = True,
+    unsynced: Collection[str] = (),
     checks: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Writes a generation and moves the pointer; returns its folder."""
@@ -254,7 +257,7 @@ def publish(
     coverage = [
         {"account_id": "main", "resource": name, "complete_from": since, "watermark": stamp}
         for name in SCHEMAS
-        if name not in MARTS and not name.endswith("_pii") and is_synced
+        if name not in MARTS and not name.endswith("_pii") and is_synced and name not in unsynced
     ]
     manifest = {
         "generation": generation,
