@@ -98,7 +98,9 @@ def test_the_summary_names_the_stage_and_its_price_a_month(engine: Any) -> None:
     months = (date(2026, 9, 2) - date(2025, 11, 1)).days / (365.25 / 12)
     assert (row["stage_id"], row["stage_name"], row["pipeline_name"]) == ("2", "Этап 2", "Воронка p")
     assert row["months"] == pytest.approx(months)
+    assert (row["since_on"], row["until_on"]) == (date(2025, 11, 1), date(2026, 9, 2))
     assert row["leak_month_minor"] == round(1_500_000_00 / months)
+    assert row["gain_pp_month_minor"] == round(150_000_00 / months)
     assert (row["n"], row["won"], row["lost"], row["n_open"], row["won_mean_minor"]) == (400, 30, 370, 0, V)
 
 
@@ -204,7 +206,10 @@ def test_a_small_cohort_gives_way_to_a_larger_flow(engine: Any) -> None:
     assert column(result, "entered") == {"1": None, "2": None}
     row = result.tables["summary"].row(0, named=True)
     assert row["months"] == pytest.approx(90 / (365.25 / 12))
-    assert "flow_instead_of_cohort" in codes(result)
+    assert (row["since_on"], row["until_on"]) == (date(2026, 8, 3), date(2026, 11, 1))
+    assert (row["n"], row["won"], row["lost"], row["n_open"], row["n_moved"]) == (50, 20, 30, None, None)
+    notice = next(notice for notice in result.warnings if notice.code == "flow_instead_of_cohort")
+    assert "с 03.08.2026 по 31.10.2026" in notice.ru
     assert_drilldown_counts(run(engine, known, drill="all"))
 
 
@@ -247,6 +252,15 @@ def test_a_moved_deal_is_neither_lost_nor_open(engine: Any) -> None:
         ("p", 60, 0, 0, 20, 40),
         ("p1", 20, 0, 0, 0, 20),
     ]
+
+
+def test_a_deal_lost_before_the_first_stage_is_in_the_list_of_all(engine: Any) -> None:
+    known = tables(*deals("UL", 2), *deals("1L", 40), *deals("1W", 40), ladder=stages("1"))
+    result = run(engine, known, drill="all")
+    row = result.tables["summary"].row(0, named=True)
+    assert (row["n"], row["lost"], column(result, "n")["1"]) == (82, 42, 80)
+    assert Counter(result.drilldown["group_key"]) == {"p|": 2, "p|1": 40}
+    assert set(run(engine, known).drilldown["group_key"]) == {"p|1"}
 
 
 def test_unsorted_requests_are_counted_apart(engine: Any) -> None:
@@ -401,6 +415,9 @@ def test_random_funnels_narrow_and_add_up(polars_engine: Any, rows: list[Any], m
         stopped = rungs["lost"] + rungs["n_open"] + rungs["n_moved"]
         assert (rungs["n"] == rungs["num"] + stopped).all(), "who reached a stage went on, was lost, moved or is there"
         assert (rungs["entered"] <= rungs["n"]).all()
+    for row in result.tables["summary"].filter(pl.col("semantics") == "cohort").iter_rows(named=True):
+        assert row["n"] == row["won"] + row["lost"] + row["n_open"] + row["n_moved"]
+    assert result.drilldown.height == result.tables["summary"]["lost"].sum()
     ranked = result.tables["stages"].filter(pl.col("rank").is_not_null())
     assert (
         ranked.group_by("pipeline_id")
