@@ -21,6 +21,8 @@ from metrics.frames import NoPublication
 EXIT_FAILED, EXIT_WRONG, EXIT_LOCKED, EXIT_STOPPED = 1, 2, 3, 130
 
 NOTHING_PUBLISHED = "Nothing is published in {where} yet: run `voronka sync`, then `voronka publish`."
+NO_ANSWER = "The answers ended before the last question; nothing was written."
+BAD_LOG = "VORONKA_LOG is {got}, but it must be DEBUG, INFO, WARNING or ERROR."
 DISK_FULL = "The disk is full. Free some space and run again: nothing that was published is lost."
 NO_RIGHTS = "No rights to {file}."
 NO_PORT = "Port {port} is taken. Name another one: `voronka app --port {other}`; `--port 0` takes any that is free."
@@ -35,9 +37,28 @@ app = typer.Typer(
 metric_app = typer.Typer(help=_("Metrics: list them, run one."), no_args_is_help=True)
 app.add_typer(metric_app, name="metric")
 
+
+def free_path(given: Path | None) -> Path | None:
+    """The path of a configuration that is still to be written."""
+    from commands.init import check_free
+
+    check_free(config_path(given))
+    return given
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="PATH", help=_("The configuration (default: VORONKA_CONFIG, else config.yaml).")),
+]
+NewConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help=_("The configuration (default: VORONKA_CONFIG, else config.yaml)."),
+        is_eager=True,  # before anything is asked
+        callback=free_path,
+    ),
 ]
 FormatOption = Annotated[
     Literal["table", "csv", "json", "parquet", "xlsx"], typer.Option("--format", help=_("Shape of the answer."))
@@ -96,7 +117,7 @@ def init(
     hours: Annotated[str, typer.Option(prompt=_("Working hours, Monday to Friday"))] = "09:00-18:00",
     country: Annotated[str, typer.Option(prompt=_("Country of the public holidays"))] = "RU",
     data_dir: Annotated[str, typer.Option(prompt=_("Folder for the data"))] = "data",
-    config: ConfigOption = None,
+    config: NewConfigOption = None,
 ) -> None:
     from commands import init as first
 
@@ -274,15 +295,18 @@ def say(text: str) -> None:
 
 def main() -> None:
     """The console script: what people can mend is a sentence on standard error; everything else is a bug and flies."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("VORONKA_LOG", "WARNING").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    from commands import usage
+
     try:
-        app()
+        set_up_log(os.environ.get("VORONKA_LOG") or "WARNING")
+        sys.exit(app(standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(EXIT_STOPPED)
+    except typer.Abort:
+        print("\n" + _(NO_ANSWER), file=sys.stderr)  # noqa: T201 — below the question
+        sys.exit(EXIT_FAILED)
+    except usage.UsageError as error:
+        sys.exit(usage.shown(error))
     except BrokenPipeError:  # `voronka sql … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -291,8 +315,16 @@ def main() -> None:
         if told is None:
             raise
         text, code = told
-        print(text, file=sys.stderr)  # noqa: T201 — the one place that speaks to people about errors
+        print(text, file=sys.stderr)  # noqa: T201
         sys.exit(code)
+
+
+def set_up_log(level: str) -> None:
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise ConfigError(BAD_LOG, got=level)
+    logging.basicConfig(
+        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
 
 
 def sentence(error: Exception) -> tuple[str, int] | None:

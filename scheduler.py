@@ -5,7 +5,6 @@ Ctrl-C let the running job finish what it has in hand: it is asked through `stop
 Every job is also a command, for those who have cron.
 """
 
-import logging
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -18,8 +17,6 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from config import Config, cron_trigger
-
-log = logging.getLogger(__name__)
 
 Job = Callable[[], None]
 CAUGHT_UP_S = 24 * 3600
@@ -53,6 +50,16 @@ def scheduler_of(config: Config, jobs: Mapping[str, Job], last_run: LastRun, now
     return scheduler
 
 
+def next_runs(scheduler: BlockingScheduler, now: datetime) -> dict[str, datetime]:
+    """When each job of a scheduler that did not start yet will run, by its name."""
+    runs: dict[str, datetime] = {}
+    for job in scheduler.get_jobs():
+        at = getattr(job, "next_run_time", None) or job.trigger.get_next_fire_time(None, now)
+        if at is not None:
+            runs[job.id] = at.astimezone(scheduler.timezone)
+    return runs
+
+
 def is_overdue(trigger: CronTrigger, last_began_at: datetime | None, now: datetime) -> bool:
     """Whether the trigger's instant after the last beginning has passed already."""
     if last_began_at is None:
@@ -61,19 +68,33 @@ def is_overdue(trigger: CronTrigger, last_began_at: datetime | None, now: dateti
     return due is not None and due <= now
 
 
-def run(config: Config, jobs: Mapping[str, Job], *, last_run: LastRun, stop: threading.Event) -> None:
-    """Work until SIGTERM or Ctrl-C; `stop` is set then, and the running job is waited for."""
-    scheduler = scheduler_of(config, jobs, last_run, datetime.now(UTC))
+def run(
+    config: Config,
+    jobs: Mapping[str, Job],
+    *,
+    last_run: LastRun,
+    stop: threading.Event,
+    starting: Callable[[Mapping[str, datetime]], None],
+    stopping: Callable[[], None],
+) -> None:
+    """Work until SIGTERM or Ctrl-C; `stop` is set then, and the running job is waited for.
+
+    starting is told when each job runs next, in the time zone of the configuration.
+    """
+    now = datetime.now(UTC)
+    scheduler = scheduler_of(config, jobs, last_run, now)
+
+    def shut_down() -> None:
+        stopping()
+        scheduler.shutdown(wait=True)
 
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
-        log.info("stopping: the running job finishes what it has in hand")
         stop.set()
         # From a thread of its own: shutdown waits for the job, and a signal handler must not.
-        threading.Thread(target=scheduler.shutdown, kwargs={"wait": True}).start()
+        threading.Thread(target=shut_down).start()
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    for job in scheduler.get_jobs():
-        log.info("%s runs at %s (%s)", job.id, job.trigger, config.timezone)
+    starting(next_runs(scheduler, now))
     try:
         scheduler.start()
     finally:

@@ -67,6 +67,11 @@ def check_hours(text: str) -> str:
         raise ConfigError(BAD_HOURS) from None
 
 
+def check_free(file: Path) -> None:
+    if file.exists():
+        raise ConfigError(EXISTS, file=file)
+
+
 def write(file: Path, answers: Answers) -> None:
     """Write the file, for its owner alone; one that exists is left as it is."""
     settings = {

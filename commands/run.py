@@ -101,9 +101,9 @@ def check_resources(names: Sequence[str], targets: Sequence[SyncAccount]) -> Non
 def told(run: RunStatus) -> int:
     """Say what a run did on standard error; its exit code."""
     for line in lines(run):
-        print(line, file=sys.stderr)  # noqa: T201
+        note(line)
     if run.state == "interrupted":
-        print(_("Stopped. The next run goes on from here."), file=sys.stderr)  # noqa: T201
+        note(_("Stopped. The next run goes on from here."))
     return 0 if run.is_well else FAILED
 
 
@@ -151,7 +151,26 @@ def run_scheduler(config: Config) -> None:
         except WarehouseError as error:  # a full disk, a damaged file: the sentence says what to do
             log.error("%s", translated(error.said, _))
 
-    scheduler.run(config, {"sync": nightly}, last_run=lambda _name: last_sync(config), stop=stop)
+    scheduler.run(
+        config,
+        {"sync": nightly},
+        last_run=lambda _name: last_sync(config),
+        stop=stop,
+        starting=lambda runs: announce(runs, config.timezone),
+        stopping=lambda: note(_("Stopping: what is running finishes what it has in hand.")),
+    )
+    note(_("Stopped."))
+
+
+def announce(runs: Mapping[str, datetime], zone: str) -> None:
+    for job, at in runs.items():
+        note(_("{job}: next at {at} ({zone}).").format(job=job, at=f"{at:%Y-%m-%d %H:%M}", zone=zone))
+    note(_("Ctrl-C or SIGTERM stops."))
+
+
+def note(text: str) -> None:
+    """What is going on, on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 AGAIN_AFTER_S = 300.0

@@ -12,7 +12,7 @@ from metrics.metric import Notice
 def nothing_published() -> None:
     st.info(
         _(
-            "There are no data yet. Run `voronka sync`: it reads the CRM and publishes the first numbers. "
+            "There are no data yet. Run `voronka sync` to read the CRM, then `voronka publish` to show what was read. "
             "Then reload this page."
         ),
         icon=":material/hourglass_empty:",

@@ -88,8 +88,31 @@ def test_an_unknown_account_or_resource_ends_with_2(voronka, config):
     assert "`leads`" in said.err
 
 
-def test_an_unknown_option_ends_with_2(voronka):
-    assert voronka("sync", "--fast").code == 2
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("sync --fast", "Параметра --fast нет."),
+        ("sync --ful", "Параметра --ful нет. Может быть, --full?"),
+        ("publsh", "Команды publsh нет. Может быть, 'publish'?"),
+        ("sql", "Не хватает QUERY."),
+        ("sync --resource", "После --resource нужно значение."),
+        ("sync --full=1", "После --full значения не бывает."),
+        ("status more", "Это лишнее: more."),
+        ("metric run A3 --engine x", "--engine не может быть x. Бывает 'polars', 'duckdb', 'spark'."),
+        ("metric run A3 --from 2026-13-01", "--from не может быть 2026-13-01. Нужен день, например 2026-11-21."),
+        ("app --port x", "--port — это число."),
+    ],
+)
+def test_wrong_arguments_are_said_in_russian(voronka, monkeypatch, arguments, sentence):
+    monkeypatch.setenv("VORONKA_LANG", "ru")
+    said = voronka(*arguments.split())
+    assert (said.code, said.out, said.err.splitlines()[0]) == (2, "", sentence)
+
+
+def test_an_unknown_level_of_the_log_is_a_sentence(voronka, monkeypatch, config):
+    monkeypatch.setenv("VORONKA_LOG", "verbose")
+    said = voronka("status", "--config", config())
+    assert (said.code, said.err) == (2, "VORONKA_LOG is verbose, but it must be DEBUG, INFO, WARNING or ERROR.\n")
 
 
 # The source
@@ -399,6 +422,22 @@ INIT = [
     "RU",
 ]
 INIT += ["--data-dir", "d"]
+
+
+def test_init_asks_nothing_where_a_file_is_there(voronka, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("mine")
+    said = voronka("init", "--config", file)
+    assert (said.code, said.out) == (2, "")
+    assert "is there already" in said.err
+
+
+def test_init_whose_answers_end_writes_nothing_and_says_so(voronka, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("https://x.amocrm.ru\n"))
+    said = voronka("init", "--config", tmp_path / "config.yaml")
+    assert said.code == 1
+    assert "nothing was written" in said.err
+    assert not (tmp_path / "config.yaml").exists()
 
 
 @pytest.mark.parametrize(

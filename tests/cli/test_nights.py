@@ -2,7 +2,9 @@
 
 import json
 import logging
+from datetime import datetime
 from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -131,6 +133,23 @@ def test_a_lock_at_the_publication_does_not_read_the_crm_again(night):
     reading = step(None, AssertionError("read twice"))
     assert night(reading, step(BUSY, None)) == [1]
     assert len(reading.left) == 1
+
+
+def test_the_scheduler_says_when_it_runs_next_and_that_it_stops(config, monkeypatch, capsys):
+    monkeypatch.setenv("VORONKA_LANG", "en")
+    monkeypatch.setattr(run, "targets_of", lambda *_: [])
+    at = datetime(2026, 3, 3, 3, tzinfo=ZoneInfo("Europe/Moscow"))
+
+    def told(_config, _jobs, *, starting, stopping, **_):
+        starting({"sync": at})
+        stopping()
+
+    monkeypatch.setattr(run.scheduler, "run", told)
+    run.run_scheduler(config)
+    first, *_, stopping, last = capsys.readouterr().err.splitlines()
+    assert first == "sync: next at 2026-03-03 03:00 (Europe/Moscow)."
+    assert stopping.startswith("Stopping")
+    assert last == "Stopped."
 
 
 def test_a_full_disk_is_one_sentence_in_the_log(night, caplog):

@@ -41,6 +41,12 @@ def test_a_job_runs_once_at_a_time_and_missed_runs_become_one():
     assert (job.max_instances, job.coalesce, job.misfire_grace_time) == (1, True, scheduler.CAUGHT_UP_S)
 
 
+def test_the_next_run_is_told_in_the_zone_of_the_configuration():
+    for last, expected in ((at(2, 3), at(3, 3)), (None, at(2, 8))):
+        made = scheduler.scheduler_of(CONFIG, {"sync": lambda: None}, lambda _name, last=last: last, at(2, 8))
+        assert scheduler.next_runs(made, at(2, 8)) == {"sync": expected}
+
+
 def test_cron_is_meant_in_the_zone_of_the_configuration():
     made = scheduler.scheduler_of(CONFIG, {"sync": lambda: None}, lambda _name: at(2, 3), at(2, 8))
     (job,) = made.get_jobs()
@@ -55,8 +61,17 @@ def test_sigterm_asks_the_running_job_to_stop_and_waits_for_it():
         assert stop.wait(10)
         finished.set()
 
-    scheduler.run(CONFIG, {"sync": job}, last_run=lambda _name: None, stop=stop)
+    told: list[str] = []
+    scheduler.run(
+        CONFIG,
+        {"sync": job},
+        last_run=lambda _name: None,
+        stop=stop,
+        starting=told.extend,
+        stopping=lambda: told.append("stopping"),
+    )
     assert finished.is_set()
+    assert told == ["sync", "stopping"]
 
 
 def test_after_stopping_signals_mean_again_what_they_meant():
