@@ -224,7 +224,13 @@ class RotatingToken(SourceAuth):
 
 
 def exchange(
-    client: OAuthClient, store: TokenStore, code: str, *, pace: Pace, transport: httpx.BaseTransport | None = None
+    client: OAuthClient,
+    store: TokenStore,
+    code: str,
+    *,
+    pace: Pace,
+    transport: httpx.BaseTransport | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Turn the code of a consent into tokens, and store them before anything uses them."""
     with httpx.Client(transport=transport, timeout=TIMEOUT) as http, store.locked():
@@ -235,7 +241,7 @@ def exchange(
             raise RetriableError(
                 "{host}: cannot connect to exchange the code; try again.", host=httpx.URL(client.token_url).host
             ) from None
-        store.write(tokens_from(answer, client, now=time.time()))
+        store.write(tokens_from(answer, client, now=clock()))
 
 
 def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> Tokens:

@@ -1,7 +1,8 @@
 """How to get into an amoCRM or Kommo account: a token from the environment, or a person's consent (OAuth)."""
 
 import hmac
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -102,13 +103,13 @@ def login(
     env: Mapping[str, str],
     state_dir: str,
     transport: httpx.BaseTransport | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Exchange what the consent page gave (a code, or the whole address it led to) for stored tokens."""
     client = oauth_client(oauth_only(settings), env)
     code = code_of(answer.strip(), settings, state=state_of(client))
-    exchange(
-        client, token_store(settings, state_dir), code, pace=account_pace(settings, state_dir), transport=transport
-    )
+    store, pace = token_store(settings, state_dir), account_pace(settings, state_dir)
+    exchange(client, store, code, pace=pace, transport=transport, clock=clock)
 
 
 def state_of(client: OAuthClient) -> str:

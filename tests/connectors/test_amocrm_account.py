@@ -76,7 +76,7 @@ def test_an_unknown_zone_asks_for_a_setting():
         account(api, LONG_LIVED)
 
 
-def test_c11_kommo_is_the_same_connector_with_another_consent_page():
+def test_kommo_is_the_same_connector_with_another_consent_page():
     kommo = {"base_url": "https://volga.kommo.com", "client_id_env": "A", "client_secret_env": "B", "redirect_uri": "x"}
     settings = AmoSettings(id="main", connector="amocrm", **kommo)
     assert settings.consent_page == "https://www.kommo.com/oauth"

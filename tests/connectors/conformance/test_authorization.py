@@ -10,6 +10,7 @@ import httpx
 import orjson
 import pytest
 from amo_fake import (
+    ACCOUNT_BODY,
     BLOCKED,
     CHANGED,
     ENV,
@@ -20,18 +21,21 @@ from amo_fake import (
     SEPTEMBER_S,
     Server,
     amo,
+    call,
     lead,
     of,
     page,
     problem,
     read,
 )
+from demo_crm import BY_CONSENT, OF_THE_FOLDER, DemoCrm, settings, tables_of
 
 from connectors.amocrm.access import login, login_url, token_store
 from connectors.amocrm.api import open_api
 from connectors.auth import Tokens, expiry
 from connectors.errors import ConnectorError, CredentialsError, RetriableError
-from connectors.records import Deal
+from connectors.records import Call, Deal
+from warehouse.status import read_status
 
 LEADS = "/api/v4/leads"
 TOKEN_URL = "/oauth2/access_token"
@@ -360,3 +364,75 @@ def test_a_refusal_stays_one_where_the_account_has_not_moved(tmp_path, told):
     with pytest.raises(CredentialsError, match="voronka login main"):
         api.get(LEADS)
     assert len(refreshes(server)) == 1
+
+
+@pytest.mark.parametrize("jwt_claims", ["full", "minimal", "opaque"])
+def test_c10_a_token_says_what_it_likes_about_itself(small_company, tmp_path, jwt_claims):
+    crm = DemoCrm(small_company, jwt_claims=jwt_claims)
+    keys = settings(BY_CONSENT)
+    crm.login(keys, tmp_path)
+    assert read(crm.open(keys, state_dir=tmp_path), "pipelines")
+    crm.account.now += 86_400 - 30  # by `expires_in`, which all answers have
+    assert read(crm.open(keys, state_dir=tmp_path), "pipelines")
+    assert len(crm.asked("/access_token")) == 2
+
+
+def test_c05_a_lost_authorisation_is_one_clear_state_of_the_account(small_company, data_dir):
+    crm = DemoCrm(small_company)
+    keys = settings(BY_CONSENT)
+    state_dir = data_dir / "state" / "main"
+    crm.login(keys, state_dir)
+    lost = crm.open(keys, state_dir=state_dir)
+    crm.account.now += 86_400
+    crm.before = swallowing_the_answer(crm)
+    with pytest.raises(CredentialsError, match="voronka login main"):  # our second question shows that it was spent
+        read(lost, "pipelines")
+    crm.before = lambda _: None
+    for _ in range(2):
+        n_before = len(crm.asked())
+        run = crm.sync(data_dir, keys)
+        assert run.account("main").error == f"{SPENT} Authorise it again: voronka login main"
+        assert [entry["path"] for entry in crm.asked()[n_before:]] == [TOKEN_URL]
+    status = read_status(data_dir)["accounts"][0]
+    assert (status["state"], status["error"]["text"]) == ("failed", run.account("main").error)
+
+
+SPENT = "testserver says the stored authorisation was used up or revoked."
+
+
+def swallowing_the_answer(crm: DemoCrm):
+    """The first request for tokens is carried out, but its answer never comes."""
+    n_lost = 0
+
+    def before(request: httpx.Request) -> httpx.Response | None:
+        nonlocal n_lost
+        if request.url.path == TOKEN_URL and not n_lost:
+            n_lost += 1
+            crm.account.oauth.exchange(orjson.loads(request.content), crm.account.now)
+            raise httpx.ReadError("reset")
+        return None
+
+    return before
+
+
+def test_c11_an_account_on_kommo_gives_the_same_tables(small_company, data_dir, tmp_path):
+    theirs, ours = DemoCrm(small_company), DemoCrm(small_company, domain="kommo.com", events_max_limit=250)
+    expected = data_dir.parent / "amocrm"
+    assert theirs.sync(expected, settings(base_url="https://volga.amocrm.ru")).is_well
+    assert ours.sync(data_dir, settings(base_url="https://volga.kommo.com")).is_well
+    of_the_host = ("raw_hash", "base_url", *OF_THE_FOLDER)  # raw objects have links to themselves
+    assert tables_of(data_dir, without=of_the_host) == tables_of(expected, without=of_the_host)
+    assert ours.hosts == {"volga.kommo.com"}
+    limits = [{parse_qs(entry["query"])["limit"][0] for entry in crm.asked("/events")} for crm in (theirs, ours)]
+    assert limits == [{"100"}, {"250"}]
+
+
+def test_c11_on_kommo_numbers_are_of_the_accounts_country(tmp_path):
+    body = {**ACCOUNT_BODY, "country": None}
+    numbers = [call(1, phone="8 916 123-45-67"), call(2, phone="+1 650 253 0000")]
+    found = {}
+    for host in ("volga.amocrm.ru", "volga.kommo.com"):
+        keys = LONG_LIVED.model_copy(update={"base_url": f"https://{host}"})
+        api, _ = amo({"/api/v4/contacts/notes": page("notes", *numbers)}, settings=keys, account_body=body)
+        found[host] = [one.phone_e164 for one in of(Call, read(api, "calls", CHANGED))]
+    assert found == {"volga.amocrm.ru": ["+79161234567", "+16502530000"], "volga.kommo.com": [None, "+16502530000"]}
