@@ -228,7 +228,7 @@ def pages(
 def by_ids(api: AmoApi, query: Query, ids: Iterable[str]) -> Iterator[list[Json]]:
     """Rows by their ids; ids the source does not show (deleted, no right) are left out."""
     waiting = iter(ids)
-    while some := tuple(islice(waiting, IDS_AT_A_TIME)):
+    while some := tuple(islice(waiting, min(IDS_AT_A_TIME, query.limit))):
         if api.filters(query.entity):
             params = {f"filter[id][{position}]": native_id for position, native_id in enumerate(some)}
             answer = api.get(query.path, {**query.params, **params, "limit": query.limit, "page": 1})

@@ -1,15 +1,19 @@
 """The emulated amoCRM as the other end of whole syncs, in this process: no socket, no sleep, its own clock."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from shutil import copyfile
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
+import polars as pl
 
 from connectors.amocrm import CONNECTOR
 from connectors.amocrm.api import open_api
@@ -18,7 +22,10 @@ from connectors.http import Pace
 from demo.amocrm import create_app
 from demo.amocrm_mutate import mutate
 from demo.amocrm_switches import Switches
-from sync import SyncAccount, sync
+from demo.company import Company, build
+from sync import SyncAccount, publish_all, sync
+from sync.publication import PUBLICATION
+from warehouse.database import WAREHOUSE, open_warehouse
 from warehouse.status import RunStatus
 
 Json = dict[str, Any]
@@ -30,16 +37,59 @@ CREATED_WINDOW = timedelta(days=1200)
 """As long as the company is old: first reads then take few pages."""
 
 
-class Crm(httpx.BaseTransport):
-    """One account over many runs. `before` is called with the number of each request and its URL, and may raise."""
+@cache
+def company() -> Company:
+    return build(scale=0.001)
 
-    def __init__(self, company: Any, **switches: Any) -> None:
-        self._app = create_app(company, Switches(**switches))
+
+@cache
+def migrated() -> Path:
+    """A warehouse without rows: making one takes longer than most tests."""
+    folder = Path(mkdtemp(prefix="voronka-test-"))
+    open_warehouse(folder).dispose()
+    return folder / WAREHOUSE
+
+
+def make_blank(data_dir: Path) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / WAREHOUSE).exists():
+        copyfile(migrated(), data_dir / WAREHOUSE)
+
+
+def rows(data_dir: Path, query: str) -> list[tuple[Any, ...]]:
+    """What a query finds in the warehouse."""
+    engine = open_warehouse(data_dir)
+    try:
+        with engine.begin() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query).fetchall()]
+    finally:
+        engine.dispose()
+
+
+def published(data_dir: Path, *, now: datetime) -> Callable[[str], pl.DataFrame]:
+    """Publish, and give the tables of that by their names."""
+    manifest = publish_all(data_dir, now=now)
+    folder = data_dir / PUBLICATION / manifest["generation"]
+
+    def table(name: str) -> pl.DataFrame:
+        return pl.read_parquet([folder / file["name"] for file in manifest["tables"][name]["files"]])
+
+    return table
+
+
+class Crm(httpx.BaseTransport):
+    """One account over many runs.
+
+    before: called with the number of each request and its URL; may raise. repaint: may change what was answered.
+    """
+
+    def __init__(self, **switches: Any) -> None:
+        self._app = create_app(company(), Switches(**switches))
         self._transport, self._loop = httpx.ASGITransport(self._app), asyncio.new_event_loop()
         self._lock = threading.Lock()
         self.asked: list[httpx.URL] = []
         self.before: Callable[[int, httpx.URL], None] = lambda n, url: None
-        self.paint: Callable[[httpx.URL, Json], Json] = lambda url, body: body
+        self.repaint: Callable[[httpx.URL, Json], Json] | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         with self._lock:
@@ -49,7 +99,11 @@ class Crm(httpx.BaseTransport):
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         answer = await self._transport.handle_async_request(request)
-        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+        content = await answer.aread()
+        if self.repaint and content:
+            content = json.dumps(self.repaint(request.url, json.loads(content))).encode()
+        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+        return httpx.Response(answer.status_code, headers=headers, content=content)
 
     def close(self) -> None:
         """Runs close what they opened; the account lives on."""
@@ -76,6 +130,7 @@ class Crm(httpx.BaseTransport):
 
     def synced(self, data_dir: Path, *, full: bool = False, parallel: int = 1, **settings: Any) -> RunStatus:
         """Read into a warehouse; the machine's clock is the source's."""
+        make_blank(data_dir)
         return sync(data_dir, [self.as_account(**settings)], full=full, parallel=parallel, now=lambda: self.now)
 
 

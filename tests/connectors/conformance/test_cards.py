@@ -1,8 +1,13 @@
 """Leads, contacts, companies: section 6.4 of the amoCRM reference."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
+from amo_demo import DAY, Crm, published, rows
 from amo_fake import (
     CHANGED,
     FIRST,
@@ -21,6 +26,7 @@ from amo_fake import (
     rows_of,
 )
 
+from connectors.connector import Window
 from connectors.records import (
     ClientEmail,
     ClientPhone,
@@ -46,7 +52,10 @@ from connectors.records import (
     User,
     UserDepartment,
 )
+from demo import office
+from demo.model import CONTACT
 
+HOUR = timedelta(hours=1)
 LEADS = "/api/v4/leads"
 
 
@@ -264,3 +273,161 @@ def test_loss_reasons_are_a_snapshot():
     yielded = read(api, "loss_reasons")
     assert [(row.loss_reason_id, row.name) for row in of(LossReason, yielded)] == [("loss_reason:4203744", "Дорого")]
     assert of(Listing, yielded)[0].keys == {("loss_reason:4203744",)}
+
+
+# Whole syncs against the emulated account
+
+
+@pytest.fixture(scope="module")
+def office_told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Callable[[str], pl.DataFrame], dict[str, str]]:
+    """What is published of a few odd deals, and their ids."""
+    crm, data_dir = Crm(), tmp_path_factory.mktemp("cards")
+    lost = {"stage_id": office.LOST, "fields": {"loss_reason_id": 1}}
+    deals = {
+        "won without a date": {"stage_id": office.WON, "fields": {"closed_at": 0}},
+        "lost": lost,
+        "lost again": {**lost, "pipeline_id": office.REPEAT},
+        "a leaver's": {"user_id": 9_999_999},
+        "of nobody": {},
+    }
+    numbers = {name: crm.people("create", entity="leads", **order)["id"] for name, order in deals.items()}
+    crm.passes(DAY)
+    assert crm.synced(data_dir).is_well
+    return published(data_dir, now=crm.now), {name: f"lead:{number}" for name, number in numbers.items()}
+
+
+def one_of(table: pl.DataFrame, **wanted: Any) -> dict[str, Any]:
+    return table.row(by_predicate=pl.all_horizontal(pl.col(n) == v for n, v in wanted.items()), named=True)
+
+
+def test_c44_a_won_deal_without_a_date_is_won_when_it_was_brought_in(office_told):
+    """The reference would take the change time; by R-OUTCOME a deal that never moved was won since it is there."""
+    table, ids = office_told
+    state = one_of(table("deal_state"), deal_id=ids["won without a date"])
+    assert state["outcome"] == "won"
+    assert one_of(table("deal"), deal_id=ids["won without a date"])["closed_at"] is None
+    assert state["outcome_at"] == state["created_at"]
+
+
+def test_c46_a_loss_belongs_to_its_pipeline_and_joins_one_stage(office_told):
+    table, ids = office_told
+    state = table("deal_state").filter(pl.col("deal_id").is_in([ids["lost"], ids["lost again"]]))
+    joined = state.join(table("stage"), on=["account_id", "pipeline_id", "stage_id"]).sort("deal_id")
+    assert joined.select("outcome", "name").rows() == [("lost", "Закрыто и не реализовано"), ("lost", "Отказ")]
+
+
+def test_c48_a_deal_lost_for_a_reason_that_was_removed_is_counted_under_its_number(office_told):
+    table, ids = office_told
+    assert one_of(table("deal_state"), deal_id=ids["lost"])["loss_reason_id"] == "loss_reason:1"
+    assert one_of(table("deal_state"), deal_id=ids["lost"])["outcome"] == "lost"
+
+
+def test_c49_a_leavers_deal_is_kept_and_the_leaver_shown_by_number(office_told):
+    table, ids = office_told
+    assert one_of(table("deal_state"), deal_id=ids["a leaver's"])["responsible_user_id"] == "user:9999999"
+    leaver = one_of(table("user"), user_id="user:9999999")
+    assert (leaver["name"], leaver["is_active"]) == ("#9999999", False)
+
+
+def test_c51_a_deal_without_a_client_is_counted(office_told):
+    table, ids = office_told
+    assert one_of(table("deal_state"), deal_id=ids["of nobody"])["client_id"] == ids["of nobody"]
+
+
+def test_c52_a_deleted_card_keeps_what_was_known_of_it(tmp_path: Path):
+    crm = Crm()
+    number = crm.people("create", entity="leads", name="Окна", price=5000)["id"]
+    crm.synced(tmp_path)
+    crm.passes(DAY)
+    crm.people("delete", entity="leads", id=number, event=False)  # the trash alone tells
+    crm.synced(tmp_path)
+    known = f"SELECT name, amount_minor, deleted_at IS NOT NULL FROM deal WHERE deal_id = 'lead:{number}'"
+    assert rows(tmp_path, known) == [("Окна", 500000, True)]
+
+
+@pytest.mark.parametrize("bumps", [False, True])
+def test_c53_a_deal_deleted_and_restored_lives_and_both_moments_are_kept(tmp_path: Path, bumps: bool):
+    crm = Crm(restore_bumps_updated_at=bumps)
+    number = crm.people("create", entity="leads")["id"]
+    crm.synced(tmp_path)
+    crm.passes(DAY)
+    crm.people("delete", entity="leads", id=number)
+    crm.passes(HOUR)
+    crm.people("restore", entity="leads", id=number)
+    restored_at = crm.now
+    crm.passes(HOUR)
+    crm.synced(tmp_path)
+    deal = f"SELECT deleted_at, restored_at FROM deal WHERE deal_id = 'lead:{number}'"
+    assert rows(tmp_path, deal) == [(None, restored_at)]
+    kinds = "SELECT json_extract_string(decode(body), '$.type') FROM raw_record WHERE entity = 'events'"
+    assert {"lead_deleted", "lead_restored"} <= {kind for (kind,) in rows(tmp_path, kinds)}
+
+
+@pytest.mark.parametrize("missing_by_id", [204, 404])
+def test_c54_c55_what_left_list_and_trash_is_found_gone(tmp_path: Path, missing_by_id: int):
+    crm = Crm(missing_by_id=missing_by_id)
+    contact_id = crm.people("create", entity="contacts")["id"]
+    purged = {
+        "deal": crm.people("create", entity="leads")["id"],
+        "contact": contact_id,
+        "company": crm.people("create", entity="companies")["id"],
+    }
+    crm.synced(tmp_path)
+    crm.passes(DAY)
+    for entity, number in zip(("leads", "contacts", "companies"), purged.values(), strict=True):
+        crm.people("purge", entity=entity, id=number)
+    crm.synced(tmp_path)
+    gone = " UNION ALL ".join(
+        f"SELECT deleted_at FROM {table} WHERE {table}_id LIKE '%:{number}'" for table, number in purged.items()
+    )
+    assert rows(tmp_path, gone) == [(None,)] * 3  # nothing tells
+    crm.passes(8 * DAY)
+    crm.synced(tmp_path)
+    assert rows(tmp_path, gone) == [(crm.now,)] * 3
+
+
+def test_a_call_and_a_task_that_vanish_alone_are_found_gone_and_those_of_a_deleted_card_are_not(tmp_path: Path):
+    crm = Crm()
+    kept, doomed = (crm.people("create", entity="contacts")["id"] for _ in range(2))
+    alone, along = (crm.people("call", entity="contacts", id=card, duration=60)["id"] for card in (kept, doomed))
+    task = crm.people("task", entity="contacts", id=kept)["id"]
+    crm.synced(tmp_path)
+    crm.passes(8 * DAY)
+    notes = crm.account.notes[CONTACT]
+    for number in (alone, along):
+        notes.put(notes.get(number)._replace(entity_kind=-1))
+    crm.account.tasks.put(crm.account.tasks.get(task)._replace(deleted_at=1))
+    crm.people("delete", entity="contacts", id=doomed)
+    crm.synced(tmp_path)
+    calls = f"SELECT deleted_at FROM call WHERE call_id IN ('note:{alone}', 'note:{along}') ORDER BY call_id"
+    assert rows(tmp_path, calls) == [(crm.now,), (None,)]
+    assert rows(tmp_path, f"SELECT deleted_at FROM task WHERE task_id = 'task:{task}'") == [(crm.now,)]
+
+
+def test_a_sweep_asks_for_ids_without_what_hangs_on_them(tmp_path: Path):
+    crm = Crm()
+    crm.synced(tmp_path)
+    n = len(crm.asked)
+    crm.passes(8 * DAY)
+    crm.synced(tmp_path)
+    bare = [url for url in crm.asked[n:] if url.path == LEADS and "with" not in url.params]
+    assert [url.params["order[id]"] for url in bare] == ["asc"]
+
+
+def test_a_card_the_token_may_no_longer_see_is_not_deleted():
+    api, _ = amo({f"{LEADS}/5": problem(403)})
+    yielded = read(api, "leads", Window("probe", ids=("5",)))
+    assert not of(Tombstone, yielded)
+    assert "may not see any more" in of(Notice, yielded)[0].text
+
+
+def test_c59_both_are_stored_where_a_company_has_the_number_of_a_contact(tmp_path: Path):
+    crm = Crm()
+    number = crm.people("create", entity="contacts")["id"]
+    crm.account.companies.next_id = number
+    assert crm.people("create", entity="companies")["id"] == number
+    crm.synced(tmp_path)
+    found = (
+        f"SELECT contact_id FROM contact WHERE contact_id LIKE '%:{number}' UNION ALL SELECT company_id FROM company"
+    )
+    assert {(f"contact:{number}",), (f"company:{number}",)} <= set(rows(tmp_path, found))
