@@ -260,10 +260,10 @@ def _complete(
 
 
 def with_cards(rows: pl.DataFrame, frames: FrameSet) -> pl.DataFrame:
-    """A table of clients as a list shows it: with entity_id (unless it has one), `label` and `url`."""
+    """A table of clients as a list shows it: with entity_id (unless it has one), `label`, `phone` and `url`."""
     own = {} if "entity_id" in rows.columns else {"entity_id": pl.col("client_id")}
     named = labels.labelled(rows.with_columns(label=pl.lit(None, pl.String), **own), frames)
-    return with_urls(named, frames.manifest["accounts"])
+    return with_urls(named.with_columns(labels.phones(named, frames)), frames.manifest["accounts"])
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)

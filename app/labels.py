@@ -1,4 +1,4 @@
-"""Names of cards: metrics work without personal data, pages show people by name."""
+"""Names and phones of cards: metrics work without personal data, pages show people by name and number."""
 
 import narwhals.stable.v2 as nw
 import polars as pl
@@ -38,3 +38,44 @@ def _read(frames: FrameSet, table: str, key: str, wanted: pl.DataFrame) -> pl.Da
     lazy = frames[table].filter(nw.col(key).is_in(ids)).select("account_id", entity_id=key, label="name")
     native: pl.DataFrame = lazy.collect("polars").to_native()
     return native.filter(pl.col("label").str.strip_chars() != "")
+
+
+def phones(rows: pl.DataFrame, frames: FrameSet) -> pl.Series:
+    """A phone per row: the one its missed call (`thread_id`) came from, else the client's; null where none is kept."""
+    call = pl.col("thread_id") if "thread_id" in rows.columns else pl.lit(None, pl.String)
+    keys = rows.select("account_id", "client_id", call_id=call)
+    found = keys.join(_of_calls(keys, frames), on=["account_id", "call_id"], how="left", maintain_order="left").join(
+        _of_clients(keys, frames), on=["account_id", "client_id"], how="left", maintain_order="left"
+    )
+    return found.select(phone=pl.coalesce("called_from", "own"))["phone"]
+
+
+def _of_calls(keys: pl.DataFrame, frames: FrameSet) -> pl.DataFrame:
+    """account_id, call_id, called_from. A thread is called after the first leg of the missed call that began it."""
+    ids = keys["call_id"].drop_nulls().unique().to_list()
+    if "call_pii" not in frames or not ids:
+        return pl.DataFrame(schema={"account_id": pl.String, "call_id": pl.String, "called_from": pl.String})
+    of_these = frames["call_pii"].filter(nw.col("call_id").is_in(ids))
+    native: pl.DataFrame = (
+        of_these.select("account_id", "call_id", called_from="phone_e164").collect("polars").to_native()
+    )
+    return native
+
+
+def _of_clients(keys: pl.DataFrame, frames: FrameSet) -> pl.DataFrame:
+    """account_id, client_id, own: a phone of the client's own card, else of another card that belongs to the client."""
+    ids = keys["client_id"].drop_nulls().unique().to_list()
+    if "client_phone_pii" not in frames or not ids:
+        return pl.DataFrame(schema={"account_id": pl.String, "client_id": pl.String, "own": pl.String})
+    cards = (
+        frames["client_member"].filter(nw.col("client_id").is_in(ids)).select("account_id", "client_id", "entity_id")
+    )
+    known = (
+        frames["client_phone_pii"].join(cards, on=["account_id", "entity_id"]).filter(~nw.col("phone_e164").is_null())
+    )
+    native: pl.DataFrame = (
+        known.select("account_id", "client_id", "entity_id", own="phone_e164").collect("polars").to_native()
+    )
+    is_other_card = pl.col("entity_id") != pl.col("client_id")
+    ordered = native.sort("account_id", "client_id", is_other_card, "entity_id", "own")
+    return ordered.unique(["account_id", "client_id"], keep="first", maintain_order=True).drop("entity_id")

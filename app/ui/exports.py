@@ -47,19 +47,21 @@ def plain(rows: pl.DataFrame, columns: Sequence[Titled], currency: str) -> pl.Da
 
 
 def _plain(name: str, title: str, kind: str, currency: str) -> pl.Expr:
-    value = pl.col(name)
+    value, heading = pl.col(name), title
     match kind:
         case "money":
-            return _rounded(value / 100, 2).alias(f"{title}, {formats.sign(currency)}")
+            value, heading = _rounded(value / 100, 2), f"{title}, {formats.sign(currency)}"
         case "rate":
-            return _rounded(value * 100, 1).alias(f"{title}, %")
+            value, heading = _rounded(value * 100, 1), f"{title}, %"
         case "days" | "times":
-            return _rounded(value, 1).alias(title)
+            value = _rounded(value, 1)
         case "int":
-            return value.round(0).cast(pl.Int64, strict=False).alias(title)
+            value = value.round(0).cast(pl.Int64, strict=False)
+        case "phone":
+            value = harmless(value.str.strip_prefix("tel:"))
         case "text" | "link":
-            return harmless(value.cast(pl.String)).alias(title)
-    return value.alias(title)
+            value = harmless(value.cast(pl.String))
+    return value.alias(heading)
 
 
 def _rounded(value: pl.Expr, digits: int) -> pl.Expr:

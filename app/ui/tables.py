@@ -11,11 +11,12 @@ from app.i18n import _, language
 from app.page import View
 from app.ui import address, exports, formats
 
-Kind = Literal["text", "int", "days", "money", "rate", "times", "moment", "day", "link"]
+Kind = Literal["text", "int", "days", "money", "rate", "times", "moment", "day", "link", "phone"]
 Width = Literal["small", "medium", "large"] | int
 FIRST = 10
 ROW_PX = 33
 TALLEST_PX = 640
+CARD_PX, CLIENT_PX, DAYS_PX, PHONE_PX = 32, 126, 64, 108
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Column:
     """A column of a list: its name in the frame, its heading (already translated), and what it holds.
 
     money: minor units; rate: 0..1; moment: wall time; days (a length) and times (how many times as much): shown with
-    one digit after the point.
+    one digit after the point; link and phone: an address, `tel:+7…` of a phone.
     """
 
     name: str
@@ -34,20 +35,28 @@ class Column:
 
 
 def show_cards(
-    view: View, rows: pl.DataFrame, facts: Sequence[Column], *, key: str, alt: str, client_width: Width = "medium"
+    view: View, rows: pl.DataFrame, facts: Sequence[Column], *, key: str, alt: str, is_to_call: bool = False
 ) -> None:
-    """A list of clients or their deals: the card, whose it is, `facts`, the manager.
+    """A list of clients or their deals: the card, whose it is, the first of `facts`, the manager, the other facts.
 
-    rows: with url, label, entity_id and user_id; sorted, the most urgent first.
+    A phone shows the first 330 px: what is decided by has to be the first fact.
+
+    Args:
+        rows: with url, label, entity_id and user_id, to call also phone; sorted, the most urgent first.
+        is_to_call: with the phone after the first fact, where one is known at all.
     """
-    columns = [
-        Column("url", _("Card"), "link", width=84),
-        Column("label", _("Client"), width=client_width),
-        *facts,
-        Column("user_name", _("Manager")),
-    ]
     named = with_labels(with_names(rows, view.users))
-    show(named, columns, key=key, alt=alt, currency=view.publication.currency)
+    has_phones = is_to_call and named["phone"].is_not_null().any()
+    columns = [
+        Column("url", _("Card"), "link", width=CARD_PX),
+        Column("label", _("Client"), width=CLIENT_PX),
+        facts[0],
+        *([Column("phone", _("Phone"), "phone", width=PHONE_PX)] if has_phones else []),
+        Column("user_name", _("Manager")),
+        *facts[1:],
+    ]
+    shown = named.with_columns(phone=pl.format("tel:{}", "phone")) if has_phones else named
+    show(shown, columns, key=key, alt=alt, currency=view.publication.currency)
 
 
 def show(rows: pl.DataFrame, columns: Sequence[Column], *, key: str, alt: str, currency: str = "RUB") -> None:
@@ -106,9 +115,12 @@ def _config(column: Column, currency: str) -> Any:
     """How the browser shows the column; the type of configuration differs by kind."""
     russian = language() == "ru"
     title = f"{column.title}, {formats.sign(currency)}" if column.kind == "money" else column.title
+    if column.kind == "link":
+        title = ""  # as narrow as its icon
     kinds: dict[Kind, tuple[Any, dict[str, Any]]] = {
         "text": (st.column_config.TextColumn, {}),
-        "link": (st.column_config.LinkColumn, {"display_text": _("Open"), "pinned": True}),
+        "link": (st.column_config.LinkColumn, {"display_text": ":material/open_in_new:", "pinned": True}),
+        "phone": (st.column_config.LinkColumn, {"display_text": r"tel:\+?(.*)"}),
         "int": (st.column_config.NumberColumn, {"format": "localized"}),
         "days": (st.column_config.NumberColumn, {"format": "localized"}),
         "times": (st.column_config.NumberColumn, {"format": "localized"}),

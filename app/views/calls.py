@@ -8,7 +8,7 @@ from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
 from app.ui import address, charts, filters, formats, states, tables, tiles
-from app.ui.tables import Column
+from app.ui.tables import DAYS_PX, Column
 from app.ui.tiles import Good
 
 STATES = {
@@ -184,13 +184,13 @@ def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
         ),
     )
     facts = [
+        Column("open_d", _("Waits, days"), "days", width=DAYS_PX),
         Column("state_name", _("What happened")),
         Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
-        Column("open_d", _("Waits, days"), "days", width="small"),
         Column("first_missed_local", _("First missed"), "moment"),
         Column("n_missed", _("Missed"), "int", width="small", help=_("Missed calls of this client in a row")),
     ]
-    tables.show_cards(view, told, facts, key=key, alt=_("Missed threads"), client_width=170)
+    tables.show_cards(view, told, facts, key=key, alt=_("Missed threads"), is_to_call=True)
 
 
 PAGE = Page(

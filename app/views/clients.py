@@ -253,8 +253,8 @@ def happened(answer: Answer, event: str, month: str = ALL) -> pl.DataFrame:
 def show_states(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Clients in a state, those who brought most first."""
     facts = [
-        Column("last_sale_on", _("Last purchase"), "day"),
         Column("days_since", _("Days without a purchase"), "int"),
+        Column("last_sale_on", _("Last purchase"), "day"),
         Column(
             "usual_gap_d", _("Usually, days"), "days", help=_("His own median; before three purchases, everybody's")
         ),
@@ -262,7 +262,7 @@ def show_states(view: View, rows: pl.DataFrame, *, key: str) -> None:
         Column("n_sales", _("Purchases"), "int"),
         Column("revenue_minor", _("Bought in all"), "money"),
     ]
-    tables.show_cards(view, rows, facts, key=key, alt=_("Clients by state"), client_width=150)
+    tables.show_cards(view, rows, facts, key=key, alt=_("Clients by state"))
 
 
 def show_clients(view: View, rows: pl.DataFrame, *, key: str) -> None:
@@ -282,9 +282,9 @@ def show_clients(view: View, rows: pl.DataFrame, *, key: str) -> None:
         )
     )
     facts = [
-        Column("event_local", _("When"), "day"),
         Column("revenue_minor", _("Bought in all"), "money"),
         Column("value", _("Days without a purchase"), "int"),
+        Column("event_local", _("When"), "day"),
         Column("state_name", _("State"), help=_as_of(rows)),
     ]
     tables.show_cards(view, told, facts, key=key, alt=_("Clients who left or came back"))

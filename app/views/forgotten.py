@@ -10,7 +10,7 @@ from app.data import Answer
 from app.i18n import N_, _
 from app.page import Page, View
 from app.ui import address, charts, formats, states, tables, tiles
-from app.ui.tables import Column
+from app.ui.tables import DAYS_PX, Column
 
 DAYS = (30, 60, 90, 180)
 MANAGERS_SHOWN = 15
@@ -159,13 +159,13 @@ def show_clients(view: View, clients: pl.DataFrame, *, key: str) -> None:
         .otherwise(pl.col("last_touch_kind").replace_strict(kinds, default=None))
     )
     facts = [
-        Column("days_since", _("Silent, days"), "int", width="small"),
+        Column("days_since", _("Silent, days"), "int", width=DAYS_PX),
         Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
         Column("last_local", _("Last contact"), "day"),
         Column("kind_name", _("How")),
         Column("next_task_on", _("Next task"), "day"),
     ]
-    tables.show_cards(view, told, facts, key=key, alt=_("Forgotten clients"))
+    tables.show_cards(view, told, facts, key=key, alt=_("Forgotten clients"), is_to_call=True)
 
 
 def _hand_over(view: View, rows: pl.DataFrame, total: dict[str, Any]) -> None:

@@ -238,8 +238,8 @@ def show_lost(view: View, rows: pl.DataFrame, *, key: str) -> None:
     """Lost deals, the most expensive first. rows: drill-down with `stage_name`."""
     told = tables.with_local(rows, str(view.publication.zone))
     facts = [
-        Column("stage_name", _("Lost at stage")),
         Column("value", _("Amount"), "money"),
+        Column("stage_name", _("Lost at stage")),
         Column("event_local", _("Lost on"), "moment"),
     ]
     ordered = told.sort("value", "entity_id", descending=[True, False], nulls_last=True)

@@ -51,6 +51,10 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     },
     **MARTS,
     **{name: {"account_id": pl.String(), key: pl.String(), "name": pl.String()} for name, key in PII.items()},
+    **{
+        name: {"account_id": pl.String(), key: pl.String(), "phone_e164": pl.String()}
+        for name, key in (("client_phone_pii", "entity_id"), ("call_pii", "call_id"))
+    },
 }
 
 
@@ -114,6 +118,8 @@ def _client(dice: random.Random, tables: dict[str, list[Row]], number: int) -> N
     born = AS_OF - timedelta(days=dice.randint(90, 540), hours=dice.randint(1, 20))
     name = FORMULA_NAME if number == 0 else f"Клиент {number + 1}"
     tables["contact_pii"].append({"contact_id": client_id, "name": name})
+    if number % 3:
+        tables["client_phone_pii"].append({"entity_id": client_id, "phone_e164": f"+7999000{number:04}"})
     won_at = [
         _deal(dice, tables, number, part, client_id=client_id, user=user, born=born)
         for part in range(dice.randint(1, 4))
@@ -224,6 +230,7 @@ def _talk(
     called |= {"card_id": client_id, "responsible_user_id": user, "n_legs": 1, "n_dup_removed": 0}
     first = {"episode_id": f"e{number}", "direction": "in", "is_answered": False, "started_at": missed, "wait_s": 25}
     tables["call_episode"].append({**called, **first, "rung_user_id": user, "n_rung": 1})
+    tables["call_pii"].append({"call_id": f"e{number}", "phone_e164": f"+7888000{number:04}"})
     back = dice.random()
     if back < 0.6:
         again = {"episode_id": f"e{number}b", "direction": "out", "is_answered": back < 0.4, "user_id": user}

@@ -34,7 +34,7 @@ EXACT = pl.DataFrame(
         "waits": [1.1436574074074073, 2.0],
         "share": [0.12345, 1.0],
         "day": [date(2026, 11, 22), None],
-        "at": [datetime(2026, 11, 22, 9, 5), None],
+        "at": [datetime.fromisoformat("2026-11-22T09:05"), None],
     }
 )
 KINDS = [("paid", "money"), ("whole", "int"), ("waits", "days"), ("share", "rate"), ("day", "day"), ("at", "moment")]
@@ -74,3 +74,8 @@ def test_the_workbook_holds_no_formula():
         texts = parts.read("xl/sharedStrings.xml").decode()
     assert "<f>" not in sheet
     assert "'=1+1" in texts
+
+
+def test_a_phone_is_text_not_a_link_and_not_a_number():
+    phones = pl.DataFrame({"phone": ["tel:+79990000001", None]})
+    assert exports.plain(phones, [("phone", "Телефон", "phone")], "RUB")["Телефон"].to_list() == ["'+79990000001", None]

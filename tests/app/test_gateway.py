@@ -54,6 +54,27 @@ def test_names_come_from_the_personal_tables_and_links_from_the_account(publicat
     assert rows["url"].str.starts_with(small_company.BASE_URL).all()
 
 
+def test_a_missed_call_is_returned_to_the_number_it_came_from(publication):
+    threads = data.run(publication, LOCAL_OWNER, "A3").table("threads")
+    assert (threads["phone"] == "+7888000" + threads["thread_id"].str.slice(1).str.zfill(4)).all()
+
+
+def test_a_client_is_called_on_a_phone_of_his_cards_his_own_first(publication, published):
+    silent, reached = data.run(publication, LOCAL_OWNER, "B2").table("clients")["client_id"][:2]
+    tables = small_company.company()
+    tables["client_phone_pii"] = [
+        {"entity_id": silent, "phone_e164": None},
+        {"entity_id": reached, "phone_e164": "+79990000002"},
+        {"entity_id": "company:1", "phone_e164": "+79990000901"},
+        {"entity_id": "company:2", "phone_e164": "+79990000902"},
+    ]
+    for card, client_id in (("company:1", silent), ("company:2", reached)):
+        tables["client_member"].append({"entity_id": card, "entity_kind": "company", "client_id": client_id})
+    small_company.publish(published, tables, generation="20261122T030000-2")
+    rows = data.run(data.current(), LOCAL_OWNER, "B2").table("clients").select("client_id", "phone")
+    assert dict(rows.drop_nulls().iter_rows()) == {silent: "+79990000901", reached: "+79990000002"}
+
+
 def test_without_personal_tables_everything_still_answers(data_dir):
     tables = {name: rows for name, rows in small_company.company().items() if not name.endswith("_pii")}
     small_company.publish(data_dir, tables)

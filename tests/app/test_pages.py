@@ -96,6 +96,25 @@ def test_a_long_list_shows_ten_rows_until_asked_for_all(open_page):
     assert len(page.dataframe[0].value) == int(page.metric[0].value)
 
 
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(("url", "first"), [("calls", "open_d"), ("forgotten", "days_since"), ("brief", "open_d")])
+def test_a_list_of_whom_to_call_has_the_number_within_the_width_of_a_phone(open_page, url, first):
+    rows = next(table.value for table in open_page(url).dataframe if "url" in table.value)
+    assert list(rows)[:5] == ["url", "label", first, "phone", "user_name"]
+    assert rows["phone"].dropna().str.fullmatch(r"tel:\+7\d{10}").all()
+    assert rows["phone"].notna().any()
+
+
+@pytest.mark.parametrize("url", ["calls", "forgotten", "brief"])
+def test_where_phones_are_not_kept_there_is_no_column_of_them(open_page, data_dir, url):
+    small_company.publish(
+        data_dir, {name: rows for name, rows in small_company.company().items() if not name.endswith("_pii")}
+    )
+    page = open_page(url)
+    assert not page.exception
+    assert not any("phone" in table.value for table in page.dataframe)
+
+
 @pytest.fixture
 def many_buyers(data_dir):
     small_company.publish(data_dir, small_company.company(n_clients=200, seed=2))

@@ -63,7 +63,7 @@ def test_from_a_number_to_its_rows_and_from_a_row_to_the_card(open_window, demo_
     assert re.fullmatch(rf"{re.escape(base_url(demo_dir))}/(contacts|companies|leads)/detail/\d+", card)
 
     box = page.locator(".st-key-brief_forgotten_block canvas").first.bounding_box()
-    spot = (box["x"] + 30, box["y"] + 33 + 16)  # the link in the first row; the canvas has to see the pointer first
+    spot = (box["x"] + 16, box["y"] + 33 + 16)  # the link in the first row; the canvas has to see the pointer first
     page.mouse.move(*spot)
     page.wait_for_timeout(200)
     with page.context.expect_event("request", lambda request: request.url == card):
@@ -140,7 +140,7 @@ def test_a_filter_goes_into_the_address_and_comes_back_with_it(open_window):
     window = open_window()
     page = window.open("/forgotten")
     everybody = page.locator("[data-testid=stMetricValue]").first.inner_text()
-    manager = cells(page, "forgotten")[0][-1]
+    manager = next(name for name in cells(page, "forgotten")[0][3:] if " " in name)
     page.locator(".st-key-manager input").click()
     page.keyboard.type(manager)  # the list is long and draws only what is in sight
     page.get_by_role("option", name=manager).click()
@@ -186,7 +186,7 @@ def test_back_brings_the_filter_of_before(open_window):
 def test_a_tile_brings_the_list_it_opens_into_sight(open_window):
     page = open_window(size=PHONE).open("/clients")
     opened = page.locator(".st-key-opened")
-    assert opened.bounding_box()["y"] > PHONE[1] * 0.9
+    assert opened.bounding_box()["y"] > PHONE[1] * 0.6
     page.locator(".st-key-client_tiles_0_open button").click()
     page.wait_for_url("**clients=active")
     assert 0 <= opened.bounding_box()["y"] < PHONE[1] / 2
