@@ -101,8 +101,8 @@ def _publication_lines(state: dict[str, Any], now: datetime) -> list[str]:
             generation=published["generation"], as_of=_ago(published["as_of"], now)
         )
     ]
-    stale = [account["account_id"] for account in published["accounts"] if account["is_stale"]]
-    lines += [_("  ! Account {id} has not been updated for long.").format(id=account_id) for account_id in stale]
+    stale = [account for account in published["accounts"] if account["is_stale"]]
+    lines += [_why_stale(account, published["created_at"]).format(id=account["account_id"]) for account in stale]
     lines += [_("  ! Account {id} has no data yet.").format(id=missing) for missing in state["accounts_without_data"]]
     rows = [
         (row["account_id"], row["resource"], _day(row["complete_from"]), _ago(row["watermark"], now))
@@ -113,6 +113,14 @@ def _publication_lines(state: dict[str, Any], now: datetime) -> list[str]:
     found = [check for check in published["checks"] or [] if check["count"]]
     lines += [f"  ! {check[language()]} ({check['count']})" for check in found]
     return lines
+
+
+def _why_stale(account: dict[str, Any], published_at: str) -> str:
+    if account["watermark"] is None:
+        return _("  ! Account {id} has never been read whole.")
+    if datetime.fromisoformat(account["watermark"]) > datetime.fromisoformat(published_at):
+        return _("  ! Account {id} was read by a clock that is ahead of this machine's: how fresh it is, is not known.")
+    return _("  ! Account {id} has not been updated for long.")
 
 
 STATES = {

@@ -43,7 +43,7 @@ def missing_page() -> str:
 
 def _name(card: Card) -> str:
     name = f"{card.first_name} {card.last_name}".strip() if isinstance(card, Contact) else card.name
-    return name or f"без названия, № {card.id}"
+    return name or f"без названия, №\u00a0{card.id}"
 
 
 def _facts(account: Account, card: Card) -> Iterator[Line]:
@@ -156,6 +156,6 @@ body { margin: 0 auto; max-width: 46rem; padding: 1rem }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere } h2 { font-size: 1.05rem; margin: 1.5rem 0 .25rem }
 table { border-collapse: collapse; width: 100% }
 th, td { padding: .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #8884 }
-th { font-weight: 400; opacity: .7; width: 11rem; padding-right: 1rem } td { overflow-wrap: anywhere }
+th { font-weight: 400; opacity: .7; width: min(11rem, 38%); padding-right: 1rem } td { overflow-wrap: anywhere }
 .note { background: #8882; border-radius: .5rem; padding: .5rem .75rem; margin: 0 }
 """

@@ -15,6 +15,7 @@ import pytest
 import cli
 from commands.metric import Question, period_of
 from commands.output import frames_as, shown
+from commands.status import state_text
 from commands.text import language_of
 from demo.run import TOKEN_VARIABLE
 from metrics.metric import find_metrics
@@ -222,6 +223,25 @@ def test_status_for_programs_is_json(on_demo):
     assert state["sync"]["state"] == "done"
     assert state["publication"]["coverage"]
     assert state["accounts_without_data"] == []
+
+
+@pytest.mark.parametrize(
+    ("watermark", "words"),
+    [
+        (None, "never been read whole"),
+        ("2026-03-02T00:00:00Z", "ahead of this machine's"),
+        ("2026-02-01T00:00:00Z", "not been updated for long"),
+    ],
+)
+def test_status_says_why_an_account_is_stale(monkeypatch, watermark, words):
+    monkeypatch.setenv("VORONKA_LANG", "en")
+    account = {"account_id": "main", "is_stale": True, "watermark": watermark}
+    at = "2026-03-01T00:00:00Z"
+    published = {"generation": "g", "created_at": at, "as_of": at, "accounts": [account], "coverage": [], "checks": []}
+    text = state_text(
+        {"sync": None, "publication": published, "accounts_without_data": []}, datetime(2026, 3, 1, tzinfo=UTC)
+    )
+    assert words in text
 
 
 # metric
