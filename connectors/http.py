@@ -235,7 +235,7 @@ class ApiClient:
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
         """The JSON at `path`, or None where there is nothing (204; with `missing_ok` also 404)."""
         self._check_route("GET", path)
-        what = "GET " + re.sub(r"\d+(?=/|$)", "{id}", path)
+        what = "GET " + re.sub(r"(?<=/)\d+(?=/|$)", "{id}", path)
         response = self._answer(what, path, params)
         if response.status_code == httpx.codes.NOT_FOUND and missing_ok:
             return None

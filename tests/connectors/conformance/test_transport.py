@@ -2,9 +2,13 @@
 
 import gzip
 import logging
+import re
 import threading
+from dataclasses import dataclass
+from io import StringIO
 
 import httpx
+import orjson
 import pytest
 from amo_fake import (
     BLOCKED,
@@ -25,14 +29,21 @@ from amo_fake import (
     problem,
     read,
 )
+from demo_crm import BY_CONSENT, DemoCrm, look, settings
 
+from connectors.amocrm.api import ROUTES
 from connectors.amocrm.resources import RESOURCES
+from connectors.connector import Window
 from connectors.errors import CredentialsError, ForbiddenError, PayloadError, RetriableError
-from connectors.http import redacted
-from connectors.records import Call, Deal, Notice, RawRecord, Stub, User
+from connectors.http import Pace, redacted
+from connectors.records import Call, Deal, Notice, RawRecord, Stub, Task, User
+from demo.amocrm_gate import Fault
+from demo.amocrm_oauth import CLIENT_SECRET
 
 LEADS = "/api/v4/leads"
 EVENTS = "/api/v4/events"
+ALL = Window("changed")
+WALKED = {"created", "changed_within", "changed", "whole"}
 HTML_429 = httpx.Response(429, html="<h1>Too Many Requests</h1>")
 
 
@@ -285,6 +296,138 @@ def test_redaction_keeps_the_words():
 def test_our_own_machine_is_reached_past_any_proxy(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.org:3128")
     loopback = LONG_LIVED.model_copy(update={"base_url": "http://127.0.0.1:8123"})
-    for settings, goes_by_proxy in ((loopback, False), (LONG_LIVED.model_copy(update={"base_url": HOST}), True)):
-        api, _ = amo(settings=settings)
+    for keys, goes_by_proxy in ((loopback, False), (LONG_LIVED.model_copy(update={"base_url": HOST}), True)):
+        api, _ = amo(settings=keys)
         assert api._client._http.trust_env is goes_by_proxy
+
+
+# Against the emulated amoCRM
+
+
+def read_everything(api) -> list:
+    return [item for resource in RESOURCES if resource.windows[0] in WALKED for item in read(api, resource.name, ALL)]
+
+
+@pytest.mark.parametrize("per_second", [5, 7])
+def test_c12_a_server_that_counts_refuses_nothing(small_company, per_second):
+    time = FakeTime()
+    crm = DemoCrm(small_company, timer=time, limiter=True)
+    read_everything(crm.open(settings(page_size=10), pace=Pace(per_second, clock=time, sleep=time.sleep)))
+    times = [entry["at"] for entry in crm.asked()]
+    assert len(times) > 30
+    assert not [entry for entry in crm.asked() if entry["status"] == 429]
+    assert all(later - sooner > 1 for sooner, later in zip(times, times[per_second:], strict=False))
+    assert (times[-1] - times[0]) / (len(times) - 1) < 1.03 / per_second
+
+
+@pytest.mark.parametrize("retry_after", ["body", "header", "none"])
+def test_c13_a_429_is_waited_out_however_it_is_said(small_company, retry_after):
+    time = FakeTime()
+    crm = DemoCrm(small_company, timer=time, limiter=True, retry_after=retry_after)
+    expected = of(Task, read(DemoCrm(small_company).open(), "tasks", ALL))
+    api = crm.open(settings(page_size=20), pace=Pace(20, clock=time, sleep=time.sleep))  # three times too fast
+    assert of(Task, read(api, "tasks", ALL)) == expected
+    entries = crm.asked()
+    refused = [n for n, entry in enumerate(entries) if entry["status"] == 429]
+    assert refused
+    for n in refused:
+        assert entries[n + 1]["query"] == entries[n]["query"]
+        assert entries[n + 1]["at"] - entries[n]["at"] >= (10 if retry_after == "none" else 1)
+
+
+def test_c15_after_a_rate_limit_the_next_run_goes_on_where_this_one_stopped(small_company, data_dir):
+    crm = DemoCrm(small_company)
+    crm.before = lambda request: HTML_429 if request.url.path.endswith("/events") else None
+    run = crm.sync(data_dir, parallel=2)
+    assert "rate limited" in run.account("main").resource("events").error
+    assert look(data_dir, "SELECT watermark FROM coverage WHERE resource = 'deal_stage_transition'") == [(None,)]
+    n_before = len(crm.asked("/leads"))
+    crm.before = lambda _: None
+    assert crm.sync(data_dir).is_well
+    assert len(crm.asked("/leads")) - n_before < n_before  # not from the beginning
+
+
+def test_c17_c21_a_list_that_fails_leaves_the_others_whole(small_company, data_dir):
+    crm = DemoCrm(small_company)
+
+    def before(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path.endswith("/users"):
+            return problem(403, title="Forbidden")
+        return problem(500) if request.url.path.endswith("/notes") else None
+
+    crm.before = before
+    run = crm.sync(data_dir)
+    states = {status.resource: status.state for status in run.account("main").resources}
+    failed = {name for name, state in states.items() if state == "failed"}
+    assert run.state == "failed"
+    assert "calls" in failed
+    assert not failed & {"users", "leads", "contacts", "tasks", "events"}
+    (warning,) = run.account("main").resource("users").warnings
+    assert "people are shown as numbers" in warning
+
+
+def test_c22_bodies_that_break_off_leave_no_trace(small_company):
+    whole, cut = DemoCrm(small_company), DemoCrm(small_company)
+    expected = read(whole.open(), "calls", ALL)
+    cut.server.faults.append(Fault("*/notes", nth=2, cut_after_bytes=1000, times=2))
+    assert read(cut.open(), "calls", ALL) == expected
+
+
+@dataclass
+class WholeRun:
+    """Two syncs of a day each with a consent, in which things go wrong; what was logged at DEBUG, and the status."""
+
+    crm: DemoCrm
+    log: str
+    status: str
+    tokens: set[str]
+
+
+@pytest.fixture(scope="module")
+def whole_run(small_company, tmp_path_factory) -> WholeRun:
+    data_dir, keys = tmp_path_factory.mktemp("whole") / "data", settings(BY_CONSENT)
+    written = StringIO()
+    handler, root = logging.StreamHandler(written), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    crm, tokens = DemoCrm(small_company, limiter=False), set()
+    said = {"detail": "Duplicate of +7 (916) 123-45-67, ivan@example.org", "title": "Bad Request"}
+    try:
+        crm.login(keys, data_dir / "state" / "main")
+        for _ in range(2):
+            crm.server.faults[:] = [
+                Fault("*/contacts", nth=2, status=500, body=said),
+                Fault("*/companies", status=400, body=said, times=0),
+            ]
+            crm.sync(data_dir, keys)
+            tokens |= set(orjson.loads((data_dir / "state" / "main" / "main.oauth.json").read_bytes()).values())
+            crm.account.now += 86_400
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+    status = (data_dir / "status.json").read_text("utf-8")
+    return WholeRun(crm, written.getvalue(), status, {token for token in tokens if isinstance(token, str)} - crm.hosts)
+
+
+def test_c110_a_whole_run_asks_for_tokens_and_reads(whole_run):
+    requests = {(entry["method"], entry["path"]) for entry in whole_run.crm.asked()}
+    assert ("POST", "/oauth2/access_token") in requests
+    assert {path for method, path in requests if method != "GET"} == {"/oauth2/access_token"}
+    assert len(requests) > 15
+    assert {route.method for route in ROUTES} == {"GET"}
+
+
+def test_no_secret_and_no_person_is_in_the_log_of_a_whole_run(whole_run):
+    company, written = whole_run.crm.account.company, whole_run.log + whole_run.status
+    secrets = {*whole_run.tokens, CLIENT_SECRET, "demo-code"}
+    called = {name for user in company.users for name in user.name.split()}
+    called |= {name for one in company.contacts for name in (one.first_name, one.last_name)} - {""}
+    addresses = {email for one in company.contacts for email in one.emails}
+    numbers = {phone for one in company.contacts for phone in one.phones if sum(map(str.isdigit, phone)) > 6}
+    assert "GET /api/v4/leads: 200" in written
+    assert "Duplicate of" in written
+    for found in (secrets, called, addresses, numbers):
+        assert found
+        assert not {one for one in found if one in written}
+    assert not re.search(r"\d{10}|@|[а-яё]", whole_run.log, re.IGNORECASE)
