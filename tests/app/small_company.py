@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -245,7 +245,6 @@ def publish(
     generation: str = "20261121T210500-1",
     as_of: datetime = AS_OF,
     is_synced: bool = True,
-    unsynced: Collection[str] = (),
     checks: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Writes a generation and moves the pointer; returns its folder."""
@@ -264,7 +263,7 @@ def publish(
     coverage = [
         {"account_id": "main", "resource": name, "complete_from": since, "watermark": stamp}
         for name in SCHEMAS
-        if name not in MARTS and not name.endswith("_pii") and is_synced and name not in unsynced
+        if name not in MARTS and not name.endswith("_pii") and is_synced
     ]
     manifest = {
         "generation": generation,

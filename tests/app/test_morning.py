@@ -202,7 +202,7 @@ def test_only_the_running_month_is_called_now(open_page, data_dir, period):
 
 @pytest.mark.parametrize("url", ["brief", "calls", "forgotten"])
 def test_that_messages_are_missing_is_said_in_sight(open_page, data_dir, url):
-    small_company.publish(data_dir, unsynced=["message"])
+    small_company.publish(data_dir)  # its `coverage` names no messages
     page = open_page(url)
     said = [caption.value for caption in page.caption if "Переписка" in caption.value]
     assert len(said) == 1
