@@ -1,6 +1,6 @@
 """Lists, pages and filters: section 6.3 of the amoCRM reference."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -26,12 +26,14 @@ from amo_fake import (
     reading,
     stage_event,
 )
+from demo_crm import DemoCrm, look, settings
 
 from connectors.amocrm.resources import RESOURCES
 from connectors.connector import Window
-from connectors.errors import PayloadError
+from connectors.errors import PayloadError, RetriableError
 from connectors.paging import by_page_number
-from connectors.records import Deal, DealStageTransition, FieldDef, Notice
+from connectors.records import Deal, DealStageTransition, FieldDef, Notice, RawRecord
+from demo.amocrm_mutate import mutate
 
 LEADS = "/api/v4/leads"
 EVENTS = "/api/v4/events"
@@ -159,8 +161,16 @@ def test_c38_events_are_asked_for_by_a_hundred():
     assert [params["limit"] for params in server.asked(EVENTS)] == ["100"]
 
 
-@pytest.mark.parametrize("body", [{"_page": 1}, {"_embedded": []}, {"_embedded": {"leads": None}}])
-def test_c39_c40_a_list_without_items_is_empty_with_a_warning(body):
+@pytest.mark.parametrize("body", [{"_page": 1}, {"_embedded": {"leads": None}}])
+def test_c39_a_list_without_its_items_is_empty_with_a_warning(body):
+    taken_as_empty(body)
+
+
+def test_c40_a_list_whose_embedded_is_an_empty_array_is_empty_with_a_warning():
+    taken_as_empty({"_embedded": []})
+
+
+def taken_as_empty(body):
     api, _ = amo({LEADS: httpx.Response(200, json=body)})
     yielded = read(api, "leads", FIRST)
     assert not deal_ids(yielded)
@@ -249,3 +259,115 @@ def test_a_pages_records_come_before_the_next_request():
         ("lead:1", 2),  # the account was answer 1
         ("lead:2", 3),
     ]
+
+
+def test_c19_a_window_that_is_too_slow_by_any_page_is_read_in_halves():
+    rows = [lead(n, created_at=SEPTEMBER_S + n * 7_000) for n in range(370)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params
+        low, high = (int(asked[f"filter[created_at][{side}]"]) for side in ("from", "to"))
+        if high - low > 10 * 86_400:
+            return problem(504)
+        return pages_of([row for row in rows if low <= row["created_at"] <= high])(request)
+
+    api, _ = amo({LEADS: answer})
+    ids = deal_ids(read(api, "leads", FIRST))
+    assert sorted(ids) == sorted(f"lead:{n}" for n in range(370))
+
+
+def test_a_window_that_cannot_be_cut_any_more_fails_as_too_slow():
+    api, server = amo({LEADS: problem(504)})
+    with pytest.raises(RetriableError, match="too slow"):
+        read(api, "leads", Window("created", SEPTEMBER, SEPTEMBER + timedelta(seconds=3)))
+    assert {params["limit"] for params in server.asked(LEADS)} == {"250", "125", "62", "31"}
+
+
+# Against the emulated amoCRM
+
+
+def raws(yielded) -> list[str]:
+    return [raw.native_id for raw in of(RawRecord, yielded)]
+
+
+def test_c27_an_empty_account_is_synced_and_remembered_as_such(small_company, data_dir):
+    crm = DemoCrm(small_company)
+    crm.before = lambda request: None if request.url.path.endswith(("/account", "/users/9101001")) else NOTHING
+    run = crm.sync(data_dir)
+    assert run.is_well, run
+    assert look(data_dir, "SELECT count(*) FROM deal") == [(0,)]
+    assert look(data_dir, "SELECT watermark FROM coverage WHERE resource = 'deal'") == [(crm.now(),)]
+
+
+@pytest.mark.parametrize("next_on_last_full_page", [True, False])
+@pytest.mark.parametrize("name", ["contacts", "tasks"])
+def test_c28_a_last_page_that_is_full_ends_a_list(small_company, next_on_last_full_page, name):
+    crm = DemoCrm(small_company, next_on_last_full_page=next_on_last_full_page)
+    expected = raws(read(crm.open(), name, Window("changed")))
+    size = next(n for n in range(60, 1, -1) if len(expected) % n == 0)
+    assert raws(read(crm.open(settings(page_size=size)), name, Window("changed"))) == expected
+
+
+@pytest.mark.parametrize("next_missing_on", [(), ("leads", "contacts", "events", "tasks")])
+def test_c29_lists_that_do_not_announce_the_next_page_are_read_whole(small_company, next_missing_on):
+    expected, crm = DemoCrm(small_company), DemoCrm(small_company, next_missing_on=next_missing_on)
+    for name in ("leads", "contacts", "events", "tasks"):
+        by_twenty = crm.open(settings(page_size=20, events_page_size=20))
+        window = Window("changed")
+        assert sorted(raws(read(by_twenty, name, window))) == sorted(raws(read(expected.open(), name, window)))
+
+
+def test_c33_what_is_created_during_the_first_sync_is_there_after_the_second(small_company, data_dir):
+    crm = DemoCrm(small_company)
+    created: list[int] = []
+
+    def before(request: httpx.Request) -> None:
+        if request.url.path == LEADS and not created:
+            crm.account.now += 5
+            created.append(mutate(crm.account, {"op": "create", "entity": "leads", "name": "New"})["id"])
+
+    crm.before = before
+    assert crm.sync(data_dir).is_well
+    crm.account.now += 3600
+    assert crm.sync(data_dir).is_well
+    assert look(data_dir, f"SELECT count(*) FROM deal WHERE deal_id = 'lead:{created[0]}'") == [(1,)]
+
+
+@pytest.mark.parametrize("filters_enabled", ["false", "error"])
+def test_c35_an_account_without_filters_is_scanned_and_its_later_changes_are_found(
+    small_company, data_dir, filters_enabled
+):
+    crm = DemoCrm(small_company, filters_enabled=filters_enabled)
+    assert crm.sync(data_dir).is_well
+    ((n_deals,),) = look(data_dir, "SELECT count(*) FROM deal")
+    crm.account.now += 3600
+    ((deal_id,),) = look(data_dir, "SELECT min(deal_id) FROM deal WHERE deleted_at IS NULL")
+    mutate(crm.account, {"op": "edit", "entity": "leads", "id": int(deal_id[5:]), "fields": {"price": 777}})
+    assert crm.sync(data_dir).is_well
+    assert look(data_dir, f"SELECT amount_minor FROM deal WHERE deal_id = '{deal_id}'") == [(77_700,)]
+    assert look(data_dir, "SELECT count(*) FROM deal") == [(n_deals,)]
+    assert look(data_dir, "SELECT watermark FROM coverage WHERE resource = 'deal'") == [(crm.now(),)]
+    assert not [entry for entry in crm.asked("/leads") if "_at" in entry["query"]]
+
+
+@pytest.mark.parametrize("range_to_inclusive", [True, False])
+@pytest.mark.parametrize(("name", "kind"), [("leads", "created"), ("tasks", "changed_within")])
+def test_c37_rows_at_the_very_bounds_of_neighbouring_windows_are_in_them(small_company, range_to_inclusive, name, kind):
+    crm = DemoCrm(small_company, range_to_inclusive=range_to_inclusive)
+    table = getattr(crm.account, name)
+    native_id = table.ids[len(table.ids) // 2]
+    row = table.get(native_id)
+    edge = datetime.fromtimestamp(row.created_at if kind == "created" else row.updated_at, UTC)
+    day = timedelta(days=1)
+    for window in (Window(kind, edge - day, edge), Window(kind, edge, edge + day)):
+        assert str(native_id) in raws(read(crm.open(), name, window))
+    assert str(native_id) in raws(read(crm.open(), name, Window("changed", edge)))
+
+
+@pytest.mark.parametrize("limit_over_max", ["clamp", "400", "422"])
+@pytest.mark.parametrize("events_max_limit", [100, 250])
+def test_c38_the_page_of_events_suits_every_server(small_company, limit_over_max, events_max_limit):
+    crm = DemoCrm(small_company, limit_over_max=limit_over_max, events_max_limit=events_max_limit)
+    yielded = read(crm.open(), "events", Window("changed"))
+    assert len(raws(yielded)) == len(set(raws(yielded))) > 250
+    assert {entry["status"] for entry in crm.asked("/events")} <= {200, 204}
