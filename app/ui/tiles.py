@@ -35,14 +35,11 @@ class Tile:
     answer: Answer | None = None
 
 
-COLOURS: dict[Good, Literal["normal", "inverse", "off"]] = {"up": "normal", "down": "inverse", "neither": "off"}
-
-
 def row(tiles: list[Tile], publication: Publication, *, key: str, width_px: int = TILE_PX) -> None:
-    """Tiles side by side. Each has a value and a note, so that all are equally tall."""
-    grid = st.grid(len(tiles), min_column_width=width_px, gap="small", key=key)
+    """Tiles side by side, all equally tall."""
+    grid = st.grid(len(tiles), min_column_width=width_px, gap="small", border=True, key=key)
     for number, tile in enumerate(tiles):
-        with grid.cell(), st.container(border=True, height="stretch", key=f"{key}_{number}", gap="xsmall"):
+        with grid.cell(), st.container(key=f"{key}_{number}", gap="xsmall"):
             _draw(tile, publication, key=f"{key}_{number}")
 
 
@@ -50,12 +47,13 @@ def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
     st.metric(
         tile.label,
         tile.value,
-        tile.delta or tile.note,  # a note alone is drawn like a change, but grey and without an arrow
-        delta_color=COLOURS[tile.good] if tile.delta else "off",
-        delta_arrow="auto" if tile.delta else "off",
-        delta_description=tile.note if tile.delta else None,
+        tile.delta or tile.note,  # a note alone is drawn like a change, but grey
+        delta_color=colour_of(tile),
+        delta_arrow="off",  # the sign says it
         help=tile.help,
     )
+    if tile.delta and tile.note:
+        st.caption(states.escaped(tile.note))  # beside the change it would be cut on a phone
     if tile.on_open is None and tile.answer is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
@@ -65,6 +63,14 @@ def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
             )
         if tile.answer is not None:
             passport(tile.answer, publication, key=key)
+
+
+def colour_of(tile: Tile) -> Literal["green", "red", "gray"]:
+    """Green for the better, red for the worse. Streamlit takes no real minus for one, so it cannot tell."""
+    sign = (tile.delta or " ")[0]
+    if tile.good == "neither" or sign not in ("+", MINUS):
+        return "gray"
+    return "green" if (sign == "+") == (tile.good == "up") else "red"
 
 
 def about(answer: Answer, publication: Publication) -> None:
@@ -101,15 +107,25 @@ def _coverage(answer: Answer, publication: Publication) -> None:
 
 
 def difference(now: float | None, before: float | None) -> str | None:
-    """`+5` or `−3`; None where there is nothing to compare with."""
-    if now is None or before is None:
-        return None
-    change = now - before
-    return f"{'+' if change >= 0 else '-'}{formats.number(abs(change))}"
+    """`+5`, `−3` or `no change`; None where there is nothing to compare with."""
+    return None if now is None or before is None else _change(signed(now - before))
 
 
 def points_difference(now: float | None, before: float | None) -> str | None:
-    if now is None or before is None:
-        return None
-    change = (now - before) * 100
-    return f"{'+' if change >= 0 else '-'}{formats.number(abs(change), 1)} {_('pp')}"
+    """The same of two rates, in percentage points."""
+    return None if now is None or before is None else _change(signed((now - before) * 100, 1), f" {_('pp')}")
+
+
+def signed(change: float, digits: int = 0) -> str:
+    """`+5`, `−3`; `0` has no sign."""
+    text = formats.number(abs(change), digits)
+    if not any(digit in text for digit in "123456789"):
+        return formats.number(0)
+    return ("+" if change > 0 else MINUS) + text
+
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def _change(text: str, unit: str = "") -> str:
+    return text + unit if text[0] in ("+", MINUS) else _("no change")

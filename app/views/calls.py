@@ -117,15 +117,12 @@ def _all_states(answer: Answer) -> None:
         [_(STATES[state][0]) for state, _n in found],
         [number for _s, number in found],
         [f"{formats.number(number)} · {formats.rate(share(number, whole))}" for _s, number in found],
-        colour=colours.CALM,
-        marked=None,
-        mark=colours.BAD,
+        [STATES[state][1] for state, _n in found],
     )
-    for item, (state, _n) in zip(option["series"][0]["data"], found, strict=True):
-        item["itemStyle"] = {"color": STATES[state][1]}
     unreached = formats.rate(share(n["n_not_reached"], n["n_judged"]), digits=1)
     alt = _("Not reached: {rate} of the missed threads").format(rate=unreached)
-    charts.show(option, key="states", alt=alt, height=bars.height(len(found), bar_px=44, extra_px=20))
+    height = max(bars.height(len(found), bar_px=44, extra_px=20), _managers_px(_unreached(answer)))
+    charts.show(option, key="states", alt=alt, height=height)
     hidden = answer.table("hidden").height
     if hidden:
         st.caption(
@@ -137,19 +134,25 @@ def _all_states(answer: Answer) -> None:
 
 def _managers(view: View, answer: Answer) -> None:
     st.subheader(_("By manager"), anchor=False)
-    people = tables.with_names(answer.table("by_user"), view.users).filter(pl.col("n_not_reached") > 0)
-    people = people.sort(["n_not_reached", "never_rate", "user_id"], descending=[True, True, False]).head(
-        MANAGERS_SHOWN
-    )
+    people = tables.with_names(_unreached(answer), view.users)
     if people.is_empty():
         states.nothing_found(_("Everybody who missed us was reached."))
         return
     parts = [bars.Series(_(STATES[state][0]), people[f"n_{state}"].to_list(), STATES[state][1]) for state in UNREACHED]
     names = people["user_name"].to_list()
     alt = _("Most clients not reached: {name}, {n}").format(name=names[0], n=people["n_not_reached"][0])
-    charts.show(
-        bars.stacked(names, parts), key="call_managers", alt=alt, height=bars.height(len(names), bar_px=26, extra_px=70)
-    )
+    charts.show(bars.stacked(names, parts), key="call_managers", alt=alt, height=_managers_px(people))
+
+
+def _unreached(answer: Answer) -> pl.DataFrame:
+    """Managers with clients nobody reached, those with most first."""
+    people = answer.table("by_user").filter(pl.col("n_not_reached") > 0)
+    return people.sort(["n_not_reached", "never_rate", "user_id"], descending=[True, True, False]).head(MANAGERS_SHOWN)
+
+
+def _managers_px(people: pl.DataFrame) -> int:
+    """Height of their chart; the one beside it is as high."""
+    return bars.height(people.height, bar_px=26, extra_px=70)
 
 
 def _list(view: View, answer: Answer) -> None:
@@ -188,7 +191,7 @@ def show_threads(view: View, rows: pl.DataFrame, *, key: str) -> None:
         Column("state_name", _("What happened")),
         Column("revenue_12m_minor", _("Bought in 12 months"), "money"),
         Column("first_missed_local", _("First missed"), "moment"),
-        Column("n_missed", _("Missed"), "int", width="small", help=_("Missed calls of this client in a row")),
+        Column("n_missed", _("Missed"), "int", width=88, help=_("Missed calls of this client in a row")),
     ]
     tables.show_cards(view, told, facts, key=key, alt=_("Missed threads"), is_to_call=True)
 

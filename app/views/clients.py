@@ -167,7 +167,7 @@ def _flows(months: pl.DataFrame) -> None:
     ]
     went = [bars.Series(_("Left"), months["churned_n"].to_list(), colours.BAD)]
     net = int(months.select(pl.col("new").sum() + pl.col("reactivated_n").sum() - pl.col("churned_n").sum()).item())
-    alt = _("Over these months the base changed by {n}").format(n=tiles.difference(net, 0))
+    alt = _("Over these months the base changed by {n}").format(n=tiles.signed(net))
     charts.show(bars.up_and_down(_month_names(months), came, went), key="flows", alt=alt, height=330)
     st.caption(alt + ".")
 

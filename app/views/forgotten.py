@@ -49,7 +49,7 @@ def _of_managers(view: View, answer: Answer, total: dict[str, Any], of_leavers: 
     _tiles(view, total, of_leavers)
     left, right = st.columns(2, gap="medium")
     with left.container(border=True, height="stretch"):
-        _managers(view, answer)
+        _managers(view, answer, total)
     with right.container(border=True, height="stretch"):
         _segments(view, answer)
     with st.container(border=True):
@@ -96,10 +96,9 @@ def _tiles(view: View, total: dict[str, Any], of_leavers: pl.DataFrame) -> None:
     tiles.row(shown, view.publication, key="forgotten_tiles")
 
 
-def _managers(view: View, answer: Answer) -> None:
+def _managers(view: View, answer: Answer, total: dict[str, Any]) -> None:
     st.subheader(_("By manager"), anchor=False)
-    people = tables.with_names(answer.table("by_user"), view.users).filter(pl.col("num") > 0)
-    people = people.sort("num", "den", "user_name", descending=[True, True, False]).head(MANAGERS_SHOWN)
+    people = _people(view, answer)
     if people.is_empty():
         states.nothing_found(_("Nobody is forgotten."))
         return
@@ -108,10 +107,36 @@ def _managers(view: View, answer: Answer) -> None:
         f"{formats.number(row['num'])} · {formats.rate(row['rate'], low_n=row['low_n'])}"
         for row in people.iter_rows(named=True)
     ]
-    option = bars.ladder(names, people["num"].to_list(), texts, colour=colours.WARN, marked=0, mark=colours.BAD)
+    is_worse = worse_than_all(people, total)
+    option = bars.ladder(
+        names, people["num"].to_list(), texts, [colours.BAD if worse else colours.WARN for worse in is_worse]
+    )
     alt = _("Most forgotten clients: {name}, {n}").format(name=names[0], n=people["num"][0])
-    charts.show(option, key="forgotten_managers", alt=alt, height=bars.height(len(names), bar_px=32, extra_px=20))
+    charts.show(option, key="forgotten_managers", alt=alt, height=_managers_px(people))
     st.caption(_("Forgotten clients and their share of the manager's clients."))
+    if any(is_worse):
+        text = _("Red: a share above the {share} of all, and too far above for chance.")
+        st.caption(text.format(share=share(total)))
+
+
+def worse_than_all(people: pl.DataFrame, total: dict[str, Any]) -> list[bool]:
+    """Per manager: whether all of the interval of his share lies above the share of all.
+
+    The most clients, or the highest share by a point, say nothing: somebody always has them.
+    """
+    rate = total["num"] / total["den"]
+    return people.select((pl.col("ci_lo") > rate) & ~pl.col("low_n")).to_series().to_list()
+
+
+def _people(view: View, answer: Answer) -> pl.DataFrame:
+    """Managers with forgotten clients, those with most first."""
+    people = tables.with_names(answer.table("by_user"), view.users).filter(pl.col("num") > 0)
+    return people.sort("num", "den", "user_name", descending=[True, True, False]).head(MANAGERS_SHOWN)
+
+
+def _managers_px(people: pl.DataFrame) -> int:
+    """Height of their chart; the one beside it is as high."""
+    return bars.height(people.height, bar_px=32, extra_px=20)
 
 
 def _segments(view: View, answer: Answer) -> None:
@@ -128,11 +153,10 @@ def _segments(view: View, answer: Answer) -> None:
         f"{formats.number(n)} · {formats.short_money(money, currency)}"
         for n, money in rows.select("num", "revenue_12m_minor").iter_rows()
     ]
-    option = bars.ladder(names, rows["num"].to_list(), texts, colour=colours.WARN, marked=None, mark=colours.BAD)
-    for item, colour in zip(option["series"][0]["data"], SEGMENT_COLOURS, strict=False):
-        item["itemStyle"] = {"color": colour}
+    option = bars.ladder(names, rows["num"].to_list(), texts, SEGMENT_COLOURS[: len(names)])
     alt = "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
-    charts.show(option, key="segments", alt=alt, height=bars.height(len(names), bar_px=50, extra_px=20))
+    height = max(bars.height(len(names), bar_px=50, extra_px=20), _managers_px(_people(view, answer)))
+    charts.show(option, key="segments", alt=alt, height=height)
     st.caption(_("Clients, and what they bought in the last 12 months."))
 
 
