@@ -308,6 +308,17 @@ def _names(users: pl.DataFrame) -> dict[str, str]:
     return dict(users.select("user_id", shown.alias("name")).sort("name").iter_rows())
 
 
+def account_names(publication: Publication) -> dict[str, str]:
+    """Account id → what the company calls itself in the CRM; else its address there, else our own short name."""
+    table = dimension(publication, "account")
+    named = {} if table.is_empty() else dict(table.select("account_id", "name").iter_rows())
+    return {
+        account["account_id"]: named.get(account["account_id"])
+        or str(account.get("base_url") or account["account_id"]).split("://")[-1].rstrip("/")
+        for account in publication.accounts
+    }
+
+
 def department_members(publication: Publication) -> dict[str, set[str]]:
     memberships, tree = dimension(publication, "user_department"), dimension(publication, "department")
     if memberships.is_empty() or tree.is_empty():

@@ -108,7 +108,7 @@ def _body(
     """Draws heading and filters; returns what draws the rest."""
     _heading(page, publication)
     if page.render_bare is not None:
-        return partial(page.render_bare, publication)
+        return partial(page.render_bare, publication, viewer)
     if is_broken:
         return states.broken_publication
     if publication is None or page.render is None:
@@ -151,14 +151,9 @@ def _age_badge(publication: data.Publication) -> None:
 
 def _foot(publication: data.Publication | None, viewer: rights.Viewer) -> None:
     with st.container(key="foot"):
-        accounts = [_shown(account) for account in publication.accounts] if publication else []
+        accounts = data.account_names(publication).values() if publication else []
         people = [] if viewer is rights.LOCAL_OWNER else [viewer.login]
         st.caption("  \n".join(states.escaped(line) for line in [*accounts, *people, _(ROLE_NAMES[viewer.role])]))
-
-
-def _shown(account: dict[str, str]) -> str:
-    """`example.amocrm.ru` rather than our own short name."""
-    return str(account.get("base_url") or account["account_id"]).split("://")[-1].rstrip("/")
 
 
 ROLE_NAMES = {

@@ -78,7 +78,7 @@ class Page:
     section: str
     order: int
     render: Callable[[View], None] | None = None
-    render_bare: Callable[[data.Publication | None], None] | None = None
+    render_bare: Callable[[data.Publication | None, Viewer], None] | None = None
     filters: tuple[Filter, ...] = ()
     metric_id: str | None = None
     roles: tuple[Role, ...] = ROLES

@@ -10,6 +10,7 @@ import streamlit as st
 from app import data
 from app.i18n import N_, _, language, translated
 from app.page import Page
+from app.rights import Viewer
 from app.ui import formats, states, tables, tiles
 from app.ui.tables import Column
 from metrics.evaluate import RESOURCES
@@ -17,23 +18,30 @@ from metrics.evaluate import RESOURCES
 Rows = list[dict[str, Any]]
 
 
-def render(publication: data.Publication | None) -> None:
-    run = data.status()
+def render(publication: data.Publication | None, viewer: Viewer) -> None:
+    """A manager learns how fresh and how complete the data are; how the sync goes is for those who look after it."""
+    is_manager = viewer.role == "manager"
+    run = None if is_manager else data.status()
+    names = data.account_names(publication) if publication else {}
     _running(run)
     if publication is None:
         _why_nothing()
+    elif is_manager:
+        tiles.row(_age(publication), publication, key="status_tiles")
+        with st.container(border=True):
+            _coverage(publication, names)
     else:
-        _tiles(publication, run)
-        _accounts(publication)
-    _errors(run)
-    if publication is not None:
+        tiles.row([*_age(publication), *_health(publication, run)], publication, key="status_tiles")
+        _accounts(publication, names)
+    _errors(run, names)
+    if publication is not None and not is_manager:
         left, right = st.columns([3, 2], gap="medium")
         with left.container(border=True):
-            _coverage(publication)
+            _coverage(publication, names)
         with right.container(border=True):
             _counts(publication)
-    _last_run(run)
-    if publication is not None:
+    _last_run(run, names)
+    if publication is not None and not is_manager:
         with st.container(border=True):
             _checks(publication)
 
@@ -74,21 +82,26 @@ def resources_of(run: Mapping[str, Any] | None) -> Iterable[tuple[str, Mapping[s
             yield account["account_id"], resource
 
 
-def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None:
+def _age(publication: data.Publication) -> list[tiles.Tile]:
     as_of = publication.as_of.astimezone(publication.zone)
     age = data.age(publication)
     ago = _("{age} ago").format(age=formats.hours(age.total_seconds() / 3600))
-    rows = sum(table["rows"] for table in publication.manifest["tables"].values())
-    n_tables = sum(1 for table in publication.manifest["tables"].values() if table["rows"])
-    failed = len(list(errors(run)))
-    problems = sum(1 for check in publication.manifest.get("checks", ()) if check.get("count"))
-    shown = [
+    return [
         tiles.Tile(_("Data as of"), formats.day(as_of.date()), note=f"{as_of:%H:%M} · {ago}"),
         tiles.Tile(
             _("Freshness"),
             _("stale") if age > data.STALE_AFTER else _("fresh"),
             note=_("stale after {hours}").format(hours=formats.hours(data.STALE_AFTER.total_seconds() / 3600)),
         ),
+    ]
+
+
+def _health(publication: data.Publication, run: Mapping[str, Any] | None) -> list[tiles.Tile]:
+    rows = sum(table["rows"] for table in publication.manifest["tables"].values())
+    n_tables = sum(1 for table in publication.manifest["tables"].values() if table["rows"])
+    failed = len(list(errors(run)))
+    problems = sum(1 for check in publication.manifest.get("checks", ()) if check.get("count"))
+    return [
         tiles.Tile(_("Rows published"), formats.number(rows), note=_("in {n} tables").format(n=n_tables)),
         tiles.Tile(
             _("Errors of the last sync"),
@@ -97,7 +110,6 @@ def _tiles(publication: data.Publication, run: Mapping[str, Any] | None) -> None
         ),
         tiles.Tile(_("Checks that found something"), formats.number(problems), note=_("listed below")),
     ]
-    tiles.row(shown, publication, key="status_tiles")
 
 
 def _ended(run: Mapping[str, Any] | None, publication: data.Publication) -> str:
@@ -106,12 +118,12 @@ def _ended(run: Mapping[str, Any] | None, publication: data.Publication) -> str:
     return formats.moment(ended) if ended else _("not known when")
 
 
-def _accounts(publication: data.Publication) -> None:
+def _accounts(publication: data.Publication, names: Mapping[str, str]) -> None:
     zone = publication.zone
     rows = pl.DataFrame(
         [
             {
-                "account_id": account["account_id"],
+                "name": names[account["account_id"]],
                 "connector": account.get("connector"),
                 "base_url": account.get("base_url"),
                 "watermark": local(account.get("watermark"), zone),
@@ -124,7 +136,7 @@ def _accounts(publication: data.Publication) -> None:
     with st.container(border=True):
         st.subheader(_("Accounts"), anchor=False)
         columns = [
-            Column("account_id", _("Account")),
+            Column("name", _("Account")),
             Column("connector", _("CRM")),
             Column("base_url", _("Address"), width="medium"),
             Column("watermark", _("Read up to"), "moment"),
@@ -133,16 +145,16 @@ def _accounts(publication: data.Publication) -> None:
         tables.show(rows, columns, key="accounts", alt=_("Accounts"))
 
 
-ACCOUNT = ("account_id", "connector", "base_url", "watermark", "state")
+ACCOUNT = ("name", "connector", "base_url", "watermark", "state")
 
 
-def _errors(run: Mapping[str, Any] | None) -> None:
+def _errors(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
     found = list(errors(run))
     if not found:
         return
     st.subheader(_("What failed in the last sync"), anchor=False)
     for account, resource, sentence in found:
-        where = " · ".join(filter(None, (account, resource_name(resource) if resource else "")))
+        where = " · ".join(filter(None, (names.get(account, account), resource_name(resource) if resource else "")))
         st.error(f"**{states.escaped(where)}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
 
 
@@ -157,28 +169,29 @@ def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, str, str]]:
                 yield account["account_id"], resource["resource"], translated(resource["error"], _)
 
 
-def _last_run(run: Mapping[str, Any] | None) -> None:
-    """What the last sync read."""
+def _last_run(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
+    """What the last sync read. Of what is only marked, no rows are written: the state says it."""
     found = list(resources_of(run))
     if not found:
         return
     rows = pl.DataFrame(
         [
             {
-                "account_id": account,
+                "name": names.get(account, account),
                 "resource": resource_name(resource["resource"]),
-                "state": _(STATES.get(resource["state"], resource["state"])),
+                "state": _(MARKED if is_marking else STATES.get(resource["state"], resource["state"])),
                 "n_read": resource.get("n_read"),
-                "n_written": resource.get("n_written"),
+                "n_written": None if is_marking else resource.get("n_written"),
             }
             for account, resource in found
+            for is_marking in [resource["resource"] in MARKING and resource["state"] == "done"]
         ],
         schema={name: pl.Int64 if name.startswith("n_") else pl.String for name in RUN},
     )
     with st.container(border=True):
         st.subheader(_("The last sync"), anchor=False)
         columns = [
-            Column("account_id", _("Account"), width="small"),
+            Column("name", _("Account"), width="small"),
             Column("resource", _("Data"), width="medium"),
             Column("state", _("State")),
             Column("n_read", _("Objects read"), "int"),
@@ -187,7 +200,7 @@ def _last_run(run: Mapping[str, Any] | None) -> None:
         tables.show(rows, columns, key="last_run", alt=_("The last sync"))
 
 
-RUN = ("account_id", "resource", "state", "n_read", "n_written")
+RUN = ("name", "resource", "state", "n_read", "n_written")
 STATES = {
     "waiting": N_("waiting"),
     "running": N_("running"),
@@ -196,16 +209,18 @@ STATES = {
     "skipped": N_("not asked for"),
     "interrupted": N_("interrupted"),
 }
+MARKING, MARKED = frozenset({"trash"}), N_("marked as deleted")
 
 
-def _coverage(publication: data.Publication) -> None:
+def _coverage(publication: data.Publication, names: Mapping[str, str]) -> None:
     st.subheader(_("What is covered"), anchor=False)
     zone = publication.zone
     known = [row for row in publication.manifest.get("coverage", ()) if row.get("watermark")]
     rows = pl.DataFrame(
         [
             {
-                "account_id": row["account_id"],
+                "name": names.get(row["account_id"], row["account_id"]),
+                "table": row["resource"],
                 "resource": resource_name(row["resource"]),
                 "complete_from": local(row.get("complete_from"), zone),
                 "watermark": local(row.get("watermark"), zone),
@@ -213,33 +228,49 @@ def _coverage(publication: data.Publication) -> None:
             for row in known
         ],
         schema={
-            "account_id": pl.String,
+            "name": pl.String,
+            "table": pl.String,
             "resource": pl.String,
             "complete_from": pl.Datetime("us"),
             "watermark": pl.Datetime("us"),
         },
-    ).sort("account_id", "resource")
+    ).sort("name", "resource")
     if rows.is_empty():
         st.caption(_("Nothing has been synced yet."))
         return
     columns = [
-        Column("account_id", _("Account"), width="small"),
+        Column("name", _("Account"), width="small"),
         Column("resource", _("Data")),
         Column("complete_from", _("Complete since"), "day"),
         Column("watermark", _("Read up to"), "moment"),
     ]
-    tables.show(rows, columns, key="coverage", alt=_("What is covered"))
+    _ours_apart(rows, columns, key="coverage", alt=_("What is covered"))
 
 
 def _counts(publication: data.Publication) -> None:
     st.subheader(_("Rows"), anchor=False)
     counted = [(name, table["rows"]) for name, table in publication.manifest["tables"].items()]
     rows = pl.DataFrame(
-        [{"table": resource_name(name), "rows": n} for name, n in counted if n and not name.endswith("_pii")],
-        schema={"table": pl.String, "rows": pl.Int64},
+        [
+            {"table": name, "resource": resource_name(name), "rows": n}
+            for name, n in counted
+            if n and not name.endswith("_pii")
+        ],
+        schema={"table": pl.String, "resource": pl.String, "rows": pl.Int64},
     ).sort("rows", descending=True)
-    columns = [Column("table", _("Data"), width="medium"), Column("rows", _("Rows"), "int")]
-    tables.show(rows, columns, key="counts", alt=_("Rows published"))
+    columns = [Column("resource", _("Data"), width="medium"), Column("rows", _("Rows"), "int")]
+    _ours_apart(rows, columns, key="counts", alt=_("Rows published"))
+
+
+def _ours_apart(rows: pl.DataFrame, columns: list[Column], *, key: str, alt: str) -> None:
+    """What people speak of; the tables behind it one click away. rows: with `table`, the table's own name."""
+    is_spoken_of = pl.col("table").is_in([*RESOURCES, "client", "sale", "touch"])
+    spoken, ours = rows.filter(is_spoken_of), rows.filter(~is_spoken_of)
+    if spoken.height:
+        tables.show(spoken, columns, key=key, alt=alt)
+    if ours.height:
+        with st.expander(_("Tables behind them: {n}").format(n=ours.height)):
+            tables.show(ours, columns, key=f"{key}_ours", alt=alt)
 
 
 def _checks(publication: data.Publication) -> None:

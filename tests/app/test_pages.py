@@ -324,6 +324,40 @@ def test_a_sync_that_fell_silent_is_called_broken_off(open_page, published):
     assert "оборвалась" in open_page("status").warning[0].value
 
 
+def test_deleted_deals_are_called_marked_not_unwritten(open_page, published):
+    status = run_status("done", resource="trash", n_read=101, n_written=0, error=None)
+    status["accounts"][0]["resources"][0]["state"] = "done"
+    (published / "status.json").write_text(json.dumps(status), "utf-8")
+    rows = next(table.value for table in open_page("status").dataframe if "n_read" in table.value)
+    assert rows.loc[0, ["resource", "state", "n_read"]].to_list() == ["Удалённые сделки", "отмечены удалёнными", 101]
+    assert rows["n_written"].isna().all()
+
+
+def test_a_manager_sees_the_age_of_the_data_and_nothing_of_the_machinery(open_page, people):
+    (people / "status.json").write_text(json.dumps(run_status()), "utf-8")
+    page = open_page("status", user={"login": "boris"})
+    assert [metric.label for metric in page.metric] == ["Данные на", "Свежесть"]
+    assert not page.error
+    told = texts(page) + "".join(table.value.to_csv() for table in page.dataframe)
+    assert small_company.BASE_URL not in told
+    assert "example.amocrm.ru" not in told
+    assert "Задачи" in told
+
+
+@pytest.mark.usefixtures("published")
+def test_the_company_is_called_by_its_name(open_page):
+    assert "Пример" in texts(open_page("brief"))
+    assert "example.amocrm.ru" not in texts(open_page("brief"))
+
+
+@pytest.mark.usefixtures("published")
+def test_tables_nobody_speaks_of_are_one_click_away(open_page):
+    shown, ours = [table.value["resource"] for table in open_page("status").dataframe if "rows" in table.value]
+    assert {"Сделки", "Этапы"} <= set(shown)
+    assert not {"Карточки клиентов", "Части звонков"} & set(shown)
+    assert "Карточки клиентов" in set(ours)
+
+
 def test_a_torn_status_file_is_no_traceback(open_page, published):
     (published / "status.json").write_text("{", "utf-8")
     assert not open_page("status").exception
