@@ -38,12 +38,14 @@ class Tile:
 def row(tiles: list[Tile], publication: Publication, *, key: str, width_px: int = TILE_PX) -> None:
     """Tiles side by side, all equally tall."""
     grid = st.grid(len(tiles), min_column_width=width_px, gap="small", border=True, key=key)
+    has_two_lines = any(tile.delta and tile.note for tile in tiles)
     for number, tile in enumerate(tiles):
         with grid.cell(), st.container(key=f"{key}_{number}", gap="xsmall"):
-            _draw(tile, publication, key=f"{key}_{number}")
+            _draw(tile, publication, key=f"{key}_{number}", has_two_lines=has_two_lines)
 
 
-def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
+def _draw(tile: Tile, publication: Publication, *, key: str, has_two_lines: bool) -> None:
+    """has_two_lines: below the change is a line for the note, so that the buttons of a row stand side by side."""
     st.metric(
         tile.label,
         tile.value,
@@ -52,8 +54,8 @@ def _draw(tile: Tile, publication: Publication, *, key: str) -> None:
         delta_arrow="off",  # the sign says it
         help=tile.help,
     )
-    if tile.delta and tile.note:
-        st.caption(states.escaped(tile.note))  # beside the change it would be cut on a phone
+    if has_two_lines:  # on one line the note would be cut on a phone
+        st.caption(states.escaped(tile.note) if tile.delta and tile.note else formats.NBSP)
     if tile.on_open is None and tile.answer is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):
