@@ -82,8 +82,10 @@ GATES = (
     Gate(
         "transitions_broken",
         ("stage_interval",),
-        "Переходов, которые начинаются не там, где кончился предыдущий: {count}. Время на этапах там неточно.",
-        "Moves that do not begin where the one before ended: {count}. Times in stages are inexact there.",
+        "В истории этапов пропуски — сделка уходит не с того этапа, на который пришла; таких мест: {count}. Сколько "
+        "дней эти сделки стояли на этапах, известно приблизительно; чем они закончились — точно.",
+        "The history of stages has gaps, where a deal leaves another stage than it came to: {count}. How many days "
+        "these deals stood on stages is known roughly; how they ended, exactly.",
         """
         SELECT account_id, change_id FROM (
             SELECT account_id, change_id, changed_at, from_pipeline_id, from_stage_id,
