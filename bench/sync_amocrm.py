@@ -200,19 +200,27 @@ def peers(leads: int) -> None:
             ours = {"sync": apart("sync", url, 4, 100_000), "reading and mapping": apart("reading", url)}
             theirs = {}
             for client in CLIENTS:
-                done = subprocess.run(
-                    [python, HOUSE / "bench" / "peers.py", client, url], stdout=subprocess.PIPE, text=True, check=True
-                )
-                theirs[client] = json.loads(done.stdout.splitlines()[-1])
+                theirs[client] = outcome([python, HOUSE / "bench" / "peers.py", client, url])
     best = ours["reading and mapping"]["seconds"]
     for name, found in ours.items():
         print(f"peers      Voronka, {name:<20}{leads / found['seconds']:>9,.0f} leads a second", flush=True)
     for client, found in theirs.items():
+        if "error" in found:
+            print(f"peers      {client:<29} reads nothing: {found['error']}", flush=True)
+            continue
         assert found["leads"] == leads, (client, found)
         rate = leads / found["seconds"]
         print(
             f"peers      {client:<29}{rate:>9,.0f} leads a second: ours is {found['seconds'] / best:.2f}×", flush=True
         )
+
+
+def outcome(command: list[Any]) -> dict[str, Any]:
+    """What a client printed, or the last line of its traceback."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"error": done.stderr.strip().splitlines()[-1]}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:
