@@ -115,7 +115,7 @@ class LeadServer:
         if begin >= end:
             return None
         leads = [lead(FIRST_ID + n, self.first_at + n * STEP_S) for n in range(begin, end)]
-        links = {"next": {"href": ""}} if end < high else {}
+        links = {"next": {"href": f"/api/v4/leads?page={page + 1}&limit={limit}"}} if end < high else {}
         return orjson.dumps({"_page": page, "_links": links, "_embedded": {"leads": leads}})
 
 
