@@ -55,7 +55,7 @@ def _draw(tile: Tile, publication: Publication, *, key: str, has_two_lines: bool
         help=tile.help,
     )
     if has_two_lines:  # on one line the note would be cut on a phone
-        st.caption(states.escaped(tile.note) if tile.delta and tile.note else formats.NBSP)
+        st.caption(states.escaped(tile.note) if tile.delta and tile.note else "&nbsp;")
     if tile.on_open is None and tile.answer is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall"):

@@ -52,4 +52,4 @@ def test_a_note_beside_a_change_has_a_line_of_its_own():
     drawn = AppTest.from_function(page).run()
     assert not drawn.exception
     assert [(metric.delta, metric.proto.delta_description) for metric in drawn.metric] == [("−5", ""), ("звонить", "")]
-    assert [caption.value.strip() for caption in drawn.caption] == ["было 6", ""]
+    assert [caption.value for caption in drawn.caption] == ["было 6", "&nbsp;"]

@@ -23,7 +23,7 @@ turns = []
 pace = Pace(1, Path(sys.argv[1]), clock=lambda: 1000.0, sleep=lambda seconds: turns.append(seconds))
 print("ready", flush=True)
 sys.stdin.readline()
-for _ in range(200):
+for _ in range(5000):
     pace.wait()
 print(*turns)
 """
@@ -59,7 +59,7 @@ def test_turns_are_shared_by_processes(tmp_path):
         process.stdin.write("go\n")
         process.stdin.flush()
     turns = [float(turn) for process in processes for turn in process.communicate()[0].split()]
-    assert sorted(turns) == pytest.approx([n * APART for n in range(1, 400)])
+    assert sorted(turns) == pytest.approx([n * APART for n in range(1, 10_000)])
 
 
 def test_a_turn_that_was_not_used_is_gone(file):

@@ -15,6 +15,7 @@ from amo_fake import (
     CHANGED,
     ENV,
     FROM_THE_BEGINNING,
+    HOST,
     LONG_LIVED,
     NOTHING,
     OAUTH,
@@ -30,7 +31,7 @@ from amo_fake import (
 )
 from demo_crm import BY_CONSENT, OF_THE_FOLDER, DemoCrm, settings, tables_of
 
-from connectors.amocrm.access import login, login_url, token_store
+from connectors.amocrm.access import AmoToken, login, login_url, oauth_client, token_store
 from connectors.amocrm.api import open_api
 from connectors.auth import Tokens, expiry
 from connectors.errors import ConnectorError, CredentialsError, RetriableError
@@ -292,9 +293,15 @@ def test_a_refused_refresh_is_final_for_all_threads(tmp_path):
 
 def test_a_fresh_token_that_is_refused_is_not_refreshed_again_by_other_threads(tmp_path):
     stored(tmp_path)
-    api, server = amo({TOKEN_URL: [pair(1), pair(2)], LEADS: problem(401)}, settings=OAUTH, state_dir=tmp_path)
-    assert len(together(lambda: api.get(LEADS))) == 10
-    assert len(refreshes(server)) == 1
+    auth = AmoToken(oauth_client(OAUTH, ENV), token_store(OAUTH, str(tmp_path)), clock=lambda: SEPTEMBER_S)
+    one, other = (auth.sync_auth_flow(httpx.Request("GET", f"{HOST}{LEADS}")) for _ in range(2))
+    next(one)
+    assert one.send(problem(401)).url.path == TOKEN_URL
+    assert one.send(pair(1)).headers["Authorization"] == "Bearer a1"
+    assert next(other).headers["Authorization"] == "Bearer a1"
+    assert other.send(problem(401)).url.path == LEADS
+    with pytest.raises(StopIteration):
+        other.send(problem(401))
 
 
 def test_a_rate_limit_at_the_token_end_point_pauses_the_account(tmp_path):
