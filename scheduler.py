@@ -84,6 +84,8 @@ def run(
     now = datetime.now(UTC)
     scheduler = scheduler_of(config, jobs, last_run, now)
 
+    stopper: list[threading.Thread] = []
+
     def shut_down() -> None:
         stopping()
         scheduler.shutdown(wait=True)
@@ -91,12 +93,16 @@ def run(
     def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
         # From a thread of its own: shutdown waits for the job, and a signal handler must not.
-        threading.Thread(target=shut_down).start()
+        if not stopper:
+            stopper.append(threading.Thread(target=shut_down))
+            stopper[0].start()
 
     before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGTERM, signal.SIGINT)}
     starting(next_runs(scheduler, now))
     try:
         scheduler.start()
+        for thread in stopper:
+            thread.join()  # start() returns as soon as shutdown begins, before the running job has finished
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -9,6 +9,7 @@ import small_company
 from small_company import AS_OF, NAMES, USERS
 
 from app import i18n
+from app.ui import states
 from metrics.frames import open_frames
 from metrics.marts import MARTS
 from warehouse.checks import GATES
@@ -219,4 +220,4 @@ def test_inexact_times_in_stages_are_told_where_such_times_are_shown(open_page, 
     gate = next(gate for gate in GATES if gate.code == "transitions_broken")
     found = {"code": gate.code, "tables": list(gate.tables), "ru": gate.ru.format(count=3), "en": gate.en}
     small_company.publish(data_dir, checks=[{**found, "account_id": "main", "count": 3, "sample": []}])
-    assert any("Время на этапах там неточно" in text.value for text in open_page(url).markdown) == is_told
+    assert any(states.escaped(found["ru"]) in text.value for text in open_page(url).markdown) == is_told
