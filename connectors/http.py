@@ -94,18 +94,19 @@ class Pace:
             weakref.finalize(self, os.close, self._handle)
 
     def wait(self) -> int:
-        """Sleep until it is this request's turn; return how many pauses there were before it was sent."""
+        """Sleep until a turn is free and take it; return how many pauses there were before it.
+
+        Turns are counted from when the last one was really taken: a thread that wakes late may not let two requests
+        follow each other faster than the source allows.
+        """
         while True:
             with self._alone():
                 now = self.clock()
                 next_at, n_pauses = self._read(now)
-                turn_at = max(now, next_at)
-                SHARED.pack_into(self._shared, 0, now, turn_at + self.interval_s, n_pauses)
-            if turn_at == now:
-                return n_pauses
-            self.sleep(turn_at - now)
-            if self.n_pauses == n_pauses:  # else the account was paused while we slept, and every turn is void
-                return n_pauses
+                if next_at <= now:
+                    SHARED.pack_into(self._shared, 0, now, now + self.interval_s, n_pauses)
+                    return n_pauses
+            self.sleep(next_at - now)
 
     def pause(self, seconds: float) -> None:
         with self._alone():

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 import polars as pl
+from demo_crm import unpaced
 
 from connectors.amocrm import CONNECTOR
 from connectors.amocrm.api import open_api
 from connectors.amocrm.settings import AmoSettings
-from connectors.http import Pace
 from demo.amocrm import create_app
 from demo.amocrm_mutate import mutate
 from demo.amocrm_switches import Switches
@@ -124,7 +124,7 @@ class Crm(httpx.BaseTransport):
         return mutate(self.account, {"op": op, **order})
 
     def as_account(self, **settings: Any) -> SyncAccount:
-        opened = partial(open_api, transport=self, pace=Pace(1e6, sleep=lambda _: None))
+        opened = partial(open_api, transport=self, pace=unpaced())
         connector = replace(CONNECTOR, open=opened, resources=tuple(map(with_long_windows, CONNECTOR.resources)))
         return SyncAccount("main", connector, SETTINGS.model_copy(update=settings), {"TOKEN": "demo-token"})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from amo_fake import FakeTime
 from sqlalchemy import Connection
 
 from connectors.amocrm import CONNECTOR
@@ -46,7 +47,8 @@ def settings(keys: Mapping[str, Any] = BY_TOKEN, **changes: Any) -> AmoSettings:
 
 
 def unpaced() -> Pace:
-    return Pace(1e6, sleep=lambda _: None)
+    time = FakeTime()
+    return Pace(1e6, clock=time, sleep=time.sleep)
 
 
 class DemoCrm(httpx.BaseTransport):

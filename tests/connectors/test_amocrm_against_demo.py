@@ -8,12 +8,12 @@ from itertools import count
 
 import httpx
 import pytest
+from demo_crm import unpaced
 
 from connectors.amocrm.api import AmoApi, account, open_api
 from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
 from connectors.connector import Window
-from connectors.http import Pace
 from connectors.records import (
     ClientPhone,
     Listing,
@@ -74,7 +74,7 @@ def opened(company, **switches) -> AmoApi:
         ordinals=count(1).__next__,
         state_dir="/nonexistent",
         transport=transport,
-        pace=Pace(1e6, sleep=lambda _: None),
+        pace=unpaced(),
     )
 
 
@@ -213,7 +213,7 @@ def test_a_later_read_finds_what_people_did_meanwhile(company):
         ordinals=count(1_000_000).__next__,
         state_dir="/nonexistent",
         transport=api._client._http._transport,
-        pace=Pace(1e6, sleep=lambda _: None),
+        pace=unpaced(),
     )
     read_into(tables, again, since=before)
 

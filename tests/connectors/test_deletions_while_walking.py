@@ -8,6 +8,7 @@ from random import Random
 import httpx
 import pytest
 from amo_fake import OCTOBER, SEPTEMBER, problem
+from demo_crm import unpaced
 
 from connectors.amocrm import walking
 from connectors.amocrm.api import AmoApi, account, open_api
@@ -15,7 +16,6 @@ from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
 from connectors.amocrm.slips import Turned, doubtful
 from connectors.connector import Window
-from connectors.http import Pace
 from connectors.records import Notice, RawRecord
 from demo.amocrm import create_app
 from demo.amocrm_mutate import mutate
@@ -98,7 +98,7 @@ def opened(crm: Crm) -> AmoApi:
         ordinals=count(1).__next__,
         state_dir="/nonexistent",
         transport=crm,
-        pace=Pace(1e6, sleep=lambda _: None),
+        pace=unpaced(),
     )
 
 

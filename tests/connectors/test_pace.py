@@ -5,7 +5,9 @@ import stat
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from amo_fake import FakeTime
@@ -14,18 +16,26 @@ from connectors.http import HEADROOM, SHARED, Pace
 
 ROOT = Path(__file__).parents[2]
 APART = 1 + HEADROOM
+PER_SECOND = 20_000
 TAKER = """
 import sys
+from time import monotonic
 from pathlib import Path
 from connectors.http import Pace
 
-turns = []
-pace = Pace(1, Path(sys.argv[1]), clock=lambda: 1000.0, sleep=lambda seconds: turns.append(seconds))
+def clock():
+    global now
+    now = monotonic()
+    return now
+
+pace = Pace(float(sys.argv[2]), Path(sys.argv[1]), clock=clock, sleep=lambda _: None)
 print("ready", flush=True)
 sys.stdin.readline()
-for _ in range(5000):
+turns = []
+for _ in range(2000):
     pace.wait()
-print(*turns)
+    turns.append(now)
+print(*map(repr, turns))
 """
 
 
@@ -34,20 +44,46 @@ def file(request, tmp_path):
     return tmp_path / "main.pace" if request.param == "file" else None
 
 
-def test_turns_are_shared_by_threads_and_evenly_spaced(file):
-    time, turns = FakeTime(), []
-    pace = Pace(1, file, clock=time, sleep=lambda seconds: turns.append(time.now + seconds))
-    threads = [threading.Thread(target=pace.wait) for _ in range(50)]
+def test_turns_are_evenly_spaced(file):
+    time = FakeTime()
+    pace = Pace(1, file, clock=time, sleep=time.sleep)
+    for _ in range(50):
+        pace.wait()
+    assert time.sleeps == pytest.approx([APART] * 49)  # the first need not wait
+
+
+def test_after_one_who_woke_late_the_next_waits_as_long_as_ever(file):
+    time = FakeTime()
+    pace = Pace(1, file, clock=time, sleep=lambda seconds: time.sleep(seconds + 0.5))
+    for _ in range(3):
+        pace.wait()
+    assert time.sleeps == pytest.approx([APART + 0.5] * 2)
+
+
+def test_no_two_threads_take_the_same_turn(file):
+    local, turns = threading.local(), []
+
+    def clock() -> float:
+        local.now = monotonic()
+        return local.now
+
+    def take() -> None:
+        for _ in range(200):
+            pace.wait()
+            turns.append(local.now)
+
+    pace = Pace(PER_SECOND, file, clock=clock, sleep=lambda _: None)
+    threads = [threading.Thread(target=take) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(turns) == pytest.approx([1000 + n * APART for n in range(1, 50)])  # the first need not wait
+    assert_apart(turns, 8 * 200)
 
 
-def test_turns_are_shared_by_processes(tmp_path):
+def test_no_two_processes_take_the_same_turn(tmp_path):
     file = tmp_path / "main.pace"
-    command = [sys.executable, "-c", TAKER, str(file)]
+    command = [sys.executable, "-c", TAKER, str(file), str(PER_SECOND)]
     with_path = {**os.environ, "PYTHONPATH": str(ROOT)}
     processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=with_path)
@@ -58,8 +94,14 @@ def test_turns_are_shared_by_processes(tmp_path):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    turns = [float(turn) for process in processes for turn in process.communicate()[0].split()]
-    assert sorted(turns) == pytest.approx([n * APART for n in range(1, 10_000)])
+    assert_apart([float(turn) for process in processes for turn in process.communicate()[0].split()], 2 * 2000)
+
+
+def assert_apart(turns: list[float], n: int) -> None:
+    ordered = sorted(turns)
+    gaps = [after - before for before, after in pairwise(ordered)]
+    assert len(turns) == n
+    assert min(gaps) >= APART / PER_SECOND - 1e-9
 
 
 def test_a_turn_that_was_not_used_is_gone(file):

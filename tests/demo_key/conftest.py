@@ -65,7 +65,7 @@ def publication(company: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The company, synced and published."""
     data_dir = tmp_path_factory.mktemp("demo") / "data"
     transport = InProcess(create_app(company, Switches()))
-    opened = partial(open_api, transport=transport, pace=Pace(1e6, sleep=lambda _: None))
+    opened = partial(open_api, transport=transport, pace=Pace(float("inf")))
     account = SyncAccount("main", replace(CONNECTOR, open=opened), SETTINGS, {"TOKEN": "demo-token"})
     run = sync(data_dir, [account], now=lambda: AS_OF)
     assert run.is_well

@@ -337,7 +337,7 @@ def test_c13_a_429_is_waited_out_however_it_is_said(small_company, retry_after):
 
 def test_c15_after_a_rate_limit_the_next_run_goes_on_where_this_one_stopped(small_company, data_dir):
     crm = DemoCrm(small_company)
-    crm.before = lambda request: HTML_429 if request.url.path.endswith("/events") else None
+    crm.before = lambda request: HTML_429 if "lead_status_changed" in str(request.url) else None
     run = crm.sync(data_dir, parallel=2)
     assert "rate limited" in run.account("main").resource("events").error
     assert look(data_dir, "SELECT watermark FROM coverage WHERE resource = 'deal_stage_transition'") == [(None,)]
