@@ -45,7 +45,7 @@ RETRY_AFTER_S = (1.0, 4.0, 15.0)
 PAUSE_AFTER_429_S = (10.0, 30.0, 120.0, 300.0)
 """Waits after 429s in a row where the source names none."""
 MAX_PAUSE_S = 900.0
-HEADROOM = 0.02
+HEADROOM = 0.015
 """Turns are that much further apart than the rate allows: requests travel for unequal times, and a source that counts
 them by the second would see one too many."""
 SHARED = struct.Struct("=ddq")
