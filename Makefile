@@ -10,6 +10,8 @@ READY_ALL := $(VENV)/.ready-all
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 export UV_PYTHON_DOWNLOADS := never
+# Compiled once here, not by each process that starts: several may be the first, and some machines forbid it later.
+export UV_COMPILE_BYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Company networks often have a certificate authority of their own: trust what the machine trusts, as pip does.
 ifneq (,$(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
