@@ -826,13 +826,14 @@ class Invoice(Record):
 
 
 class Payment(Record):
-    """Money that came or went; a negative amount is a refund."""
+    """Money that came or went; a negative amount is a refund. customer_id: where the source names only a `Customer`."""
 
     payment_id: str
     invoice_id: str | None = None
     deal_id: str | None = None
     contact_id: str | None = None
     company_id: str | None = None
+    customer_id: str | None = None
     paid_at: Instant
     amount_minor: int
     currency: str

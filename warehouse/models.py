@@ -603,6 +603,7 @@ payment = canonical(
     column("deal_id", null=True),
     column("contact_id", null=True),
     column("company_id", null=True),
+    column("customer_id", null=True),
     column("paid_at", Instant),
     column("amount_minor", BigInteger),
     column("currency"),

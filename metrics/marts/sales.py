@@ -57,13 +57,17 @@ def _won(facts: Facts, deals: pl.DataFrame, run: pl.DataFrame) -> pl.DataFrame:
 
 
 def _payments(facts: Facts) -> pl.DataFrame:
-    """Money that came in; refunds are negative."""
+    """Money that came in; refunds are negative. What a customer bought, the cards of that customer bought."""
     rows = facts.alive(
         "payment",
-        ["payment_id", "paid_at", "amount_minor", "currency", "direction", "is_planned", *LINKS],
+        ["payment_id", "paid_at", "amount_minor", "currency", "direction", "is_planned", "customer_id", *LINKS],
         at="paid_at",
     )
-    return rows.filter(pl.col("direction") == "income", ~pl.col("is_planned").fill_null(False)).select(
+    customers = facts.rows("customer", ["customer_id", "contact_id", "company_id"])
+    named = rows.join(customers, on="customer_id", how="left", suffix="_of_customer").with_columns(
+        pl.coalesce(card, f"{card}_of_customer") for card in ("contact_id", "company_id")
+    )
+    return named.filter(pl.col("direction") == "income", ~pl.col("is_planned").fill_null(False)).select(
         *LINKS, "amount_minor", "currency", sale_id="payment_id", sold_at="paid_at", basis=pl.lit("payment")
     )
 

@@ -196,6 +196,19 @@ def test_payments_invoices_and_shipments_are_sales_of_their_own_basis():
     ]
 
 
+def test_what_a_customer_bought_its_cards_bought():
+    paid = {"paid_at": day(1), "direction": "income", "amount_minor": 100, "currency": "RUB"}
+    built = marts(
+        contact=[contact(1), contact(2)],
+        customer=[{"customer_id": "customer:1", "contact_id": "contact:2", "created_at": BORN}],
+        payment=[
+            {"payment_id": "1", "customer_id": "customer:1", **paid},
+            {"payment_id": "2", "customer_id": "customer:9", **paid},
+        ],
+    )
+    assert built["sale"].sort("sale_id").select("sale_id", "client_id").rows() == [("1", "contact:2"), ("2", None)]
+
+
 @pytest.mark.parametrize("engine_name", ["polars", "duckdb"])
 def test_marts_and_metrics_find_what_was_planted_in_the_demo(engine_name):
     demo = demo_company(scale=0.1)
