@@ -63,7 +63,8 @@ class Resource:
     after: names of resources whose rows this one refers to; they are read first.
     fills: canonical tables whose completeness it decides, for `coverage`.
     log_column: for a log of which nobody says how far back it reaches: the instant of its entries in `fills`. They are
-    complete since the earliest that was read, not since the account was opened.
+    complete since the earliest that was read, not since the account was opened. log_prefix: how ids of entries begin,
+    where another resource fills the same table.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Resource:
     is_core: bool = False
     after: tuple[str, ...] = ()
     log_column: str | None = None
+    log_prefix: str = ""
 
 
 class Settings(BaseModel):

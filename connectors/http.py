@@ -28,6 +28,7 @@ from connectors.errors import (
     ConnectorError,
     CredentialsError,
     ForbiddenError,
+    MissingError,
     PayloadError,
     Phrase,
     RetriableError,
@@ -373,7 +374,7 @@ class ApiClient:
         if status == httpx.codes.FORBIDDEN:
             self._forbid(response, problem, what)
         if status == httpx.codes.NOT_FOUND:
-            raise PayloadError("{where}: there is no such list (404); check base_url of this account.", where=where)
+            raise MissingError("{where}: there is no such list (404); check base_url of this account.", where=where)
         raise PayloadError("{where}: refused with {status}{said}.", where=where, status=status, said=said)
 
     def _forbid(self, response: httpx.Response, problem: Mapping[str, Any] | None, what: str) -> NoReturn:

@@ -220,8 +220,8 @@ class Writer:
         resource = next(one for one in mine.connector.resources if one.name == event.resource)
         if resource.log_column is None:
             return event.complete_from
-        tables = [kind.table() for kind in resource.fills]
-        oldest = state.oldest(self.connection, mine.target, tables, resource.log_column)
+        keys = {kind.table(): layout(kind).keys[1] for kind in resource.fills}
+        oldest = state.oldest(self.connection, mine.target, keys, resource.log_column, prefix=resource.log_prefix)
         return max(event.complete_from, oldest or event.watermark)
 
     def _count(self, event: Event) -> None:

@@ -167,12 +167,19 @@ def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None
     )
 
 
-def oldest(connection: Connection, account_id: str, tables: Iterable[str], column: str) -> datetime | None:
-    """The earliest instant that `tables` of an account hold; None where they are empty."""
+def oldest(
+    connection: Connection, account_id: str, tables: Mapping[str, str], column: str, *, prefix: str = ""
+) -> datetime | None:
+    """The earliest instant that `tables` of an account hold; None where they are empty.
+
+    tables: name to the column of its ids. prefix: how the ids that count begin.
+    """
     each = " UNION ALL ".join(
-        f'SELECT min({column}) AS instant FROM "{table}" WHERE account_id = $1' for table in tables
+        f'SELECT min({column}) AS instant FROM "{table}" WHERE account_id = $1 AND starts_with({key}, $2)'
+        for table, key in tables.items()
     )
-    instant: datetime | None = connection.exec_driver_sql(f"SELECT min(instant) FROM ({each})", (account_id,)).scalar()
+    found = connection.exec_driver_sql(f"SELECT min(instant) FROM ({each})", (account_id, prefix))
+    instant: datetime | None = found.scalar()
     return instant
 
 

@@ -88,9 +88,11 @@ class Sweeps:
 
 def _on_living_cards(lay: Layout) -> str:
     """SQL: what hangs on a deleted card left the lists with it, and happened all the same."""
-    if "entity_id" not in lay.names:
+    cards = ["entity_id"] if "entity_id" in lay.names else ["contact_id", "company_id", "deal_id"]
+    if not {*cards} <= {*lay.names}:
         return ""
+    hangs_on = ", ".join(f"t.{name}" for name in cards)
     return (
-        " AND NOT EXISTS (FROM tombstone d WHERE d.account_id = t.account_id AND d.row_id = t.entity_id "
+        f" AND NOT EXISTS (FROM tombstone d WHERE d.account_id = t.account_id AND d.row_id IN ({hangs_on}) "
         "AND d.deleted_at IS NOT NULL)"
     )

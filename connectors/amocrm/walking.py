@@ -230,10 +230,10 @@ def by_ids(api: AmoApi, query: Query, ids: Iterable[str]) -> Iterator[list[Json]
     waiting = iter(ids)
     while some := tuple(islice(waiting, min(IDS_AT_A_TIME, query.limit))):
         if api.filters(query.entity):
-            params = {f"filter[id][{position}]": native_id for position, native_id in enumerate(some)}
+            params = {f"filter[{query.key}][{position}]": native_id for position, native_id in enumerate(some)}
             answer = api.get(query.path, {**query.params, **params, "limit": query.limit, "page": 1})
             rows = as_list(as_object(as_object(answer).get("_embedded")).get(query.collection))
-            if {str(row.get("id")) for row in rows} <= set(some):
+            if {str(row.get(query.key)) for row in rows} <= set(some):
                 yield rows
                 continue
             api.ignores_filters(query.entity)
