@@ -825,6 +825,15 @@ class Invoice(Record):
     deleted_at: Instant | None = None
 
 
+class DealInvoice(Record):
+    """An invoice of a deal, where the deal names its invoices. A bill may be on several deals."""
+
+    owner = "deal_id"
+
+    deal_id: str
+    invoice_id: str
+
+
 class Payment(Record):
     """Money that came or went; a negative amount is a refund. customer_id: where the source names only a `Customer`."""
 

@@ -596,6 +596,13 @@ invoice = canonical(
     column("deleted_at", Instant, null=True),
 )
 
+deal_invoice = canonical(
+    "deal_invoice",
+    key("deal_id"),
+    key("invoice_id"),
+    owner="deal_id",
+)
+
 payment = canonical(
     "payment",
     key("payment_id"),

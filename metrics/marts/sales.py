@@ -73,11 +73,19 @@ def _payments(facts: Facts) -> pl.DataFrame:
 
 
 def _invoices(facts: Facts) -> pl.DataFrame:
-    """Paid invoices, on the day of their last payment, else at the midnight of the day they were issued."""
+    """Paid invoices, on the day of their last payment, else at the midnight of the day they were issued.
+
+    One on several deals is a sale of the first of them: money must not be counted twice.
+    """
     invoices = facts.alive(
         "invoice",
         ["invoice_id", "issued_on", "amount_minor", "currency", "status", *LINKS],
         at="issued_on",
+    )
+    named = facts.rows("deal_invoice", ["deal_id", "invoice_id"])
+    of_deals = named.group_by("invoice_id").agg(linked_id=pl.col("deal_id").min())
+    invoices = invoices.join(of_deals, on="invoice_id", how="left").with_columns(
+        deal_id=pl.coalesce("deal_id", "linked_id")
     )
     paid = (
         facts.alive("payment", ["invoice_id", "paid_at"], at="paid_at")

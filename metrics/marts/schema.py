@@ -163,7 +163,17 @@ FED_BY: dict[str, tuple[str, ...]] = {
     "call_episode_leg": ("call",),
     "touch": ("call", "message", "activity", "contact", "company", "deal_contact"),
     "stage_interval": ("deal", "stage", "deal_stage_transition"),
-    "sale": ("deal", "stage", "deal_stage_transition", "deal_contact", "payment", "customer", "invoice", "sales_doc"),
+    "sale": (
+        "deal",
+        "stage",
+        "deal_stage_transition",
+        "deal_contact",
+        "payment",
+        "customer",
+        "invoice",
+        "deal_invoice",
+        "sales_doc",
+    ),
     "calendar_day": (),
 }
 

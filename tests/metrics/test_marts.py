@@ -209,6 +209,18 @@ def test_what_a_customer_bought_its_cards_bought():
     assert built["sale"].sort("sale_id").select("sale_id", "client_id").rows() == [("1", "contact:2"), ("2", None)]
 
 
+def test_an_invoice_is_a_sale_of_the_first_deal_that_names_it():
+    bill = {"issued_on": day(0).date(), "status": "paid", "amount_minor": 100, "currency": "RUB"}
+    built = marts(
+        contact=[contact(1)],
+        deal=[deal(n, main_contact_id="contact:1", responsible_user_id=f"user:{n}") for n in (1, 2)],
+        invoice=[{"invoice_id": "i", **bill}],
+        deal_invoice=[{"deal_id": f"lead:{n}", "invoice_id": "i"} for n in (1, 2)],
+    )
+    rows = built["sale"].select("sale_id", "deal_id", "client_id", "user_id").rows()
+    assert rows == [("i", "lead:1", "contact:1", "user:1")]
+
+
 @pytest.mark.parametrize("engine_name", ["polars", "duckdb"])
 def test_marts_and_metrics_find_what_was_planted_in_the_demo(engine_name):
     demo = demo_company(scale=0.1)
