@@ -1,8 +1,15 @@
 """Tasks and calls: section 6.6 of the amoCRM reference."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import httpx
+import polars as pl
 import pytest
+from amo_demo import DAY, Crm, published, rows
 from amo_fake import (
     ACCOUNT_BODY,
     CHANGED,
@@ -27,6 +34,7 @@ from connectors.records import (
     Task,
     TaskLink,
 )
+from metrics.missed_calls import METRIC as MISSED_CALLS
 
 EVENTS = "/api/v4/events"
 CONTACT_NOTES = "/api/v4/contacts/notes"
@@ -196,8 +204,144 @@ def test_c82_a_note_that_moved_is_the_same_call_on_another_card():
     assert read_call(note_entity_id=5).call_id == read_call().call_id
 
 
+def test_c81_that_a_telephony_may_know_more_calls_is_said_where_calls_are_counted():
+    """A call of a number that is on no card never reaches the CRM: the page shows what the metric says of itself."""
+    assert "сверьте с отчётом телефонии" in MISSED_CALLS.text["ru"].pitfalls
+    assert "compare with the telephony report" in MISSED_CALLS.text["en"].pitfalls
+
+
 @pytest.mark.parametrize(("mode", "n_asked"), [("disabled", 0), ("segments", 1)])
 def test_c102_customers_are_asked_about_only_where_the_account_has_them(mode, n_asked):
     api, server = amo(account_body={**ACCOUNT_BODY, "customers_mode": mode})
     read(api, "calls", FROM_THE_BEGINNING)
     assert len(server.asked("/api/v4/customers/notes")) == n_asked
+
+
+# Whole syncs against the emulated account
+
+
+@dataclass
+class Told:
+    """What a sync and a publication made of the tasks and calls below, and their ids."""
+
+    data_dir: Path
+    table: Callable[[str], pl.DataFrame]
+    ids: dict[str, int]
+    done_at: datetime
+
+    def tasks(self, *columns: str, **names: str) -> list[tuple[Any, ...]]:
+        asked = f"SELECT {', '.join(columns)} FROM task WHERE task_id = 'task:{self.ids[names['of']]}'"
+        return rows(self.data_dir, asked)
+
+    def episodes(self, *notes: str) -> pl.DataFrame:
+        """What the calls of these notes were counted as."""
+        named = [f"note:{self.ids[note]}" for note in notes]
+        counted = self.table("call_episode_leg").filter(pl.col("call_id").is_in(named))["episode_id"].unique()
+        return self.table("call_episode").filter(pl.col("episode_id").is_in(counted.to_list()))
+
+
+VARIANTS = [{}, {"empty_object_as_list": False, "notes_bump_updated_at": True, "range_to_inclusive": False}]
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=["as documented", "otherwise"])
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    crm, data_dir, ids = Crm(**request.param), tmp_path_factory.mktemp("activity"), {}
+
+    def client(name: str, number: int) -> tuple[int, int]:
+        """A contact, and a deal of it, open since a day ago."""
+        contact = crm.people("create", entity="contacts", phones=[f"+{number}"])["id"]
+        ids[f"deal of {name}"] = crm.people("create", entity="leads", contact_ids=[contact])["id"]
+        return contact, number
+
+    def call_of(name: str, contact: int, number: int, *, entity: str = "contacts", after_s: int = 0, **order: Any):
+        at = crm.account.now + after_s
+        ids[name] = crm.people("call", entity=entity, id=contact, phone=number, duration=60, created_at=at, **order)[
+            "id"
+        ]
+
+    alone, twice, double, apart = (client(f"{n}", 7_916_000_00_00 + n) for n in range(4))
+    crm.passes(DAY)
+    call_of("alone", *alone, uniq=900_001)
+    call_of("on the contact", *twice, uniq=900_002)
+    call_of("on the deal", ids["deal of 1"], twice[1], entity="leads", uniq=900_002)
+    for direction, is_in in (("in", 1), ("out", 0)):
+        crm.passes(10 * MINUTE)
+        for name, contact, after_s in (("at once", double, 5), ("later", apart, 10)):
+            call_of(f"{name}, {direction}, first", *contact, is_in=is_in)
+            call_of(f"{name}, {direction}, second", *contact, is_in=is_in, after_s=after_s)
+    for name in ("told", "untold"):
+        ids[name] = crm.people("task", entity="contacts", id=alone[0])["id"]
+    ids["free"] = crm.people("task", type_id=99)["id"]
+    crm.passes(MINUTE)
+    assert crm.synced(data_dir).is_well
+    crm.passes(DAY)
+    crm.people("task", task_id=ids["told"], completed=True)
+    done = crm.account.tasks.get(ids["untold"])._replace(completed_at=crm.account.now, updated_at=crm.account.now)
+    crm.account.tasks.put(done)
+    done_at = crm.now
+    crm.passes(DAY)
+    edited = crm.account.tasks.get(ids["told"])._replace(updated_at=crm.account.now)
+    crm.account.tasks.put(edited)
+    assert crm.synced(data_dir).is_well
+    return Told(data_dir, published(data_dir, now=crm.now), ids, done_at)
+
+
+def test_c69_c72_a_task_of_nothing_and_of_no_known_kind_is_stored(told: Told):
+    columns = ("entity_id", "entity_kind", "kind", "task_type_id")
+    assert told.tasks(*columns, of="free") == [(None, None, "unknown", "task_type:99")]
+
+
+def test_c70_c71_completion_is_told_by_its_event_or_estimated(told: Told):
+    columns = ("completed_at", "completed_is_estimate")
+    assert told.tasks(*columns, of="told") == [(told.done_at, False)]  # though the task was changed a day later
+    assert told.tasks(*columns, of="untold") == [(told.done_at, True)]
+
+
+@pytest.mark.parametrize("bounds_are_inclusive", [True, False])
+def test_c73_a_task_changed_behind_the_walk_is_found_by_the_next_sync(tmp_path: Path, bounds_are_inclusive: bool):
+    crm, touched = Crm(range_to_inclusive=bounds_are_inclusive), []
+    crm.synced(tmp_path)
+    crm.passes(DAY)
+    there = [crm.account.tasks.get(number) for number in crm.account.tasks.ids]
+    for row in there:
+        crm.account.tasks.put(row._replace(updated_at=crm.account.now))
+    crm.passes(MINUTE)
+
+    def change(_: int, url: httpx.URL) -> None:
+        if url.path == "/api/v4/tasks" and url.params.get("page") == "2" and not touched:
+            crm.passes(MINUTE)
+            touched.append(crm.people("task", task_id=there[0].id, completed=True)["id"])
+
+    crm.before, began = change, crm.now
+    assert crm.synced(tmp_path, page_size=20).is_well
+    assert touched
+    assert rows(tmp_path, "SELECT watermark FROM coverage WHERE resource = 'task'") == [(began,)]
+    crm.before = lambda *_: None
+    crm.passes(DAY)
+    assert crm.synced(tmp_path).is_well
+    assert rows(tmp_path, f"SELECT is_completed FROM task WHERE task_id = 'task:{touched[0]}'") == [(True,)]
+    assert rows(tmp_path, "SELECT count(*) FROM task WHERE deleted_at IS NULL") == [(len(there),)]
+
+
+def test_c74_a_call_on_a_contact_belongs_to_its_open_deal(told: Told):
+    (episode,) = told.episodes("alone").to_dicts()
+    assert (episode["deal_id"], episode["deal_rule"]) == (f"lead:{told.ids['deal of 0']}", "open_deal")
+
+
+def test_c75_a_call_on_a_contact_and_on_a_deal_is_one_call_of_the_deal(told: Told):
+    (episode,) = told.episodes("on the contact", "on the deal").to_dicts()
+    assert (episode["n_dup_removed"], episode["talk_s"]) == (1, 60)
+    assert (episode["deal_id"], episode["deal_rule"]) == (f"lead:{told.ids['deal of 1']}", "named")
+
+
+@pytest.mark.parametrize(
+    ("notes", "n_calls", "talk_s"),
+    [("at once, in", 1, 60), ("at once, out", 1, 60), ("later, in", 1, 120), ("later, out", 2, 60)],
+)
+def test_c76_two_notes_without_an_id_are_one_call_where_they_are_as_close_as_doubles(
+    told: Told, notes: str, n_calls: int, talk_s: int
+):
+    """The reference would join what is 10 s apart; R-DEDUP of the catalogue joins within 5 s, and inbound legs."""
+    counted = told.episodes(f"{notes}, first", f"{notes}, second")
+    assert (counted.height, counted["talk_s"].max()) == (n_calls, talk_s)
