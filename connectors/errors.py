@@ -5,7 +5,7 @@ ConnectorError
  │   └─ SlowError      the source was too slow for what was asked (504): ask for less at once
  ├─ CredentialsError   stop this account and tell a person: token, rights, payment, block
  └─ PayloadError       stop this resource: the source said something that cannot be understood
-     ├─ ForbiddenError the token may not read this list; the others go on
+     ├─ ForbiddenError the token may not read this list, or the plan lacks it; the others go on
      └─ MissingError   there is no such list (404): not every account has every one
 
 A message says what happened, where and what to do. It never holds a token, a URL or personal data.
@@ -59,7 +59,7 @@ class PayloadError(ConnectorError):
 
 
 class ForbiddenError(PayloadError):
-    """The token has no right to this one list."""
+    """The token has no right to this one list, or the account's plan does not include it."""
 
 
 class MissingError(PayloadError):

@@ -172,10 +172,14 @@ class SourceAuth(httpx.Auth):
 
 @dataclass(frozen=True)
 class Route:
-    """A request a client may make. `path` is a regular expression for the whole path."""
+    """A request a client may make. `path` is a regular expression for the whole path.
+
+    is_extra: not in every plan, so that 402 concerns this list, not the account.
+    """
 
     method: str
     path: str
+    is_extra: bool = False
 
 
 class ApiClient:
@@ -202,7 +206,7 @@ class ApiClient:
         self.host = host
         self._where = f"{source} ({host})"
         self._auth = auth
-        self._routes = [(route.method, re.compile(route.path)) for route in routes]
+        self._routes = tuple(routes)
         self._pace = pace
         self._ordinals = ordinals
         self._now = now
@@ -236,13 +240,13 @@ class ApiClient:
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
         """The JSON at `path`, or None where there is nothing (204; with `missing_ok` also 404)."""
-        self._check_route("GET", path)
+        route = self._route("GET", path)
         what = "GET " + re.sub(r"(?<=/)\d+(?=/|$)", "{id}", path)
         response = self._answer(what, path, params)
         if response.status_code == httpx.codes.NOT_FOUND and missing_ok:
             return None
         if not response.is_success:
-            self._refuse(response, what)
+            self._refuse(response, what, is_extra=route.is_extra)
         if not response.content.strip():
             return None
         try:
@@ -250,9 +254,11 @@ class ApiClient:
         except orjson.JSONDecodeError:
             raise PayloadError("{where}: the answer is not JSON.", where=f"{self._where}, {what}") from None
 
-    def _check_route(self, method: str, path: str) -> None:
-        if not any(method == allowed and pattern.fullmatch(path) for allowed, pattern in self._routes):
-            raise AssertionError(f"{method} {path} is not among the requests this connector may make")
+    def _route(self, method: str, path: str) -> Route:
+        for route in self._routes:
+            if method == route.method and re.fullmatch(route.path, path):
+                return route
+        raise AssertionError(f"{method} {path} is not among the requests this connector may make")
 
     def _answer(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
         """An answer worth looking at: failures that may pass were repeated, pauses kept."""
@@ -355,7 +361,7 @@ class ApiClient:
         self._stopped = self._stopped or error
         raise error
 
-    def _refuse(self, response: httpx.Response, what: str) -> NoReturn:
+    def _refuse(self, response: httpx.Response, what: str, *, is_extra: bool) -> NoReturn:
         """What an unsuccessful status means; the order is that of the codes."""
         status = response.status_code
         problem = _problem(response)
@@ -367,6 +373,8 @@ class ApiClient:
             )
         if status == httpx.codes.UNAUTHORIZED:
             self._stop(self._auth.refusal(self._where))
+        if status == httpx.codes.PAYMENT_REQUIRED and is_extra:
+            raise ForbiddenError("{where}: not in the plan of this account (402).", where=where)
         if status == httpx.codes.PAYMENT_REQUIRED:
             self._stop(
                 CredentialsError("{where}: the account is not paid for, so it cannot be read.", where=self._where)

@@ -56,3 +56,13 @@ def to_minor(amount: Any, currency: str) -> int | None:
     if not exact.is_finite() or abs(exact) > LARGEST:
         return None
     return int(exact.to_integral_value(rounding=ROUND_HALF_EVEN))
+
+
+def times(price_minor: int | None, quantity: float) -> int | None:
+    """What `quantity` costs, in minor units; None where the price is unknown or the sum no amount."""
+    if price_minor is None:
+        return None
+    exact = Decimal(str(quantity)) * price_minor
+    if not exact.is_finite() or abs(exact) > LARGEST:
+        return None
+    return int(exact.to_integral_value(rounding=ROUND_HALF_EVEN))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.money import currency_code, to_minor
+from connectors.money import currency_code, times, to_minor
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,14 @@ from connectors.money import currency_code, to_minor
 )
 def test_minor_units(amount, currency, minor):
     assert to_minor(amount, currency) == minor
+
+
+@pytest.mark.parametrize(
+    ("price", "quantity", "total"),
+    [(4500000, 3, 13500000), (10, 0.1, 1), (110, 1.15, 126), (5, 0.5, 2), (None, 3, None), (10**17, 2, None)],
+)
+def test_a_price_by_a_quantity_is_exact(price, quantity, total):
+    assert times(price, quantity) == total
 
 
 @given(st.integers(-(10**14), 10**14))

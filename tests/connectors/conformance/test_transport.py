@@ -246,7 +246,7 @@ def test_c110_only_reading_requests_are_possible():
     with pytest.raises(AssertionError, match="not among the requests"):
         api.get("/api/v4/leads/1/notes/2")
     with pytest.raises(AssertionError):
-        api._client._check_route("PATCH", LEADS)
+        api._client._route("PATCH", LEADS)
 
 
 def test_every_answer_has_an_ordinal_of_the_thread_that_read_it():
