@@ -26,15 +26,18 @@ ROUTES = (
     Route("GET", "/api/v4/account"),
     Route("GET", "/api/v4/(users|sources|events)"),
     Route("GET", "/api/v4/users/[0-9]+"),
-    Route("GET", "/api/v4/leads/(pipelines|loss_reasons)"),
-    Route("GET", "/api/v4/(leads|contacts|companies|tasks)(/[0-9]+)?"),
+    Route("GET", "/api/v4/leads/(pipelines|loss_reasons|unsorted)"),
+    Route("GET", "/api/v4/(leads|contacts|companies|customers|tasks)(/[0-9]+)?"),
+    Route("GET", "/api/v4/customers/(statuses|segments|transactions)"),
     Route("GET", "/api/v4/(leads|contacts|companies)/custom_fields"),
     Route("GET", "/api/v4/(leads|contacts|companies|customers)/notes(/[0-9]+)?"),
 )
 """All a connector may ask; nothing here writes."""
 
 ACCOUNT_WITH = "users_groups,task_types,datetime_settings,is_api_filter_enabled"
-FILTERED_LISTS = frozenset(f"{word}{part}" for word in ("leads", "contacts", "companies") for part in ("", "/trash"))
+FILTERED_LISTS = frozenset(
+    f"{word}{part}" for word in ("leads", "contacts", "companies", "customers") for part in ("", "/trash")
+)
 """Lists whose filters the account's `is_api_filter_enabled` switches."""
 WARN_BEFORE = timedelta(days=30)
 """Nobody can renew a long-lived token but a person: say it early."""
@@ -64,6 +67,7 @@ class Facts:
     region: str
     has_filters: bool
     has_customers: bool
+    has_requests: bool
     task_kinds: dict[int, str]
 
 
@@ -168,6 +172,7 @@ def to_facts(body: Json, settings: AmoSettings) -> Facts:
         region=settings.phone_country or str(body.get("country") or home.country).upper(),
         has_filters=body.get("is_api_filter_enabled") is not False,
         has_customers=body.get("customers_mode") in CUSTOMERS_ON,
+        has_requests=body.get("is_unsorted_on") is not False,
         task_kinds=USUAL_TASK_KINDS | kinds,
     )
 

@@ -17,6 +17,7 @@ from connectors.paging import Json, as_list, as_object
 from connectors.records import (
     Company,
     Contact,
+    Customer,
     Deal,
     DealAmountChange,
     DealOwnerChange,
@@ -28,8 +29,15 @@ from connectors.records import (
     Yield,
 )
 
-CARD_RECORDS: dict[str, type[Record]] = {"lead": Deal, "contact": Contact, "company": Company, "task": Task}
-RESOURCES = {"lead": "leads", "contact": "contacts", "company": "companies"}
+CARD_RECORDS: dict[str, type[Record]] = {
+    "lead": Deal,
+    "contact": Contact,
+    "company": Company,
+    "customer": Customer,
+    "task": Task,
+}
+RESOURCES = {"lead": "leads", "contact": "contacts", "company": "companies", "customer": "customers"}
+WITH_A_TRASH = ("lead", "contact", "company")
 
 
 def event_records(event: Json, reading: Reading, raw_hash: str) -> list[Yield]:
@@ -133,6 +141,14 @@ def relinked(event: Json, _: datetime, reading: Reading, __: str) -> list[Yield]
     return []
 
 
+def purchased(event: Json, _: datetime, reading: Reading, __: str) -> list[Yield]:
+    """Names purchases, of which no list tells when they were added."""
+    for element in as_list(event.get("value_after")):
+        if native_id := as_object(as_object(element).get("transaction")).get("id"):
+            reading.reread("transactions", native_id)
+    return []
+
+
 Handler = Callable[[Json, datetime, Reading, str], list[Yield]]
 
 HISTORY: dict[str, Handler] = {
@@ -143,9 +159,12 @@ HISTORY: dict[str, Handler] = {
     "task_completed": completed,
     "task_deleted": deleted,
     **{f"{kind}_deleted": deleted for kind in RESOURCES},
-    **{f"{kind}_restored": restored for kind in RESOURCES},
+    **{f"{kind}_restored": restored for kind in WITH_A_TRASH},
 }
 """Asked for always."""
+
+ADDED: dict[str, Handler] = {"transaction_added": purchased}
+"""Asked for by later reads only: a first read has just read these lists whole."""
 
 RELINKED: dict[str, Handler] = {
     **{f"{kind}_{change}": relinked for kind in ("entity", *ENTITY_KINDS) for change in ("linked", "unlinked")},
@@ -154,7 +173,7 @@ RELINKED: dict[str, Handler] = {
 }
 """Asked for by later reads only: a first read has just seen every card with its links."""
 
-HANDLERS = {**HISTORY, **RELINKED}
+HANDLERS = {**HISTORY, **ADDED, **RELINKED}
 
 
 def common(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> Json:

@@ -14,7 +14,7 @@ from connectors.paging import as_object
 from connectors.records import Account, Reread, Yield
 
 WORDS = {prefix: word for word, prefix in mapping.CARDS.items()}
-LINKED = {"contact": ("leads",), "company": ("leads", "contacts"), "lead": ()}
+LINKED = {"contact": ("leads",), "company": ("leads", "contacts"), "lead": (), "customer": ()}
 """What names the cards it is linked to in its own row, so that they are to be read again with it. A lead's row has its
 contacts, and is read again anyway."""
 

@@ -89,7 +89,7 @@ class CardEvent:
 
 
 MERGE_WITHIN_S = 2.0
-MERGED_KINDS = {"lead": "deal", "contact": "contact", "company": "company"}
+MERGED_KINDS = {"lead": "deal", "contact": "contact", "company": "company", "customer": "customer"}
 
 
 def merge_links(reading: Reading) -> Iterator[MergeLink]:

@@ -8,10 +8,12 @@ from types import MappingProxyType
 from connectors.amocrm import mapping, merges
 from connectors.amocrm.access import WHERE_TO_CREATE
 from connectors.amocrm.api import WARN_BEFORE, AmoApi
-from connectors.amocrm.events import HISTORY, RELINKED, event_records
+from connectors.amocrm.customers import customer_lists, customers, transactions
+from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
+from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, probed_notes, shown, swept_stream
 from connectors.amocrm.values import field_records
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, of_kind, one, pages, stream, walk
@@ -25,6 +27,7 @@ from connectors.records import (
     ClientPhone,
     Company,
     Contact,
+    Customer,
     Deal,
     DealAmountChange,
     DealContact,
@@ -36,9 +39,11 @@ from connectors.records import (
     FieldRequired,
     LossReason,
     Notice,
+    Payment,
     Pipeline,
     RawRecord,
     Record,
+    Request,
     Source,
     Stage,
     Task,
@@ -278,7 +283,9 @@ def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yiel
 
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """The history of deals, deletions and completions. The list has no order; its entries never change."""
-    types = [*HISTORY, *(RELINKED if window.kind == "changed" and api.settings.reread_links else ())]
+    types = [*HISTORY]
+    if window.kind == "changed":
+        types += [*ADDED, *(RELINKED if api.settings.reread_links else ())]
     query = Query(
         path="/api/v4/events",
         collection="events",
@@ -316,9 +323,13 @@ RESOURCES = (
         after=("users", "fields"),
     ),
     Resource("companies", companies, CARD_WINDOWS, (Company,), after=("users", "fields")),
+    Resource("customers", customers, CARD_WINDOWS, (Customer,), after=("users", "fields")),
     Resource("trash", trash, ("changed", "sweep"), (), after=("leads", "contacts", "companies")),
     Resource("tasks", tasks, ACTIVITY_WINDOWS, (Task,), is_core=True, after=("users", "account")),
     Resource("calls", calls, ACTIVITY_WINDOWS, (Call,), is_core=True, after=("users",)),
+    Resource("requests", requests, ("whole",), (Request,)),
+    Resource("customer_lists", customer_lists, ("whole",), ()),
+    Resource("transactions", transactions, ("changed", "sweep", "probe"), (Payment,), after=("users", "customers")),
     Resource(
         "events",
         events,
@@ -326,7 +337,7 @@ RESOURCES = (
         (DealStageTransition, DealOwnerChange, DealAmountChange),
         first_window=timedelta(days=7),
         is_core=True,
-        after=("leads", "contacts", "companies", "trash", "tasks"),
+        after=("leads", "contacts", "companies", "customers", "trash", "tasks"),
         log_column="changed_at",
     ),
     Resource("merges", after_merges, ("ids",), ()),

@@ -20,6 +20,7 @@ from connectors.paging import Json, by_page_number
 REMOVALS = (
     *(f"{kind}_{change}" for kind in ("lead", "contact", "company") for change in ("deleted", "restored")),
     "entity_merged",
+    "customer_deleted",
     "task_deleted",
     "common_note_deleted",
 )

@@ -18,9 +18,9 @@ from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import Reading, whole
 from connectors.amocrm.slips import TRAIL, Log, Span, Turned, changes, removals, slipped
 from connectors.connector import FIRST_KINDS, Window, WindowKind
-from connectors.errors import PayloadError, Phrase, SlowError
+from connectors.errors import ForbiddenError, MissingError, PayloadError, Phrase, SlowError
 from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
-from connectors.records import Account, Listing, RawRecord, Record, Yield
+from connectors.records import Account, Listing, Notice, RawRecord, Record, Yield
 
 MAX_PAGES = 20_000
 """Of a walk: five million rows; more is a server that repeats itself."""
@@ -264,6 +264,14 @@ def mapped(item: Json, entity: str, to_records: ToRecords, reading: Reading, *, 
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
         reading.notice(what, is_unknown=True)
+
+
+def if_readable(read: Iterator[Yield]) -> Iterator[Yield]:
+    """A list that not every account has and not every token may read: one that is refused is told and left out."""
+    try:
+        yield from read
+    except (ForbiddenError, MissingError) as error:
+        yield Notice(Phrase("{error} This list was left out.", error=error.said))
 
 
 def listed_whole(
