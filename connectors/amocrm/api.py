@@ -27,8 +27,8 @@ ROUTES = (
     Route("GET", "/api/v4/(users|sources|events)"),
     Route("GET", "/api/v4/users/[0-9]+"),
     Route("GET", "/api/v4/leads/(pipelines|loss_reasons|unsorted)"),
-    Route("GET", "/api/v4/(leads|contacts|companies|customers|tasks)(/[0-9]+)?"),
-    Route("GET", "/api/v4/customers/(statuses|segments|transactions)"),
+    Route("GET", "/api/v4/(leads|contacts|companies|tasks)(/[0-9]+)?"),
+    Route("GET", "/api/v4/customers(/[0-9]+|/statuses|/segments|/transactions)?", is_extra=True),
     Route("GET", "/api/v4/(leads|contacts|companies)/custom_fields"),
     Route("GET", "/api/v4/(leads|contacts|companies|customers)/notes(/[0-9]+)?"),
 )
