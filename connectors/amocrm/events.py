@@ -103,8 +103,8 @@ def deleted(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> l
     kind = card_kind(event)
     native_id = event["entity_id"]
     if kind in RESOURCES:
-        reading.deletions.append(CardEvent(kind, native_id, event.get("created_by"), moment, raw_hash))
         reading.reread(RESOURCES[kind], native_id)
+        reading.deletions.append(CardEvent(kind, native_id, event.get("created_by"), moment, raw_hash))
     return [Tombstone(CARD_RECORDS[kind], reading.account_id, f"{kind}:{native_id}", moment)]
 
 
@@ -127,8 +127,8 @@ def merged(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> li
     """Names the winner only; who lost is concluded from deletions when the walk is over."""
     kind = str(event.get("entity_type"))
     if kind in RESOURCES:
-        reading.merges.append(CardEvent(kind, event["entity_id"], event.get("created_by"), moment, raw_hash))
         reading.reread(RESOURCES[kind], event["entity_id"])
+        reading.merges.append(CardEvent(kind, event["entity_id"], event.get("created_by"), moment, raw_hash))
         reading.reread("merges", winner(kind, event["entity_id"]))
     return []
 

@@ -77,13 +77,14 @@ def task_type(kind: Json, reading: Reading, raw_hash: str) -> TaskType:
 
 
 def user_records(user: Json, reading: Reading, raw_hash: str, now: datetime) -> list[Yield]:
-    """A user and the group he is in now; no group is the default one, 0."""
+    """A user and the group he is in now: null is the default one, 0. Where none is told of, nothing changes."""
     user_id = f"user:{user['id']}"
     rights = as_object(user.get("rights"))
     groups = as_list(as_object(user.get("_embedded")).get("groups"))
     group = as_object(groups[0]).get("id") if groups else rights.get("group_id")
     common: Json = {"account_id": reading.account_id, "user_id": user_id, "raw_hash": raw_hash}
     membership = UserDepartment(**common, department_id=f"department:{group or 0}", valid_from=now, is_main=True)
+    memberships = [OwnedSet(UserDepartment, reading.account_id, user_id, User, (membership,))]
     return [
         User(
             **common,
@@ -91,7 +92,7 @@ def user_records(user: Json, reading: Reading, raw_hash: str, now: datetime) -> 
             email=user.get("email") or None,
             is_active=rights.get("is_active") is not False,
         ),
-        OwnedSet(UserDepartment, reading.account_id, user_id, User, (membership,)),
+        *(memberships if groups or "group_id" in rights else ()),
     ]
 
 
@@ -378,7 +379,12 @@ def created(item: Json) -> datetime:
 
 
 def tombstone(row: Json, kind: type[Record], prefix: str, reading: Reading, *, now: datetime) -> Tombstone:
-    """A row of the trash says only its id and when it was last touched: nothing else of the card may change."""
+    """A row of the trash says only its id and when it was last touched: nothing else of the card may change.
+
+    Raises ValueError for a row that does not say that it is deleted.
+    """
+    if row.get("is_deleted") is not True:
+        raise ValueError("a row of the trash that is not deleted")
     gone_at = at(row.get("updated_at")) or now
     return Tombstone(kind, reading.account_id, f"{prefix}:{row['id']}", gone_at, is_vague=True)
 

@@ -1,5 +1,6 @@
 """What mapping needs to know about the account, and what it notices on the way through one window."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from connectors.errors import Phrase
 from connectors.records import MergeLink, Notice, Reread, Stub, User
 
 ROBOT = "user:0"
+ID = re.compile(r"([a-z]+:)?[1-9][0-9]*")
+"""The source's own; one of several kinds has its kind before it."""
 
 
 @dataclass
@@ -59,6 +62,9 @@ class Reading:
         self.notice(text)
 
     def reread(self, resource: str, native_id: Any) -> None:
+        """Raises ValueError for what is no id: an address made of it would ask for something else."""
+        if not ID.fullmatch(str(native_id)):
+            raise ValueError("no id")
         self.rereads.setdefault(resource, set()).add(str(native_id))
 
     def mentioned_users(self) -> Iterator[Stub]:

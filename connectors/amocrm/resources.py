@@ -41,7 +41,6 @@ from connectors.records import (
     Notice,
     Payment,
     Pipeline,
-    RawRecord,
     Record,
     Request,
     Source,
@@ -217,13 +216,14 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
         limit=api.settings.page_size,
         params={"with": "only_deleted", BY_ID: "asc"},
     )
-    prefix = CARDS[word]
+    prefix, now = CARDS[word], api.server_now()
     for page in walk(api, query, SWEEP if window.kind == "sweep" else window, reading):
-        deleted = [row for row in page if row.get("is_deleted") is True]
-        for row in deleted:
-            yield RawRecord.of(account.account_id, query.entity, row["id"], row)
-            yield mapping.tombstone(row, kind, prefix, reading, now=api.server_now())
-        if page and not deleted:
+        binned = [row for row in page if row.get("is_deleted") is not False]
+        for row in binned:
+            yield from mapped(
+                row, query.entity, lambda row, to, _: (mapping.tombstone(row, kind, prefix, to, now=now),), reading
+            )
+        if page and not binned:
             reading.notice(
                 Phrase("{list}: the trash cannot be listed apart; deletions are known from events only", list=word)
             )
