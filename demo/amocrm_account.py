@@ -8,7 +8,8 @@ from demo.amocrm_events import EventLog
 from demo.amocrm_oauth import OAuth
 from demo.amocrm_store import Cache, Table
 from demo.amocrm_switches import Switches
-from demo.model import COMPANY, CONTACT, LEAD, Company, Deal, Request
+from demo.customers import FIRST_CUSTOMER, FIRST_PURCHASE
+from demo.model import COMPANY, CONTACT, CUSTOMER, LEAD, Company, Deal, Purchase, Request
 
 FIRST_LEAD, FIRST_CONTACT, FIRST_FIRM, FIRST_TASK, FIRST_NOTE = (
     18_800_001,
@@ -41,7 +42,7 @@ class Account:
         self.now = company.now
         self.switches = switches
         self.cache = Cache()
-        pending = [_pending(request) for request in company.requests] if switches.unsorted_leads_in_list else []
+        pending = [pending_lead(request) for request in company.requests] if switches.unsorted_leads_in_list else []
         self.leads = Table([*company.deals, *pending], first_id=FIRST_LEAD, is_listed=lambda row: not row.deleted_at)
         self.contacts = Table(company.contacts, first_id=FIRST_CONTACT, is_listed=lambda row: not row.deleted_at)
         self.companies = Table(company.firms, first_id=FIRST_FIRM, is_listed=lambda row: not row.deleted_at)
@@ -50,6 +51,13 @@ class Account:
             kind: Table(company.calls, first_id=FIRST_NOTE, is_listed=_hangs_on(kind))
             for kind in (LEAD, CONTACT, COMPANY)
         }
+        self.notes[CUSTOMER] = Table((), first_id=FIRST_NOTE, is_listed=_hangs_on(CUSTOMER))
+        self.customers = Table(company.customers, first_id=FIRST_CUSTOMER, is_listed=lambda row: not row.deleted_at)
+        keeps_deleted = switches.deleted_transactions_in_list
+        self.purchases = Table(
+            company.purchases, first_id=FIRST_PURCHASE, is_listed=lambda row: keeps_deleted or not row.deleted_at
+        )
+        self.requests = {request.uid: request for request in company.requests}
         self.leads.next_id = FIRST_LEAD + len(company.deals) + len(company.requests)
         self.contacts.next_id = FIRST_CONTACT + len(company.contacts) + len(company.requests)
         self.events = EventLog(company, switches)
@@ -58,11 +66,25 @@ class Account:
         self.painter.closest_task = self._closest_task
         self.painter.last_closed = _reopened(company) if switches.closed_at_after_reopen == "keep" else {}
         self._links: tuple[tuple[int, int], dict[tuple[int, int], list[int]]] | None = None
+        self._purchases: tuple[int, dict[int, list[Purchase]]] | None = None
         self._closest: tuple[int, dict[tuple[int, int], int]] | None = None
 
     def card_table(self, entity: str) -> Table | None:
-        """The table of `leads`, `contacts` or `companies`."""
-        return {"leads": self.leads, "contacts": self.contacts, "companies": self.companies}.get(entity)
+        """The table of `leads`, `contacts`, `companies` or `customers`; None where those are switched off."""
+        tables = {"leads": self.leads, "contacts": self.contacts, "companies": self.companies}
+        if self.switches.customers_mode != "disabled":
+            tables["customers"] = self.customers
+        return tables.get(entity)
+
+    def purchases_of(self, customer_id: int) -> list[Purchase]:
+        """What a customer bought, the deleted included."""
+        if self._purchases is None or self._purchases[0] != self.purchases.version:
+            found: dict[int, list[Purchase]] = {}
+            for number in self.purchases.ids:
+                row: Purchase = self.purchases.get(number)  # type: ignore[assignment]
+                found.setdefault(row.customer_id, []).append(row)
+            self._purchases = (self.purchases.version, found)
+        return self._purchases[1].get(customer_id, [])
 
     def linked(self, kind: int, number: int) -> list[int]:
         """Leads of a contact or company; with `-COMPANY`, contacts of a company."""
@@ -103,7 +125,7 @@ def _hangs_on(kind: int) -> Any:
     return lambda row: row.entity_kind == kind
 
 
-def _pending(request: Request) -> Deal:
+def pending_lead(request: Request) -> Deal:
     """The lead of a request nobody accepted yet."""
     from demo.office import UNSORTED_STAGE
 

@@ -3,21 +3,22 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from demo import office, words
+from demo import amocrm_customers, office, words
 from demo.amocrm_account import Account, TextNote
 from demo.amocrm_cards import Json
 from demo.amocrm_events import CODES, KINDS, MAIL, NAMES, TYPES
 from demo.amocrm_query import Node, bounds, integer, numbers, parse, scalars
 from demo.amocrm_store import Query, Table, Test
-from demo.model import COMPANY, CONTACT, DAY, LEAD, Pipeline, Product, Stage
+from demo.model import COMPANY, CONTACT, CUSTOMER, DAY, LEAD, Pipeline, Product, Stage
 
 MAX_LIMIT, DEFAULT_LIMIT = 250, 50
-KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY}
+KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY, "customers": CUSTOMER}
 ATTRIBUTES = {"responsible_user_id": "user_id", "status_id": "stage_id", "complete_till": "due_at"}
 ORDERS = {
     "leads": ("created_at", "updated_at", "id"),
     "contacts": ("updated_at", "id"),
     "companies": ("updated_at", "id"),
+    "customers": ("updated_at", "id"),
     "tasks": ("created_at", "complete_till", "id"),
     "notes": ("updated_at", "id"),
 }
@@ -93,6 +94,8 @@ class Api:
                 return self._list(call, "tasks", self.account.tasks, self.account.painter.task)
             case ["tasks", number]:
                 return self._one(self.account.tasks, number, self.account.painter.task)
+            case ["customers", "statuses" | "segments" | "transactions"] | ["customers", _, "transactions"]:
+                return amocrm_customers.answer(self.account, call, parts[1:])
             case [("leads" | "contacts" | "companies" | "customers") as entity, *rest]:
                 return self._entity(call, entity, rest)
             case ["currencies"]:
@@ -130,8 +133,8 @@ class Api:
             "created_by": 0,
             "updated_at": company.started_at,
             "updated_by": office.HEAD,
-            "customers_mode": "disabled",
-            "is_unsorted_on": True,
+            "customers_mode": switches.customers_mode,
+            "is_unsorted_on": switches.is_unsorted_on,
             "is_loss_reason_enabled": True,
             "is_helpbot_enabled": False,
             "is_technical_account": False,
@@ -297,7 +300,7 @@ class Api:
         }  # fmt: skip
 
     def _unsorted(self, call: "_Call", rest: list[str]) -> Reply:
-        painter, rows = self.account.painter, self.account.company.requests
+        painter, rows = self.account.painter, [*self.account.requests.values()]
         if rest == ["summary"]:
             kinds = ("sip", "mail", "forms", "chats")
             categories = {kind: {"total": sum(row.category == kind for row in rows)} for kind in kinds}
@@ -399,6 +402,8 @@ class Api:
             return painter.lead(row, call.with_)
         if entity == "contacts":
             return painter.contact(row, call.with_, self.account.linked)
+        if entity == "customers":
+            return amocrm_customers.customer(self.account, row, call.with_)
         return painter.company_card(row, call.with_, self.account.linked)
 
     def _cards(self, call: "_Call", entity: str, table: Table) -> Reply:
@@ -626,6 +631,8 @@ class _Call:
             query.tests.append(lambda row: getattr(row, "name", None) in texts)
         if entity == "leads":
             self._lead_filters(query)
+        if entity == "customers":
+            self._customer_filters(query)
         fields = filters.get("custom_fields_values")
         if isinstance(fields, dict):
             query.tests += [_has_value(int(number), node) for number, node in fields.items() if number.isdigit()]
@@ -644,6 +651,13 @@ class _Call:
             }
             if pairs:
                 query.tests.append(lambda row: (row.pipeline_id, row.stage_id) in pairs)
+
+    def _customer_filters(self, query: Query) -> None:
+        for name in ("next_price", "next_date"):
+            if window := self.range_of(self.filters.get(name)):
+                query.tests.append(_is_within(name, window))
+        if (wanted := numbers(self.filters.get("status_id"))) is not None:
+            query.tests.append(_is_one_of("status_id", wanted))
 
     def _search(self, query: Query) -> None:
         text = self.params.get("query")

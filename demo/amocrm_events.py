@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from demo.amocrm_switches import Switches
-from demo.model import COMPANY, CONTACT, DELETED, ENTITIES, LEAD, MERGED, RESTORED, TASK, Company
+from demo.model import COMPANY, CONTACT, CUSTOMER, DELETED, ENTITIES, LEAD, MERGED, RESTORED, TASK, Company
 from demo.todo import ORIGINS
 
 Json = dict[str, Any]
 NAMES = dict(ENTITIES)
 KINDS = {name: kind for kind, name in ENTITIES.items()}
-PATHS = {LEAD: "leads", CONTACT: "contacts", COMPANY: "companies", TASK: "tasks"}
+PATHS = {LEAD: "leads", CONTACT: "contacts", COMPANY: "companies", TASK: "tasks", CUSTOMER: "customers"}
 
 OWN_TYPES = (
     "lead_added", "contact_added", "company_added", "lead_status_changed", "entity_responsible_changed",
@@ -29,6 +29,7 @@ FURTHER_TYPES = (
     "custom_field_value_changed", "entity_tag_added", "entity_tag_deleted", "task_text_changed", "task_type_changed",
     "task_deadline_changed", "task_result_added", "common_note_added", "common_note_deleted", "service_note_added",
     "talk_created", "talk_closed", "outgoing_mail", "customer_added", "customer_status_changed",
+    "customer_deleted", "transaction_added",
 )  # fmt: skip
 TYPES = OWN_TYPES + FURTHER_TYPES
 CODES = {name: code for code, name in enumerate(TYPES)}
@@ -192,6 +193,10 @@ class EventLog:
             note = company.calls[place]
             return body(NAMES[note.entity_kind], note.entity_id, note.created_by, after=[{"note": {"id": note.id}}])
 
+        def purchase(place: int) -> Json:
+            row = company.purchases[place]
+            return body("customer", row.customer_id, row.created_by, after=[{"transaction": {"id": row.id}}])
+
         def mail(place: int) -> Json:
             return body("contact", company.contacts[place].id, 0)
 
@@ -200,6 +205,8 @@ class EventLog:
             CODES["lead_added"]: added(company.deals, LEAD),
             CODES["contact_added"]: added(company.contacts, CONTACT),
             CODES["company_added"]: added(company.firms, COMPANY),
+            CODES["customer_added"]: added(company.customers, CUSTOMER),
+            CODES["transaction_added"]: purchase,
             CODES["lead_status_changed"]: status,
             CODES["entity_responsible_changed"]: owner,
             CODES["sale_field_changed"]: sale,
@@ -274,6 +281,11 @@ def _all(company: Company, switches: Switches) -> Iterator[tuple[int, str, int]]
     calls = company.calls
     for place, (at, is_in) in enumerate(zip(calls.column("created_at"), calls.column("is_in"), strict=True)):
         yield at, "incoming_call" if is_in else "outgoing_call", place
+    if switches.customers_mode != "disabled":
+        for place, customer in enumerate(company.customers):
+            yield customer.created_at, "customer_added", place
+        for place, purchase in enumerate(company.purchases):
+            yield purchase.created_at, "transaction_added", place
     messages = company.messages
     for place, (at, is_in) in enumerate(zip(messages.column("at"), messages.column("is_in"), strict=True)):
         yield at, "incoming_chat_message" if is_in else "outgoing_chat_message", place

@@ -8,14 +8,26 @@ from collections.abc import Callable
 from typing import Any
 
 from demo import office
-from demo.amocrm_account import Account, TextNote
+from demo.amocrm_account import Account, TextNote, pending_lead
 from demo.amocrm_events import NAMES, body
 from demo.amocrm_store import Table
-from demo.model import COMPANY, CONTACT, LEAD, CallNote, Contact, Deal, Firm, Task
+from demo.model import (
+    COMPANY,
+    CONTACT,
+    CUSTOMER,
+    LEAD,
+    CallNote,
+    Contact,
+    Customer,
+    Deal,
+    Firm,
+    Purchase,
+    Task,
+)
 from demo.office import LOST, WON
 
 Json = dict[str, Any]
-KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY}
+KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY, "customers": CUSTOMER}
 
 
 class OrderError(Exception):
@@ -78,6 +90,12 @@ def _create(account: Account, order: Json) -> Json:
         phones, emails = tuple(order.get("phones", ())), tuple(order.get("emails", ()))
         company_id = int(order.get("company_id", 0))
         row = Contact(number, order.get("name", "Новый"), "", user, company_id, at, by, at, phones, emails, (), ())
+    elif entity == "customers":
+        status, segment = office.CUSTOMER_STATUSES[0].id, office.SEGMENTS[0].id
+        contact_id, company_id = int(order.get("contact_id", 0)), int(order.get("company_id", 0))
+        row = Customer(
+            number, f"Покупатель {number}", contact_id, company_id, user, status, segment, 0, 0, by, at, at, (), ()
+        )
     else:
         phones = tuple(order.get("phones", ()))
         row = Firm(number, order.get("name", "Новая"), user, at, by, at, phones, (), (), ())
@@ -286,6 +304,47 @@ def _message(account: Account, order: Json) -> Json:
     return {"id": value["id"]}
 
 
+def _purchase(account: Account, order: Json) -> Json:
+    """id (a customer), price; or purchase_id with fields to change, or with deleted: true."""
+    at, by, table = _at(account, order), _by(order), account.purchases
+    if "purchase_id" in order:
+        row = _row(table, order["purchase_id"])
+        changes = {"deleted_at": at} if order.get("deleted") else order.get("fields", {})
+        table.put(row._replace(**{"updated_at": at, **changes}))
+        return {"id": row.id}
+    customer, number = _row(account.customers, order["id"]), table.next_id
+    table.put(Purchase(number, customer.id, int(order["price"]), by, at, at, at))
+    after = [{"transaction": {"id": number}}]
+    account.events.add("transaction_added", at, body("customer", customer.id, by, after=after))
+    return {"id": number}
+
+
+def _request(account: Account, order: Json) -> Json:
+    """uid (else the oldest that waits), accepted: true makes its cards ordinary ones, false deletes its lead."""
+    uid = order.get("uid") or next(iter(account.requests), None)
+    if uid not in account.requests:
+        raise OrderError(f"no request {uid!r}")
+    at, by, request = _at(account, order), _by(order), account.requests.pop(uid)
+    lead = account.leads.get(request.deal_id) or pending_lead(request)
+    if not order["accepted"]:
+        account.leads.put(lead._replace(deleted_at=at, updated_at=at))
+        account.events.add("lead_deleted", at, body("lead", lead.id, by))
+        return {"uid": uid, "id": lead.id}
+    phones = (f"+{request.phone}",)
+    contact = Contact(request.contact_id, "Новый", "", by, 0, request.created_at, 0, at, phones, (), (), ())
+    stage = office.OPEN_STAGES[lead.pipeline_id][0]
+    account.contacts.put(contact)
+    account.leads.put(
+        lead._replace(user_id=by, stage_id=stage, updated_at=at, contact_ids=(contact.id,), main_contact_id=contact.id)
+    )
+    after = [{"lead_status": {"id": stage, "pipeline_id": lead.pipeline_id}}]
+    before = [{"lead_status": {"id": lead.stage_id, "pipeline_id": lead.pipeline_id}}]
+    is_move = account.switches.accept_event == "lead_status_changed"
+    changed = body("lead", lead.id, by, after=after, before=before) if is_move else body("lead", lead.id, by)
+    account.events.add(account.switches.accept_event, at, changed)
+    return {"uid": uid, "id": lead.id}
+
+
 def _event(account: Account, order: Json) -> Json:
     """type, entity_type, id, value_after, value_before: a bare event, for what no operation does."""
     found = body(order["entity_type"], int(order["id"]), _by(order))
@@ -308,5 +367,7 @@ OPERATIONS: dict[str, Callable[[Account, Json], Json]] = {
     "tag": _tag,
     "link": _link,
     "message": _message,
+    "purchase": _purchase,
+    "request": _request,
     "event": _event,
 }

@@ -23,7 +23,7 @@ Line = tuple[str, str]
 
 def card_page(account: Account, entity: str, number: int) -> str | None:
     """The page of a lead, contact or company; None where there is no such card, or no more."""
-    table = account.card_table(entity)
+    table = account.card_table(entity) if entity in KIND_OF else None
     card: Card | None = table.get(number) if table else None
     if card is None or card.deleted_at:
         return None

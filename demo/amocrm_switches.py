@@ -37,4 +37,9 @@ class Switches:
     talks_list: Literal["on", "404"] = "on"
     jwt_claims: Literal["full", "minimal", "opaque"] = "full"
     chat_event_value: Literal["id", "id+talk_id+origin"] = "id"
+    customers_mode: Literal["periodicity", "segments", "disabled"] = "periodicity"
+    deleted_transactions_in_list: bool = True
+    transactions_id_filter: bool = True
+    is_unsorted_on: bool = True
+    accept_event: Literal["lead_status_changed", "lead_added"] = "lead_status_changed"
     limiter: bool = False

@@ -9,6 +9,7 @@ from random import Random
 
 from demo import office
 from demo.answer_key import answer_key
+from demo.customers import make_customers
 from demo.funnel import make_deals, plan_deals
 from demo.model import DAY, CardEvent, Client, Columns, Company, Contact, Deal, Firm, Planted
 from demo.office import MSK_S, Calendar
@@ -19,6 +20,7 @@ from demo.todo import make_chats, make_requests, make_tasks
 __all__ = ["Company", "answer_key", "build"]
 
 N_CLIENTS, N_DEALS, N_CALLS, N_TASKS, N_CHATS = 6_000, 20_000, 120_000, 40_000, 4_000
+N_CUSTOMERS = 400
 HISTORY_D = 548
 LEFT_D_AGO = 75
 
@@ -74,6 +76,9 @@ def build(seed: int = 20260101, scale: float = 1.0, as_of: datetime = datetime(2
         first_contact_id=27_700_001 + len(cards.contacts),
     )
     clients, firms, contacts = _settled(drafts, cards, deals.deals)
+    customers, purchases = make_customers(
+        dice("customers"), clients, n=max(round(N_CUSTOMERS * scale), 3), started_at=started_at, now=now
+    )
     events = _joined(cards.events, deals.events)
     return Company(
         seed=seed,
@@ -108,6 +113,8 @@ def build(seed: int = 20260101, scale: float = 1.0, as_of: datetime = datetime(2
         talks=talks,
         messages=messages,
         requests=requests,
+        customers=customers,
+        purchases=purchases,
         planted=Planted(
             lunch_user_id=managers[office.LUNCH_NO],
             leaver_user_id=leaver_id,

@@ -1,13 +1,13 @@
 """How many rows of each warehouse table a complete sync of the demo company must give.
 
 Rules: a deleted or purged card is in no list, so a first sync never sees it; its events are in the log all the same and
-count. Values of all custom fields of leads, contacts and companies count, phones and e-mails among them. Users are
-those listed, the robot and whoever else is named only by id.
+count. A deleted purchase of a customer stays in its list, marked. Values of all custom fields of leads, contacts and
+companies count, phones and e-mails among them. Users are those listed, the robot and whoever else is named only by id.
 """
 
 from collections.abc import Iterable
 
-from demo.model import DELETED, LEAD, MERGED, Company, Contact, Deal, Firm, Values
+from demo.model import DELETED, LEAD, MERGED, Company, Contact, Customer, Deal, Firm, Values
 
 CARD_FIELDS = ("leads", "contacts", "companies")
 
@@ -17,6 +17,8 @@ def counts(company: Company) -> dict[str, int]:
     deals = [deal for deal in company.deals if not deal.deleted_at]
     contacts = [contact for contact in company.contacts if not contact.deleted_at]
     firms = [firm for firm in company.firms if not firm.deleted_at]
+    customers = [customer for customer in company.customers if not customer.deleted_at]
+    filled: list[Deal | Customer] = [*deals, *customers]
     tasks = company.tasks.column("deleted_at")
     task_kinds = company.tasks.column("entity_kind")
     fields = [field for field in company.fields if field.entity in CARD_FIELDS]
@@ -33,11 +35,14 @@ def counts(company: Company) -> dict[str, int]:
         "field_def": len(fields),
         "field_enum": sum(len(field.enums) for field in fields),
         "field_required": sum(len(field.required) for field in fields),
-        "field_value": sum(_values(deal.values) for deal in deals) + sum(map(_card_values, cards)),
-        "entity_tag": _tags(company, deals) + _tags(company, cards),
+        "field_value": sum(_values(card.values) for card in filled) + sum(map(_card_values, cards)),
+        "entity_tag": _tags(company, deals) + _tags(company, cards) + _tags(company, customers),
         "deal": len(deals),
         "deal_contact": sum(len(deal.contact_ids) for deal in deals),
         "company": len(firms),
+        "customer": len(customers),
+        "payment": len(company.purchases),
+        "request": len(company.requests),
         "contact": len(contacts),
         "client_phone": sum(len({phone_key(phone) for phone in card.phones}) for card in cards),
         "client_email": sum(len({email.strip().lower() for email in card.emails}) for card in cards),
@@ -66,7 +71,7 @@ def _card_values(card: Contact | Firm) -> int:
     return _values(card.values) + len(card.phones) + len(card.emails)
 
 
-def _tags(company: Company, cards: Iterable[Deal | Contact | Firm]) -> int:
+def _tags(company: Company, cards: Iterable[Deal | Contact | Firm | Customer]) -> int:
     """Tags by visible name: two ids of one name are one row."""
     names = {tag.id: tag.name for tags in company.tags.values() for tag in tags}
     return sum(len({names[tag] for tag in card.tags}) for card in cards)

@@ -225,8 +225,8 @@ class CardEvent(NamedTuple):
     by_user_id: int
 
 
-LEAD, CONTACT, COMPANY, TASK = 1, 2, 3, 4
-ENTITIES = {LEAD: "lead", CONTACT: "contact", COMPANY: "company", TASK: "task"}
+LEAD, CONTACT, COMPANY, TASK, CUSTOMER = 1, 2, 3, 4, 12
+ENTITIES = {LEAD: "lead", CONTACT: "contact", COMPANY: "company", TASK: "task", CUSTOMER: "customer"}
 DELETED, RESTORED, MERGED = 1, 2, 3
 
 
@@ -311,6 +311,40 @@ class Task(NamedTuple):
     text: int
     result: int
     deleted_at: int
+
+
+class Customer(NamedTuple):
+    """Who buys again and again, apart from deals. next_date: when the next purchase is expected."""
+
+    id: int
+    name: str
+    contact_id: int
+    company_id: int
+    user_id: int
+    status_id: int
+    segment_id: int
+    next_price: int
+    next_date: int
+    created_by: int
+    created_at: int
+    updated_at: int
+    values: Values
+    tags: tuple[int, ...]
+    deleted_at: int = 0
+    purged: bool = False
+
+
+class Purchase(NamedTuple):
+    """What a customer bought, which amoCRM calls a transaction. completed_at 0: nobody said when."""
+
+    id: int
+    customer_id: int
+    price: int
+    created_by: int
+    completed_at: int
+    created_at: int
+    updated_at: int
+    deleted_at: int = 0
 
 
 class Talk(NamedTuple):
@@ -411,6 +445,8 @@ class Company:
     talks: Columns[Talk]
     messages: Columns[Message]
     requests: list[Request]
+    customers: list[Customer]
+    purchases: list[Purchase]
     planted: Planted
 
     @property

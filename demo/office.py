@@ -5,7 +5,7 @@ from random import Random
 from typing import NamedTuple
 
 from demo import words
-from demo.model import COMPANY, CONTACT, DAY, LEAD, Field, Group, Named, Pipeline, Product, Stage, User
+from demo.model import COMPANY, CONTACT, CUSTOMER, DAY, LEAD, Field, Group, Named, Pipeline, Product, Stage, User
 
 ACCOUNT_ID = 31_004_410
 MSK_S = 3 * 3600
@@ -110,6 +110,7 @@ TAGS = {
     LEAD: [Named(300_101 + i, n) for i, n in enumerate(("сайт", "Сайт", "горячий", "vip", "тендер", "акция"))],
     CONTACT: [Named(310_101 + i, n) for i, n in enumerate(("лпр", "спам?", "постоянный"))],
     COMPANY: [Named(320_101 + i, n) for i, n in enumerate(("дилер", "застройщик"))],
+    CUSTOMER: [Named(330_101 + i, n) for i, n in enumerate(("постоянный", "по договору"))],
 }
 
 SOURCE_FIELD, COMMENT, AREA, DELIVERY, MOUNT_ON, PARTS, BRIEF, TWIN = range(780_101, 780_109)
@@ -174,6 +175,14 @@ FIELDS = [
     Field(ADDRESS, "companies", "Адрес", "textarea", "ADDRESS"),
     Field(INN, "companies", "ИНН", "numeric"),
 ]
+SEGMENTS = [Named(501, "Розница"), Named(502, "Дилеры")]
+CUSTOMER_STATUSES = [
+    Named(15_810_001, "Недавно купил", "4"),
+    Named(15_810_002, "Ожидается покупка", "1"),
+    Named(15_810_003, "Не купил", "2"),
+    Named(15_810_004, "Закрыт", "3"),
+]
+"""From the last purchase on, one a period; `code` is amoCRM's type of the status."""
 CATALOG_ID = 5601
 PRODUCTS = [
     Product(5_500_001 + i, name, f"W-{1200 + i}", price, group) for i, (name, price, group) in enumerate(words.GOODS)
