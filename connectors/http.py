@@ -58,6 +58,7 @@ DEADLINE_S = 300.0
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 N_PAUSES, SENT_AT = "voronka_n_pauses", "voronka_sent_at"
 """Notes on a request: how many pauses there were before it was sent, and when that was."""
+READ = httpx.ByteStream(b"")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -303,6 +304,7 @@ class ApiClient:
 
     def _send(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
         answer = self._http.get(path, params=params)
+        answer.stream = READ  # else the stream and the answer hold each other, and the body, until the collector runs
         self._read.seq = self._ordinals()
         if moment := _http_date(answer):
             self._server_now = moment

@@ -37,7 +37,7 @@ log = logging.getLogger("voronka.sync")
 MOST_CLOCK_SKEW = timedelta(days=1)
 CLOCK_TOLERANCE = timedelta(minutes=10)  # a source may be that far ahead of us and still be believed
 FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not say when the account was opened
-CHUNK = 2_000  # yields a reader collects before it hands them over
+CHUNK = 1_000  # yields a reader collects before it hands them over
 IDS_A_WINDOW = 250
 REREAD_ROUNDS = 3
 

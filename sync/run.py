@@ -28,7 +28,8 @@ from warehouse.database import (
 from warehouse.status import AccountStatus, ResourceStatus, RunStatus
 
 OVERLAP = timedelta(minutes=10)
-QUEUED_CHUNKS = 4  # a chunk of cards with many fields holds ten thousand rows
+QUEUED_CHUNKS = 8  # a chunk of cards with many fields holds five thousand rows
+MEMORY_LIMIT = "400MB"  # of DuckDB; what merges need beyond it is spilled beside the warehouse
 JOIN_S = 10.0  # how long readers in the middle of a request are waited for
 
 
@@ -60,7 +61,7 @@ def sync(
     private_folder(data_dir)
     with writer_lock(data_dir), said_plainly(data_dir):
         is_new = not (data_dir / WAREHOUSE).exists()
-        engine = open_warehouse(data_dir)
+        engine = open_warehouse(data_dir, memory_limit=MEMORY_LIMIT, threads=1)  # readers need the processors
         try:
             with engine.connect() as connection:
                 run = Run(data_dir, accounts, connection, now, stop or threading.Event()).read(

@@ -27,7 +27,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
 KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
-CHECKPOINT_AT = "128MB"  # of log; a first sync would stop to tidy up every second at the default of 16
+CHECKPOINT_AT = "64MB"  # of log; a first sync would stop to tidy up every second at the default of 16
 
 
 class DuckDBImpl(DefaultImpl):
@@ -74,16 +74,21 @@ def writer_lock(data_dir: Path) -> Iterator[None]:
             os.umask(before)
 
 
-def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT) -> Engine:
+def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Engine:
     """The warehouse of `data_dir`, created if missing and migrated to the newest schema.
+
+    threads: DuckDB's own; as many as there are processors by default.
 
     Raises WarehouseError for a file of a newer program, a damaged file and a full or unwritable disk.
     """
     private_folder(data_dir)
     file = data_dir / WAREHOUSE
+    config: dict[str, str | int] = {"memory_limit": memory_limit, "checkpoint_threshold": CHECKPOINT_AT}
+    if threads is not None:
+        config["threads"] = threads
     engine = create_engine(
         f"duckdb:///{file}",
-        connect_args={"config": {"memory_limit": memory_limit, "checkpoint_threshold": CHECKPOINT_AT}},
+        connect_args={"config": config},
         poolclass=StaticPool,  # one connection: DuckDB's own threads do the rest
     )
     event.listen(engine, "connect", _set_utc)

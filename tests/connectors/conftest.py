@@ -29,10 +29,10 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data_dir(tmp_path: Path, _migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder whose warehouse is copied instead of made: migrations take longer than most tests."""
 
-    def open_copy(folder: Path) -> Engine:
+    def open_copy(folder: Path, **config: Any) -> Engine:
         if not (folder / WAREHOUSE).exists():
             shutil.copyfile(_migrated, folder / WAREHOUSE)
-        return open_warehouse(folder)
+        return open_warehouse(folder, **config)
 
     monkeypatch.setattr(sync.run, "open_warehouse", open_copy)
     return tmp_path / "data"

@@ -27,10 +27,10 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready_made(migrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give every new data folder that warehouse."""
 
-    def open_copy(data_dir: Path) -> Engine:
+    def open_copy(data_dir: Path, **config: Any) -> Engine:
         if not (data_dir / WAREHOUSE).exists():
             shutil.copyfile(migrated, data_dir / WAREHOUSE)
-        return open_warehouse(data_dir)
+        return open_warehouse(data_dir, **config)
 
     monkeypatch.setattr(sync.run, "open_warehouse", open_copy)
     monkeypatch.setattr(sync.publication, "open_warehouse", open_copy)
