@@ -94,6 +94,8 @@ class Api:
                 return self._list(call, "tasks", self.account.tasks, self.account.painter.task)
             case ["tasks", number]:
                 return self._one(self.account.tasks, number, self.account.painter.task)
+            case ["customers", "segments", "custom_fields"]:
+                return NOTHING
             case ["customers", "statuses" | "segments" | "transactions"] | ["customers", _, "transactions"]:
                 return amocrm_customers.answer(self.account, call, parts[1:])
             case [("leads" | "contacts" | "companies" | "customers") as entity, *rest]:

@@ -15,7 +15,6 @@ from connectors.amocrm.sweep import swept_stream
 from connectors.amocrm.walking import (
     BY_ID,
     IDS_AT_A_TIME,
-    NO_ITEMS,
     Query,
     if_readable,
     mapped,
@@ -119,7 +118,7 @@ def asked_for(
         some = ids[first : first + n_at_a_time]
         asked = {f"filter[id][{position}]": native_id for position, native_id in enumerate(some)}
         answer = api.get(query.path, {**asked, "limit": query.limit, "page": 1})
-        rows = items_of(answer or NO_ITEMS, query.collection, reading.odd)
+        rows = [] if answer is None else items_of(answer, query.collection, reading.odd)
         if not {str(row.get("id")) for row in rows} <= {*some}:
             yield from until_settled(lambda: pages(api, query, {}, reading, seen=seen))
             return

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from amo_demo import DAY, Crm, published, rows
 from amo_fake import (
-    ACCOUNT_BODY,
     CHANGED,
     FIRST,
     FROM_THE_BEGINNING,
@@ -208,13 +207,6 @@ def test_c81_that_a_telephony_may_know_more_calls_is_said_where_calls_are_counte
     """A call of a number that is on no card never reaches the CRM: the page shows what the metric says of itself."""
     assert "сверьте с отчётом телефонии" in MISSED_CALLS.text["ru"].pitfalls
     assert "compare with the telephony report" in MISSED_CALLS.text["en"].pitfalls
-
-
-@pytest.mark.parametrize(("mode", "n_asked"), [("disabled", 0), ("segments", 1)])
-def test_c102_customers_are_asked_about_only_where_the_account_has_them(mode, n_asked):
-    api, server = amo(account_body={**ACCOUNT_BODY, "customers_mode": mode})
-    read(api, "calls", FROM_THE_BEGINNING)
-    assert len(server.asked("/api/v4/customers/notes")) == n_asked
 
 
 # Whole syncs against the emulated account
