@@ -30,12 +30,12 @@ from sync.events import (
 from sync.plan import catch_up, plan
 from warehouse import state
 from warehouse.load import Read
+from warehouse.state import CLOCK_TOLERANCE
 from warehouse.sweeps import Difference
 
 log = logging.getLogger("voronka.sync")
 
 MOST_CLOCK_SKEW = timedelta(days=1)
-CLOCK_TOLERANCE = timedelta(minutes=10)  # a source may be that far ahead of us and still be believed
 FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not say when the account was opened
 CHUNK = 1_000  # yields a reader collects before it hands them over
 IDS_A_WINDOW = 250
@@ -97,6 +97,10 @@ class Reader:
             self._fail(None, _clock_ahead(self.target.account_id, theirs, ours))
             return
         start = min(theirs, ours + CLOCK_TOLERANCE).replace(microsecond=0)
+        noted = max((known.watermark for known in self.known.values() if known.watermark), default=start)
+        if noted - max(start, ours) > CLOCK_TOLERANCE:
+            self._fail(None, _read_in_the_future(self.target.account_id, noted, ours))
+            return
         account = account.model_copy(update={"account_id": self.target.target})
         self.tell(Opened(self.target.account_id, account, account.external_id, start, self._viewer(api)))
         with ThreadPoolExecutor(self.parallel, thread_name_prefix=self.target.account_id) as pool:
@@ -267,6 +271,17 @@ class Reader:
                 self.failed.add(resource)
         if not known:
             self.tell(Failed(self.target.account_id, resource, sentence))
+
+
+def _read_in_the_future(account_id: str, noted: datetime, now: datetime) -> Phrase:
+    return Phrase(
+        "{account} is noted as read up to {noted} UTC, later than now, {now} UTC: a clock was wrong then or is now. "
+        "Nothing was read, for what has changed since the real last sync would never be asked for. Set the clock; if "
+        "it is right, run voronka sync --full.",
+        account=account_id,
+        noted=f"{noted:%Y-%m-%d %H:%M}",
+        now=f"{now:%Y-%m-%d %H:%M}",
+    )
 
 
 def _clock_ahead(account_id: str, theirs: datetime, ours: datetime) -> Phrase:

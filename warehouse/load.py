@@ -90,8 +90,8 @@ class Loader:
             frame = to_frame(kind, records, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
             n += self._upsert(layout(kind), kind, frame)
         for kind, stubs in batch.stubs.items():
-            seqs = [STUB_SEQ] * len(stubs)
-            frame = to_frame(kind, stubs, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
+            seqs, first_last = [STUB_SEQ] * len(stubs), stubs[::-1]  # the first mention stays, however batches are cut
+            frame = to_frame(kind, first_last, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
             n += self._insert_missing(layout(kind), frame)
         for kind, owned in batch.sets.items():
             n += self._replace(kind, list(owned.values()), load_seq=load_seq, synced_at=synced_at)

@@ -5,13 +5,15 @@ Everything is written in the transaction of the rows it speaks of, so that a kil
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from connectors.errors import Phrase
 from warehouse.database import WarehouseError
 
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""A source may be that far ahead of us and still be believed."""
 KILLED = "The run was killed; the next one goes on where it stopped."
 
 
@@ -145,11 +147,11 @@ def watermark(connection: Connection, account_id: str, resource: str) -> datetim
 def move_watermark(
     connection: Connection, account_id: str, resource: str, *, to: datetime, complete_from: datetime
 ) -> None:
-    """A resource was read whole: never back; its windows are forgotten."""
+    """A resource was read whole: never back, but from the future; its windows are forgotten."""
     connection.exec_driver_sql(
-        "UPDATE sync_watermark SET watermark = greatest(watermark, ?), complete_from = least(complete_from, ?) "
-        "WHERE account_id = ? AND resource = ?",
-        (to, complete_from, account_id, resource),
+        "UPDATE sync_watermark SET watermark = CASE WHEN watermark > ? THEN ? ELSE greatest(watermark, ?) END, "
+        "complete_from = least(complete_from, ?) WHERE account_id = ? AND resource = ?",
+        (to + CLOCK_TOLERANCE, to, to, complete_from, account_id, resource),
     )
     forget_windows(connection, account_id, resource)
 
