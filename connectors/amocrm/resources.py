@@ -281,6 +281,15 @@ def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yiel
             yield from stream(api, account, Window("whole"), query, call_of(kind))
 
 
+def after_deletions(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """What a webhook calls deleted, each asked for by its id: that a list does not show it would say nothing."""
+    for resource in RESOURCES:
+        mark = f"{resource.name}/"
+        ids = tuple(one.removeprefix(mark) for one in window.ids if one.startswith(mark))
+        if ids and "probe" in resource.windows:
+            yield from resource.read(api, account, Window("probe", ids=ids))
+
+
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """The history of deals, deletions and completions. The list has no order; its entries never change."""
     types = [*HISTORY]
@@ -341,5 +350,6 @@ RESOURCES = (
         log_column="changed_at",
     ),
     Resource("merges", after_merges, ("ids",), ()),
+    Resource("deletions", after_deletions, ("ids",), ()),
 )
 """In the order of 4.10 of the reference: what things are called before what happened, deletions last."""

@@ -15,6 +15,7 @@ MOST_FIELDS = 20_000
 ID = re.compile(r"[1-9][0-9]{0,18}")
 CARD = re.compile(r"(leads|contacts|companies|customers|task|talk)\[[a-z_]+]\[[0-9]+]\[(id|talk_id|type)]")
 NOTE = re.compile(r"(leads|contacts|companies|customers)\[note]\[[0-9]+]\[note]\[element_id]")
+DELETION = "[delete]"
 RESOURCES = {"task": "tasks", "talk": "talks"}
 """Where the root of a field is called otherwise than our resource."""
 
@@ -40,7 +41,11 @@ def hear(body: bytes) -> Heard:
         if ID.fullmatch(native_id):
             root = place.partition("[")[0]
             is_company = root == "contacts" and card_fields.get("type") == "company"
-            ids["companies" if is_company else RESOURCES.get(root, root)].add(native_id)
+            resource = "companies" if is_company else RESOURCES.get(root, root)
+            if DELETION in place:
+                ids["deletions"].add(f"{resource}/{native_id}")
+            else:
+                ids[resource].add(native_id)
     if not ID.fullmatch(number):
         raise ValueError("no account")
     return Heard(number, {resource: frozenset(found) for resource, found in ids.items()})

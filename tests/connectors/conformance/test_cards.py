@@ -1,6 +1,7 @@
 """Leads, contacts, companies: section 6.4 of the amoCRM reference."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -431,3 +432,39 @@ def test_c59_both_are_stored_where_a_company_has_the_number_of_a_contact(tmp_pat
         f"SELECT contact_id FROM contact WHERE contact_id LIKE '%:{number}' UNION ALL SELECT company_id FROM company"
     )
     assert {(f"contact:{number}",), (f"company:{number}",)} <= set(rows(tmp_path, found))
+
+
+@pytest.mark.parametrize("archived_pipelines_in_list", [True, False])
+def test_c58_an_archived_pipeline_and_a_stage_that_is_gone_still_name_old_history(
+    tmp_path: Path, archived_pipelines_in_list: bool
+):
+    crm = Crm(archived_pipelines_in_list=archived_pipelines_in_list)
+    gone, kept = office.OPEN_STAGES[office.REPEAT][:2]
+    number = crm.people("create", entity="leads", pipeline_id=office.REPEAT, stage_id=gone)["id"]
+    crm.passes(HOUR)
+    crm.people("move", id=number, stage_id=kept)
+    crm.synced(tmp_path)
+    crm.account.company = replace(
+        crm.account.company,
+        pipelines=tuple(
+            row._replace(name=None, is_archived=True, stages=tuple(s for s in row.stages if s.id != gone))
+            if row.id == office.REPEAT
+            else row
+            for row in crm.account.company.pipelines
+        ),
+    )
+    crm.passes(DAY)
+    assert crm.synced(tmp_path).is_well
+    pipeline = (
+        f"SELECT is_archived OR deleted_at IS NOT NULL FROM pipeline WHERE pipeline_id = 'pipeline:{office.REPEAT}'"
+    )
+    assert rows(tmp_path, pipeline) == [(True,)]
+    stages = (
+        f"SELECT deleted_at IS NOT NULL FROM stage WHERE stage_id IN ('status:{gone}', 'status:{kept}') ORDER BY sort"
+    )
+    assert rows(tmp_path, stages)[0] == (True,)
+    table = published(tmp_path, now=crm.now)
+    stays = table("stage_interval").filter(pl.col("deal_id") == f"lead:{number}").sort("n")
+    named = stays.join(table("stage"), on=["account_id", "pipeline_id", "stage_id"], how="left")
+    assert named.height == 2
+    assert named["name"].null_count() == 0

@@ -1,10 +1,21 @@
 """Other streams: section 6.8 of the amoCRM reference."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 from amo_demo import DAY, Crm, published, rows
+
+from connectors.amocrm.webhooks import hear
+from connectors.connector import Heard
+from metrics.evaluate import evaluate
+from metrics.frames import open_frames
+from metrics.metric import Period
+from metrics.missed_calls import METRIC as MISSED_CALLS
+from sync import inbox
+from sync.publication import PUBLICATION
 
 HOUR = timedelta(hours=1)
 
@@ -58,3 +69,58 @@ def test_c103_a_deleted_purchase_is_no_sale(tmp_path: Path, stays: bool):
     crm.synced(tmp_path, full=True)  # no event tells: the next sweep does
     sold = published(tmp_path, now=crm.now)("sale")["sale_id"]
     assert {f"transaction:{mistake}", f"transaction:{kept}"} & {*sold} == {f"transaction:{kept}"}
+
+
+def said_deleted(crm: Crm, root: str, number: int, **fields: str) -> Heard:
+    """What a webhook about a deletion makes known."""
+    said = {f"{root}[delete][0][id]": number, **{f"{root}[delete][0][{name}]": text for name, text in fields.items()}}
+    return hear(urlencode({**said, "account[id]": crm.account.company.account_id}).encode())
+
+
+@pytest.mark.parametrize("missing_by_id", [204, 404])
+def test_c108_what_a_webhook_calls_deleted_is_flagged_when_its_id_finds_nothing(tmp_path: Path, missing_by_id: int):
+    """A bell only: the CRM is asked. Where it still has the card, nothing was deleted."""
+    crm = Crm(missing_by_id=missing_by_id)
+    gone, there = (crm.people("create", entity="leads")["id"] for _ in range(2))
+    firm = crm.people("create", entity="companies")["id"]
+    task = crm.people("task", entity="leads", id=there)["id"]
+    crm.synced(tmp_path)
+    crm.passes(HOUR)
+    for entity, number in (("leads", gone), ("companies", firm)):
+        crm.people("purge", entity=entity, id=number)  # which no event and no trash tells
+    crm.account.tasks.put(crm.account.tasks.get(task)._replace(deleted_at=crm.account.now))
+    for heard in (
+        said_deleted(crm, "leads", gone),
+        said_deleted(crm, "leads", there),
+        said_deleted(crm, "contacts", firm, type="company"),
+        said_deleted(crm, "task", task),
+    ):
+        inbox.note(tmp_path, "main", heard.ids)
+    assert crm.synced(tmp_path).is_well
+    deals = f"SELECT deleted_at FROM deal WHERE deal_id IN ('lead:{gone}', 'lead:{there}') ORDER BY deal_id"
+    assert rows(tmp_path, deals) == [(crm.now,), (None,)]
+    assert rows(tmp_path, f"SELECT deleted_at FROM company WHERE company_id = 'company:{firm}'") == [(crm.now,)]
+    assert rows(tmp_path, f"SELECT deleted_at FROM task WHERE task_id = 'task:{task}'") == [(crm.now,)]
+
+
+def test_c109_a_day_begins_at_the_accounts_midnight(tmp_path: Path):
+    crm, day = Crm(), datetime(2026, 11, 19, tzinfo=UTC).date()
+    begin, end = (datetime.combine(day + n * DAY, time(), ZoneInfo("Europe/Moscow")).astimezone(UTC) for n in range(2))
+    second = timedelta(seconds=1)
+    instants = {"before": begin - second, "first": begin, "last": end - second, "after": end}
+    names = {}
+    for n, (name, at) in enumerate(instants.items()):
+        number, created_at = 79_160_000_000 + n, int(at.timestamp())
+        contact = crm.people("create", entity="contacts", phones=[f"+{number}"])["id"]
+        order = {"entity": "contacts", "id": contact, "phone": number, "duration": 0, "created_at": created_at}
+        names[f"note:{crm.people('call', **order)['id']}"] = name
+        names[f"lead:{crm.people('create', entity='leads', created_at=created_at)['id']}"] = name
+    crm.passes(2 * DAY)
+    crm.synced(tmp_path)
+    deals = published(tmp_path, now=crm.now)("deal")
+    days = {
+        names[deal]: at.date() for deal, at in deals.select("deal_id", "created_local").iter_rows() if deal in names
+    }
+    assert days == {"before": day - DAY, "first": day, "last": day, "after": day + DAY}
+    report = evaluate(MISSED_CALLS, open_frames(tmp_path / PUBLICATION), None, Period(crm.now, day, day + DAY))
+    assert {names.get(thread) for thread in report.tables["threads"]["thread_id"]} - {None} == {"first", "last"}
