@@ -38,6 +38,10 @@ def test_an_object_on_two_pages_is_one(name: str, folder: Path):
 
 
 def test_an_object_in_two_windows_is_one(name: str, folder: Path):
+    """A later read may ask for more kinds of objects than the first: of the raw ones only that none is there twice."""
     source = a_day_later(name, folder)
     assert run(source, folder, overlap=30 * DAY).is_well
-    assert contents(folder) == after_second(name)
+    found, expected = contents(folder), dict(after_second(name))
+    raw = found.pop("raw_record")
+    assert len(raw) == len(set(raw)) >= len(expected.pop("raw_record"))
+    assert found == expected
