@@ -165,7 +165,7 @@ class Listing:
     keys: values of the key columns after `account_id`, one tuple a row. Only for lists that are read whole
     (dimensions). A removed row gets `deleted_at` (or `removed_at`) unless it has one, and loses `is_active` where the
     table has it; it is never dropped, history refers to it. is_queue: rows leave the list by being dealt with, so an
-    empty one is as good as any.
+    empty one is as good as any. among: a column and its value, where only such rows were listed.
     """
 
     kind: type[Record]
@@ -173,6 +173,12 @@ class Listing:
     keys: frozenset[tuple[str, ...]]
     at: datetime
     is_queue: bool = False
+    among: tuple[str, str] | None = None
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """The column, and its value, of the rows on hand that the list speaks of."""
+        return self.among or ("account_id", self.account_id)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from demo.model import DELETED, LEAD, MERGED, Company, Contact, Customer, Deal, Firm, Values
 
+PRODUCT_FIELDS = ("SKU", "PRICE", "GROUP")
 CARD_FIELDS = ("leads", "contacts", "companies")
 
 
@@ -32,12 +33,16 @@ def counts(company: Company) -> dict[str, int]:
         "stage": sum(len(pipeline.stages) for pipeline in company.pipelines),
         "loss_reason": len(company.loss_reasons),
         "source": len({deal.source_id for deal in deals if deal.source_id}),
-        "field_def": len(fields),
+        "field_def": len(fields) + len(PRODUCT_FIELDS),
         "field_enum": sum(len(field.enums) for field in fields),
         "field_required": sum(len(field.required) for field in fields),
-        "field_value": sum(_values(card.values) for card in filled) + sum(map(_card_values, cards)),
+        "field_value": sum(_values(card.values) for card in filled)
+        + sum(map(_card_values, cards))
+        + len(PRODUCT_FIELDS) * len(company.products),
         "entity_tag": _tags(company, deals) + _tags(company, cards) + _tags(company, customers),
         "deal": len(deals),
+        "deal_item": sum(len(deal.items) for deal in deals),
+        "product": len(company.products),
         "deal_contact": sum(len(deal.contact_ids) for deal in deals),
         "company": len(firms),
         "customer": len(customers),

@@ -213,13 +213,14 @@ class Loader:
     def _listing(self, seq: int, listing: Listing, *, load_seq: int) -> None:
         """Tombstones for rows of a dimension that its source no longer lists; stubs never were listed and stay."""
         lay = layout(listing.kind)
+        column, value = listing.scope
         present = pl.DataFrame({"row_id": ["/".join(key) for key in listing.keys]}, schema={"row_id": pl.String})
         with self._registered("present", present):
             missing = self._sql(
-                f"SELECT {_of(lay, 't')} FROM {quoted(lay.table)} t WHERE t.account_id = ? "
+                f"SELECT {_of(lay, 't')} FROM {quoted(lay.table)} t WHERE t.account_id = ? AND t.{quoted(column)} = ? "
                 f"AND t.read_seq > {STUB_SEQ} AND t.read_seq <= ? AND t.{lay.removal} IS NULL "
                 f"AND NOT EXISTS (FROM present p WHERE p.row_id = {_of(lay, 't')})",
-                (listing.account_id, seq),
+                (listing.account_id, value, seq),
             )
         gone = [(seq, Tombstone(listing.kind, listing.account_id, row[0], listing.at)) for row in missing]
         self._remove(listing.kind, gone, load_seq=load_seq)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from connectors.errors import Phrase
+from connectors.records import Listing
 from warehouse.database import WarehouseError
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -185,10 +186,13 @@ def oldest(
     return instant
 
 
-def n_listed(connection: Connection, account_id: str, table: str, removal: str) -> int:
+def n_listed(connection: Connection, listing: Listing, removal: str) -> int:
     """Rows of a dimension that a source has listed and not removed; mentions (read_seq 0) were never listed."""
+    column, value = listing.scope
     found = connection.exec_driver_sql(
-        f'SELECT count(*) FROM "{table}" WHERE account_id = ? AND {removal} IS NULL AND read_seq > 0', (account_id,)
+        f'SELECT count(*) FROM "{listing.kind.table()}" '
+        f'WHERE account_id = ? AND "{column}" = ? AND {removal} IS NULL AND read_seq > 0',
+        (listing.account_id, value),
     )
     return int(found.scalar_one())
 

@@ -13,7 +13,7 @@ import httpx
 
 from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oauth_client, secret, token_store
 from connectors.amocrm.mapping import TASK_KINDS
-from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.reading import Goods, Reading, at
 from connectors.amocrm.settings import AmoSettings
 from connectors.auth import Bearer, expiry
 from connectors.errors import ForbiddenError, PayloadError
@@ -26,6 +26,12 @@ ROUTES = (
     Route("GET", "/api/v4/account"),
     Route("GET", "/api/v4/(users|sources|events)"),
     Route("GET", "/api/v4/users/[0-9]+"),
+    Route("GET", "/api/v4/roles"),
+    Route("GET", "/api/v4/leads/pipelines/[0-9]+"),
+    Route("GET", "/api/v4/catalogs(/[0-9]+/(elements|custom_fields))?", is_extra=True),
+    Route("GET", "/api/v4/customers/(segments/)?custom_fields", is_extra=True),
+    Route("GET", "/api/v4/customers/tags", is_extra=True),
+    Route("GET", "/api/v4/(leads|contacts|companies)/tags"),
     Route("GET", "/api/v4/leads/(pipelines|loss_reasons|unsorted)"),
     Route("GET", "/api/v4/(leads|contacts|companies|tasks)(/[0-9]+)?"),
     Route("GET", "/api/v4/customers(/[0-9]+|/statuses|/segments|/transactions)?", is_extra=True),
@@ -34,7 +40,7 @@ ROUTES = (
 )
 """All a connector may ask; nothing here writes."""
 
-ACCOUNT_WITH = "users_groups,task_types,datetime_settings,is_api_filter_enabled"
+ACCOUNT_WITH = "users_groups,task_types,datetime_settings,is_api_filter_enabled,invoices_settings"
 FILTERED_LISTS = frozenset(
     f"{word}{part}" for word in ("leads", "contacts", "companies", "customers") for part in ("", "/trash")
 )
@@ -74,7 +80,8 @@ class Facts:
 class AmoApi:
     """One account for one run, shared by its threads.
 
-    Remembers what a run finds out on the way: that users may not be listed, which lists ignore filters.
+    Remembers what a run finds out on the way: that users may not be listed, which lists ignore filters, what catalogs
+    hold, which pipelines (by id) the list has.
     """
 
     def __init__(self, client: ApiClient, settings: AmoSettings, *, token_ends_at: datetime | None = None) -> None:
@@ -82,6 +89,8 @@ class AmoApi:
         self.settings = settings
         self.token_ends_at = token_ends_at
         self.users_are_hidden = False
+        self.goods = Goods()
+        self.pipelines: set[Any] | None = None
         self._client = client
         self._lock = threading.Lock()
         self._unfiltered: set[str] = set()
@@ -116,6 +125,8 @@ class AmoApi:
         facts = to_facts(body, self.settings)
         if not facts.has_filters:
             self._unfiltered |= FILTERED_LISTS
+        if invoices := as_object(body.get("invoices_settings")).get("invoices_catalog_id"):
+            self.goods.invoices_catalog_id = str(invoices)
         return facts
 
     def reading(self, account: Account) -> Reading:
@@ -128,6 +139,8 @@ class AmoApi:
             settings=self.settings,
             task_kinds=facts.task_kinds,
             users_are_hidden=self.users_are_hidden,
+            goods=self.goods,
+            pipelines=self.pipelines,
         )
 
     def filters(self, collection: str) -> bool:

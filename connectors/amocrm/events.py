@@ -62,9 +62,9 @@ def stage_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str
     return [
         DealStageTransition(
             **common(event, moment, reading, raw_hash),
-            from_pipeline_id=prefixed("pipeline", before.get("pipeline_id")),
+            from_pipeline_id=reading.pipeline(before["pipeline_id"]) if before.get("pipeline_id") else None,
             from_stage_id=prefixed("status", before.get("id")),
-            to_pipeline_id=f"pipeline:{after['pipeline_id']}",
+            to_pipeline_id=reading.pipeline(after["pipeline_id"]),
             to_stage_id=f"status:{after['id']}",
         )
     ]

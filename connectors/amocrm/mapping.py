@@ -174,7 +174,7 @@ def deal_records(lead: Json, reading: Reading, raw_hash: str) -> list[Yield]:
         deal_id=deal_id,
         entity_kind="deal",
         name=lead.get("name") or None,
-        pipeline_id=f"pipeline:{lead['pipeline_id']}",
+        pipeline_id=reading.pipeline(lead["pipeline_id"]),
         stage_id=f"status:{lead['status_id']}",
         responsible_user_id=reading.responsible(lead.get("responsible_user_id")),
         created_by=reading.author(lead.get("created_by")),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -17,12 +17,26 @@ ID = re.compile(r"([a-z]+:)?[1-9][0-9]*")
 
 
 @dataclass
+class Goods:
+    """What a run has read of catalogs. Ids are the source's own, as text.
+
+    kinds: amoCRM's type of each catalog. prices: of each product in minor units, by price field; "" is the usual one.
+    invoices_catalog_id: as the account's settings say.
+    """
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    prices: dict[str, dict[str, int]] = field(default_factory=dict)
+    invoices_catalog_id: str | None = None
+
+
+@dataclass
 class Reading:
     """One walk over one window of one resource.
 
     zone: the account's. currency: ISO code of all its money. region: country for phones.
     task_kinds: canonical kind by task type id. users_are_hidden: the token may not list users.
     is_odd: a list was not as it should be, so what it lacks may still be there.
+    goods: what the run knows of catalogs. pipelines: ids of those listed; None: the list was not read in this run.
     """
 
     account_id: str
@@ -33,6 +47,8 @@ class Reading:
     task_kinds: dict[int, str]
     users_are_hidden: bool = False
     is_odd: bool = False
+    goods: Goods = field(default_factory=Goods)
+    pipelines: Container[Any] | None = None
     rereads: dict[str, set[str]] = field(default_factory=dict)
     merges: list["CardEvent"] = field(default_factory=list)
     deletions: list["CardEvent"] = field(default_factory=list)
@@ -53,6 +69,13 @@ class Reading:
     def responsible(self, native_id: Any) -> str | None:
         """`user:<n>` of who owns something; 0 is nobody."""
         return self.author(native_id) if native_id and native_id != "0" else None
+
+    def pipeline(self, native_id: Any) -> str:
+        """`pipeline:<n>`; one the list lacks (an archived one may be) is asked for by its id, for its stages' names."""
+        number = whole(native_id)
+        if self.pipelines is not None and number and number > 0 and number not in self.pipelines:
+            self.reread("pipelines", number)
+        return f"pipeline:{native_id}"
 
     def notice(self, text: Phrase, *, is_unknown: bool = False) -> None:
         self._notices[text, is_unknown] += 1

@@ -8,15 +8,16 @@ from types import MappingProxyType
 from connectors.amocrm import mapping, merges
 from connectors.amocrm.access import WHERE_TO_CREATE
 from connectors.amocrm.api import WARN_BEFORE, AmoApi
+from connectors.amocrm.catalogs import catalogs, lead_records
 from connectors.amocrm.customers import customer_lists, customers, transactions
+from connectors.amocrm.dictionaries import fields, roles, tags
 from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
-from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
+from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, probed_notes, shown, swept_stream
-from connectors.amocrm.values import field_records
-from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, of_kind, one, pages, stream, walk
+from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, one, pages, stream, walk
 from connectors.connector import Resource, Window, WindowKind
 from connectors.errors import ForbiddenError, PayloadError, Phrase
 from connectors.paging import Json, as_list, as_object
@@ -31,20 +32,25 @@ from connectors.records import (
     Deal,
     DealAmountChange,
     DealContact,
+    DealInvoice,
+    DealItem,
     DealOwnerChange,
     DealStageTransition,
     Department,
     FieldDef,
     FieldEnum,
     FieldRequired,
+    Invoice,
     LossReason,
     Notice,
     Payment,
     Pipeline,
+    Product,
     Record,
     Request,
     Source,
     Stage,
+    Stub,
     Task,
     TaskType,
     User,
@@ -106,12 +112,16 @@ def users(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     yield from reading.conclusions()
 
 
-def pipelines(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
-    """Pipelines with their stages, all in one answer."""
+def pipelines(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Pipelines with their stages, all in one answer; by their ids those that deals name and the list lacks."""
+    if window.kind == "ids":
+        yield from unlisted_pipelines(api, account, window)
+        return
     reading = api.reading(account)
     answer = as_object(api.get("/api/v4/leads/pipelines"))
     listed = as_list(as_object(answer.get("_embedded")).get("pipelines"))
     keys: dict[type[Record], set[tuple[str, ...]]] = {Pipeline: set(), Stage: set()}
+    api.pipelines = {whole(as_object(pipeline).get("id")) for pipeline in listed}
     for pipeline in map(as_object, listed):
         for record in mapped(pipeline, "pipelines", mapping.pipeline_records, reading):
             yield record
@@ -121,6 +131,20 @@ def pipelines(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
                 keys[Stage].add((record.pipeline_id, record.stage_id))
     for kind, found in keys.items():
         yield from listed_whole(kind, found, reading, api.server_now())
+    yield from reading.conclusions()
+
+
+def unlisted_pipelines(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Archived ones maybe, with their stages; of one that is gone only the number. Like all that is merely mentioned,
+    they are no news of rows on hand."""
+    reading = api.reading(account)
+    for native_id in window.ids:
+        pipeline = api.get(f"/api/v4/leads/pipelines/{native_id}", missing_ok=True)
+        if pipeline:
+            for item in mapped(pipeline, "pipelines", mapping.pipeline_records, reading):
+                yield Stub(item) if isinstance(item, Record) else item
+        else:
+            yield from map(Stub, mapping.pipeline_records({"id": native_id}, reading, ""))
     yield from reading.conclusions()
 
 
@@ -147,39 +171,22 @@ def sources(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     yield from reading.conclusions()
 
 
-def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
-    """Definitions of the custom fields of deals, contacts and companies."""
-    reading = api.reading(account)
-    listed: set[tuple[str, ...]] = set()
-    is_empty = False
-    for word in ("leads", "contacts", "companies"):
-        n_before = len(listed)
-        entity_kind = mapping.ENTITY_KINDS[CARDS[word]]
-        path = f"/api/v4/{word}/custom_fields"
-        query = Query(path, "custom_fields", f"{word}/custom_fields", api.settings.page_size)
-        for page in pages(api, query, {}, reading):
-            for definition in page:
-                yield from mapped(definition, query.entity, of_kind(field_records, entity_kind), reading)
-                listed.add((f"field:{definition.get('id')}",))
-        is_empty |= len(listed) == n_before
-    if not is_empty:  # every card has some fields from the beginning: a list of none says nothing of the others
-        yield from listed_whole(FieldDef, listed, reading, api.server_now())
-    yield from reading.conclusions()
-
-
 # Facts
 
 
 def leads(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """Deals with their contacts, custom values and tags."""
+    """Deals with their contacts, custom values, tags, products and invoices."""
     query = Query(
         path="/api/v4/leads",
         collection="leads",
         entity="leads",
         limit=api.settings.page_size,
-        params={"with": "contacts,loss_reason,source_id,source,is_price_modified_by_robot", BY_ID: "asc"},
+        params={"with": LEADS_WITH, BY_ID: "asc"},
     )
-    return swept_stream(api, account, window, query, mapping.deal_records)
+    return swept_stream(api, account, window, query, lead_records)
+
+
+LEADS_WITH = "contacts,catalog_elements,loss_reason,source_id,source,is_price_modified_by_robot"
 
 
 def contacts(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -312,17 +319,20 @@ ACTIVITY_WINDOWS: tuple[WindowKind, ...] = ("changed_within", "changed", "ids", 
 RESOURCES = (
     Resource("account", account_parts, ("whole",), (Department, TaskType)),
     Resource("users", users, ("whole",), (User, UserDepartment), after=("account",)),
-    Resource("pipelines", pipelines, ("whole",), (Pipeline, Stage)),
+    Resource("roles", roles, ("whole",), ()),
+    Resource("pipelines", pipelines, ("whole", "ids"), (Pipeline, Stage)),
     Resource("loss_reasons", loss_reasons, ("whole",), (LossReason,)),
     Resource("sources", sources, ("whole",), (Source,)),
-    Resource("fields", fields, ("whole",), (FieldDef, FieldEnum, FieldRequired)),
+    Resource("tags", tags, ("whole",), ()),
+    Resource("catalogs", catalogs, ("whole",), (Product, Invoice)),
+    Resource("fields", fields, ("whole",), (FieldDef, FieldEnum, FieldRequired), after=("catalogs",)),
     Resource(
         "leads",
         leads,
         CARD_WINDOWS,
-        (Deal, DealContact),
+        (Deal, DealContact, DealItem, DealInvoice),
         is_core=True,
-        after=("users", "pipelines", "loss_reasons", "sources", "fields"),
+        after=("users", "pipelines", "loss_reasons", "sources", "fields", "catalogs"),
     ),
     Resource(
         "contacts",

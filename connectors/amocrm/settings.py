@@ -44,6 +44,8 @@ class AmoSettings(Settings):
     zero_talk_is_missed: a call of 0 seconds was not answered whatever its status says; many PBXs always say "talked".
     amount_field_id: custom field of deals that holds the amount, where the budget is not used.
     loss_comment_field_id: custom field of deals where people say in words why they lost.
+    sku_field_id, unit_field_id: custom fields of products with the article number, where that is not the field with
+    the code SKU, and with the unit they are counted in.
     dates_are_utc: custom dates are midnights in UTC, not in the account's zone.
     reread_links: read a card again after an event that linked, unlinked or tagged it: its change time may not move.
     """
@@ -61,6 +63,8 @@ class AmoSettings(Settings):
     zero_talk_is_missed: bool = True
     amount_field_id: int | None = None
     loss_comment_field_id: int | None = None
+    sku_field_id: int | None = None
+    unit_field_id: int | None = None
     dates_are_utc: bool = False
     reread_links: bool = True
 

@@ -34,6 +34,7 @@ SLACK = timedelta(seconds=2)
 """Bounds may be exclusive, and a merge is told by two events up to 2 s apart: windows overlap a little."""
 
 ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
+Keys = set[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -275,11 +276,33 @@ def if_readable(read: Iterator[Yield]) -> Iterator[Yield]:
 
 
 def listed_whole(
-    kind: type[Record], keys: Iterable[tuple[str, ...]], reading: Reading, at: datetime
+    kind: type[Record],
+    keys: Iterable[tuple[str, ...]],
+    reading: Reading,
+    at: datetime,
+    *,
+    among: tuple[str, str] | None = None,
 ) -> Iterator[Listing]:
     """A listing, unless the list is empty or was cut: every row it lacks would be buried."""
     if (found := frozenset(keys)) and not reading.is_odd:
-        yield Listing(kind, reading.account_id, found, at)
+        yield Listing(kind, reading.account_id, found, at, among=among)
+
+
+def of_lists(names: Iterable[str], listed: Mapping[str, Keys]) -> Keys:
+    """The keys of several lists together; none where one of them was refused or empty: that says nothing."""
+    lists = [listed.get(name) or set() for name in names]
+    return set().union(*lists) if all(lists) else set()
+
+
+def kept_raw(*_: Any) -> Iterable[Yield]:
+    """For objects no table holds."""
+    return ()
+
+
+def raw_list(api: AmoApi, account: Account, path: str, collection: str) -> Iterator[Yield]:
+    """A list no table holds, kept raw for whoever needs it."""
+    query = Query(f"/api/v4/{path}", collection, path, api.settings.page_size)
+    return if_readable(stream(api, account, Window("whole"), query, kept_raw))
 
 
 def one(to_record: Callable[[Json, Reading, str], Record]) -> ToRecords:

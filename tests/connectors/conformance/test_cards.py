@@ -35,6 +35,8 @@ from connectors.records import (
     Contact,
     Deal,
     DealContact,
+    DealInvoice,
+    DealItem,
     Department,
     EntityTag,
     FieldValue,
@@ -122,7 +124,8 @@ def test_c50_the_main_contact_need_not_be_the_first():
 def test_c51_a_lead_without_a_client_is_a_deal():
     yielded = read_leads(lead(1, _embedded={}))
     assert (of(Deal, yielded)[0].company_id, of(Deal, yielded)[0].main_contact_id) == (None, None)
-    assert [owned.kind for owned in of(OwnedSet, yielded)] == [DealContact, FieldValue, EntityTag]  # empty, not absent
+    kinds = [owned.kind for owned in of(OwnedSet, yielded)]  # empty, not absent
+    assert kinds == [DealContact, FieldValue, EntityTag, DealItem, DealInvoice]
 
 
 def test_a_deal_takes_its_company_source_tags_and_utm_marks():

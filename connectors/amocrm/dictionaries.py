@@ -1,0 +1,62 @@
+"""What an account is set up with besides people and funnels: custom fields of every kind of thing, roles, tags."""
+
+from collections.abc import Iterator
+
+from connectors.amocrm.api import AmoApi
+from connectors.amocrm.goods import INVOICES, PRODUCTS
+from connectors.amocrm.mapping import CARDS, ENTITY_KINDS
+from connectors.amocrm.reading import Reading
+from connectors.amocrm.values import field_records
+from connectors.amocrm.walking import Keys, Query, if_readable, listed_whole, mapped, of_kind, of_lists, pages, raw_list
+from connectors.connector import Window
+from connectors.records import Account, FieldDef, Yield
+
+CATALOG_KINDS = {PRODUCTS: "product", INVOICES: "invoice"}
+UNKNOWN = "unknown"
+
+
+def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Definitions of the custom fields of cards and of elements of catalogs."""
+    reading = api.reading(account)
+    kinds = owners_of_fields(api)
+    listed: dict[str, Keys] = {}
+    for owner in kinds:
+        yield from if_readable(definitions(api, owner, kinds[owner], reading, into=listed))
+    for kind in sorted({*kinds.values()} - {UNKNOWN}):  # which are of too many sorts to say what should be among them
+        keys = of_lists([owner for owner in kinds if kinds[owner] == kind], listed)
+        yield from listed_whole(FieldDef, keys, reading, api.server_now(), among=("entity_kind", kind))
+    yield from reading.conclusions()
+
+
+def owners_of_fields(api: AmoApi) -> dict[str, str]:
+    """Path of whatever has custom fields, to our word for it; catalogs are those read in this run."""
+    words = [word for word in CARDS if word != "customers" or api.facts.has_customers]
+    kinds = {word: ENTITY_KINDS[CARDS[word]] for word in words}
+    if api.facts.has_customers:
+        kinds["customers/segments"] = UNKNOWN
+    catalogs = {f"catalogs/{number}": CATALOG_KINDS.get(word, UNKNOWN) for number, word in api.goods.kinds.items()}
+    return kinds | catalogs
+
+
+def definitions(api: AmoApi, owner: str, kind: str, reading: Reading, *, into: dict[str, Keys]) -> Iterator[Yield]:
+    """Fields of one kind of thing; their keys go into `into` when all are read."""
+    entity = "catalogs/custom_fields" if owner.startswith("catalogs/") else f"{owner}/custom_fields"
+    query = Query(f"/api/v4/{owner}/custom_fields", "custom_fields", entity, api.settings.page_size)
+    keys: Keys = set()
+    for page in pages(api, query, {}, reading):
+        for definition in page:
+            yield from mapped(definition, query.entity, of_kind(field_records, kind), reading)
+            keys.add((f"field:{definition.get('id')}",))
+    into[owner] = keys
+
+
+def roles(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Roles of users, which say what people may do; only an administrator may list them."""
+    return raw_list(api, account, "roles", "roles")
+
+
+def tags(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """The lists of tags. Which card bears which, cards say."""
+    for word in CARDS:
+        if word != "customers" or api.facts.has_customers:
+            yield from raw_list(api, account, f"{word}/tags", "tags")

@@ -1,0 +1,191 @@
+"""Elements of catalogs as products and invoices, and what of them is on a deal.
+
+A field of an element is known by the code amoCRM gives it, else by its type. An element says today's price only, so
+that of a line on a deal is marked as current.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from connectors.amocrm.mapping import CARDS, created, linked, text_of
+from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.values import field_values, to_number
+from connectors.errors import Phrase
+from connectors.money import times, to_minor
+from connectors.paging import Json, as_list, as_object
+from connectors.records import Deal, DealInvoice, DealItem, FieldValue, Invoice, OwnedSet, Product, Yield
+
+PRODUCTS, INVOICES = "products", "invoices"
+"""Types of catalogs whose elements have tables of their own."""
+USUAL_PRICE = ""
+STATUSES: dict[Any, Any] = {
+    "created": "issued",
+    "paid": "paid",
+    "partially_paid": "partially_paid",
+    "paid_in_advance": "paid",
+}
+"""Our status by the code of an option of `BILL_STATUS`."""
+
+
+def product_records(element: Json, reading: Reading, raw_hash: str) -> list[Yield]:
+    """A product with its custom values. Its prices are kept for the deals read later in the run."""
+    settings = reading.settings
+    product_id = f"element:{element['id']}"
+    values = field_values(element, product_id, "product", reading, raw_hash)
+    reading.goods.prices[str(element["id"])] = prices(element, reading)
+    chosen_sku = text_of(values, settings.sku_field_id) if settings.sku_field_id else None
+    return [
+        Product(
+            account_id=reading.account_id,
+            source_updated_at=at(element.get("updated_at")),
+            raw_hash=raw_hash,
+            product_id=product_id,
+            name=element.get("name") or f"#{element['id']}",
+            sku=chosen_sku or text(element, "SKU"),
+            category=text(element, "GROUP", "category"),
+            unit=text_of(values, settings.unit_field_id) if settings.unit_field_id else None,
+            currency=reading.currency,
+            deleted_at=removed_at(element),
+        ),
+        OwnedSet(FieldValue, reading.account_id, product_id, Product, values),
+    ]
+
+
+def prices(element: Json, reading: Reading) -> dict[str, int]:
+    """Minor units by the id of the price field, and the usual price."""
+    fields = [(field.get("field_id"), items) for field, items in filled(element) if field.get("field_type") == "price"]
+    found = {**{str(number): items for number, items in fields}, USUAL_PRICE: values_of(element, "PRICE", "price")}
+    amounts = {name: to_minor(items[0].get("value"), reading.currency) for name, items in found.items() if items}
+    return {name: minor for name, minor in amounts.items() if minor is not None}
+
+
+def invoice_records(element: Json, reading: Reading, raw_hash: str) -> list[Yield]:
+    """An invoice with its custom values. It does not name its deals: they name it."""
+    invoice_id = f"invoice:{element['id']}"
+    return [
+        Invoice(
+            account_id=reading.account_id,
+            source_updated_at=at(element.get("updated_at")),
+            raw_hash=raw_hash,
+            invoice_id=invoice_id,
+            **payer(element),
+            number=element.get("name") or None,
+            issued_on=created(element).astimezone(reading.zone).date(),
+            amount_minor=amount(element, reading),
+            currency=reading.currency,
+            status=status(element, reading),
+            deleted_at=removed_at(element),
+        ),
+        OwnedSet(
+            FieldValue,
+            reading.account_id,
+            invoice_id,
+            Invoice,
+            field_values(element, invoice_id, "invoice", reading, raw_hash),
+        ),
+    ]
+
+
+def payer(element: Json) -> Json:
+    """The card an invoice is made out to, where it names one."""
+    for item in values_of(element, "PAYER", "payer"):
+        named = as_object(item.get("value"))
+        prefix = CARDS.get(str(named.get("entity_type")))
+        if prefix in ("contact", "company") and named.get("entity_id"):
+            return {f"{prefix}_id": f"{prefix}:{named['entity_id']}"}
+    return {}
+
+
+def amount(element: Json, reading: Reading) -> int:
+    """What is to be paid: as the invoice says, else its lines together."""
+    for item in values_of(element, "BILL_PRICE"):
+        minor = to_minor(item.get("value"), reading.currency)
+        if minor is not None:
+            return minor
+    lines = [as_object(item.get("value")) for item in values_of(element, "ITEMS", "items")]
+    sums = [line_sum(line, reading) for line in lines]
+    if None in sums or not sums:
+        reading.notice(Phrase("invoices without an amount count with what their lines say, else as 0"))
+    return sum(filter(None, sums))
+
+
+def line_sum(line: Json, reading: Reading) -> int | None:
+    """A line's total; without one its price by its quantity, discounts and taxes unknown."""
+    total = to_minor(line.get("total_sum"), reading.currency)
+    quantity = to_number(line.get("quantity"))
+    if total is not None or quantity is None:
+        return total
+    return times(to_minor(line.get("unit_price"), reading.currency), quantity)
+
+
+def status(element: Json, reading: Reading) -> Any:
+    options = values_of(element, "BILL_STATUS")
+    code = options[0].get("enum_code") if options else None
+    if code not in STATUSES:
+        what = Phrase("invoices of the unknown status {status}", status=str(code)[:40])
+        reading.notice(what, is_unknown=True)
+    return STATUSES.get(code, "unknown")
+
+
+def on_deal(lead: Json, reading: Reading, raw_hash: str) -> Iterator[OwnedSet]:
+    """Product lines and invoices of a deal. Where catalogs were not read, whatever is no invoice is a product."""
+    deal_id = f"lead:{lead['id']}"
+    common: Json = {"account_id": reading.account_id, "raw_hash": raw_hash, "deal_id": deal_id}
+    items, invoices = [], []
+    for element in linked(as_object(lead.get("_embedded")).get("catalog_elements")):
+        metadata = as_object(element.get("metadata"))
+        catalog_id = str(metadata.get("catalog_id"))
+        usual_kind = INVOICES if catalog_id == reading.goods.invoices_catalog_id else PRODUCTS
+        kind = reading.goods.kinds.get(catalog_id, usual_kind)
+        if kind == PRODUCTS:
+            items.append(deal_item(element["id"], metadata, common, reading))
+        elif kind == INVOICES:
+            invoices.append(DealInvoice(**common, invoice_id=f"invoice:{element['id']}"))
+    yield OwnedSet(DealItem, reading.account_id, deal_id, Deal, items)
+    yield OwnedSet(DealInvoice, reading.account_id, deal_id, Deal, invoices)
+
+
+def deal_item(native_id: Any, metadata: Json, common: Json, reading: Reading) -> DealItem:
+    quantity = to_number(metadata.get("quantity"))
+    if quantity is None:
+        reading.notice(Phrase("products of deals without a quantity count as one"))
+        quantity = 1.0
+    known = reading.goods.prices.get(str(native_id), {})
+    price_minor = known.get(str(metadata.get("price_id") or USUAL_PRICE))
+    return DealItem(
+        **common,
+        deal_item_id=f"{common['deal_id']}:{native_id}",
+        product_id=f"element:{native_id}",
+        qty=quantity,
+        price_minor=price_minor,
+        sum_minor=times(price_minor, quantity),
+        currency=reading.currency,
+        price_is_current=price_minor is not None,
+    )
+
+
+# Fields of elements
+
+
+def filled(element: Json) -> Iterator[tuple[Json, list[Json]]]:
+    """Fields that have values, with those."""
+    for field in map(as_object, as_list(element.get("custom_fields_values"))):
+        if items := [item for item in as_list(field.get("values")) if isinstance(item, dict)]:
+            yield field, items
+
+
+def values_of(element: Json, code: str, field_type: str | None = None) -> list[Json]:
+    """Values of the field with a code, else of the first field of a type."""
+    fields = list(filled(element))
+    named = [items for field, items in fields if field.get("field_code") == code]
+    typed = [items for field, items in fields if field_type and field.get("field_type") == field_type]
+    return (named or typed or [[]])[0]
+
+
+def text(element: Json, code: str, field_type: str | None = None) -> str | None:
+    values = values_of(element, code, field_type)
+    return str(values[0]["value"]) if values and values[0].get("value") else None
+
+
+def removed_at(element: Json) -> Any:
+    return at(element.get("updated_at")) or created(element) if element.get("is_deleted") is True else None
