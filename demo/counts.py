@@ -1,8 +1,8 @@
 """How many rows of each warehouse table a complete sync of the demo company must give.
 
 Rules: a deleted or purged card is in no list, so a first sync never sees it; its events are in the log all the same and
-count. A deleted purchase of a customer stays in its list, marked. Values of all custom fields of leads, contacts and
-companies count, phones and e-mails among them. Users are those listed, the robot and whoever else is named only by id.
+count. A deleted purchase of a customer stays in its list, marked. Values of all custom fields of cards count,
+phones and e-mails among them. Users are those listed, the robot and whoever else is named only by id.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from demo.model import DELETED, LEAD, MERGED, Company, Contact, Customer, Deal, Firm, Values
 
 PRODUCT_FIELDS = ("SKU", "PRICE", "GROUP")
-CARD_FIELDS = ("leads", "contacts", "companies")
+CARD_FIELDS = ("leads", "contacts", "companies", "customers")
 
 
 def counts(company: Company) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
-from demo import office
+from demo import office, words
 from demo.model import CUSTOMER, DAY, Client, Customer, Purchase, Values
 from demo.office import MSK_S
 
@@ -85,7 +85,12 @@ def _purchase(rng: Random, number: int, customer: Customer, *, at: int, price: i
 
 
 def _values(rng: Random) -> Values:
-    return ()
+    values: list[tuple[int, tuple[object, ...]]] = []
+    if rng.random() < 0.4:
+        values.append((office.LEVEL, (992_001 + rng.randrange(2),)))
+    if rng.random() < 0.2:
+        values.append((office.WISHES, (rng.choice(words.COMMENTS),)))
+    return tuple(values)
 
 
 def _moment(rng: Random, since: int, now: int, share: float) -> int:

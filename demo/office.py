@@ -117,6 +117,7 @@ SOURCE_FIELD, COMMENT, AREA, DELIVERY, MOUNT_ON, PARTS, BRIEF, TWIN = range(780_
 UTM_FIRST = 780_110
 PHONE, EMAIL, POSITION, BIRTHDAY, ROLE = range(770_001, 770_006)
 FIRM_PHONE, FIRM_EMAIL, WEB, ADDRESS, INN = range(775_001, 775_006)
+LEVEL, WISHES = 779_001, 779_002
 GARBAGE_FIELDS = (COMMENT, POSITION)
 
 _PHONE_ENUMS = tuple(
@@ -174,6 +175,8 @@ FIELDS = [
     Field(WEB, "companies", "Web", "url", "WEB"),
     Field(ADDRESS, "companies", "Адрес", "textarea", "ADDRESS"),
     Field(INN, "companies", "ИНН", "numeric"),
+    Field(LEVEL, "customers", "Уровень", "select", enums=_options(992_001, "Серебро", "Золото")),
+    Field(WISHES, "customers", "Пожелания", "text"),
 ]
 SEGMENTS = [Named(501, "Розница"), Named(502, "Дилеры")]
 CUSTOMER_STATUSES = [
