@@ -24,7 +24,7 @@ from connectors.amocrm.walking import (
     pages,
 )
 from connectors.connector import Window
-from connectors.paging import Json, until_settled
+from connectors.paging import Json, items_of, until_settled
 from connectors.records import Account, Invoice, Product, Record, Yield
 
 ELEMENTS: dict[str, tuple[type[Record], str, ToRecords]] = {
@@ -32,6 +32,9 @@ ELEMENTS: dict[str, tuple[type[Record], str, ToRecords]] = {
     INVOICES: (Invoice, "invoice", invoice_records),
 }
 """What the elements of a type of catalog are to us: rows of a kind, with a prefix of our ids. Others are kept raw."""
+
+
+MOST_CATALOGS = 250
 
 
 def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
@@ -49,12 +52,12 @@ def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
 
 
 def catalog_list(api: AmoApi, reading: Reading) -> Iterator[Yield]:
-    query = Query("/api/v4/catalogs", "catalogs", "catalogs", api.settings.page_size)
-    for page in pages(api, query, {}, reading):
-        for catalog in page:
-            yield from mapped(catalog, query.entity, kept_raw, reading)
-            if (number := whole(catalog.get("id")) or 0) > 0:
-                api.goods.kinds[str(number)] = str(catalog.get("type"))
+    """The catalogs, in one answer: an account has few, and nobody says whether this list has pages."""
+    answer = api.get("/api/v4/catalogs", {"limit": MOST_CATALOGS})
+    for catalog in items_of(answer, "catalogs", reading.odd) if answer else ():
+        yield from mapped(catalog, "catalogs", kept_raw, reading)
+        if (number := whole(catalog.get("id")) or 0) > 0:
+            api.goods.kinds[str(number)] = str(catalog.get("type"))
 
 
 def elements(api: AmoApi, catalog_id: str, reading: Reading, *, into: dict[str, Keys]) -> Iterator[Yield]:

@@ -272,6 +272,12 @@ def test_who_is_listed_again_is_back(engine: Engine, table: Table):
     assert table("user", "is_active", "deleted_at") == [(True, None)]
 
 
+def test_a_listing_of_some_rows_leaves_the_others_alone(engine: Engine, table: Table):
+    load(engine, (1, stage("status:1")), (1, stage("status:2", kind="won")))
+    load(engine, (2, Listing(Stage, "main", frozenset(), LATER, among=("kind", "won"))))
+    assert table("stage", "stage_id", "deleted_at") == [("status:1", None), ("status:2", LATER)]
+
+
 def test_listed_pairs_are_compared_whole(engine: Engine, table: Table):
     load(engine, (1, stage("status:142")), (1, stage("status:142", pipeline_id="pipeline:2")))
     load(engine, (2, Listing(Stage, "main", frozenset({("pipeline:1", "status:142")}), LATER)))

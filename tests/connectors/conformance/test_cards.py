@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 from amo_demo import DAY, Crm, published, rows
@@ -13,6 +14,7 @@ from amo_fake import (
     CHANGED,
     FIRST,
     LONG_LIVED,
+    NOTHING,
     SEPTEMBER,
     SEPTEMBER_S,
     amo,
@@ -435,6 +437,38 @@ def test_c59_both_are_stored_where_a_company_has_the_number_of_a_contact(tmp_pat
         f"SELECT contact_id FROM contact WHERE contact_id LIKE '%:{number}' UNION ALL SELECT company_id FROM company"
     )
     assert {(f"contact:{number}",), (f"company:{number}",)} <= set(rows(tmp_path, found))
+
+
+@pytest.mark.parametrize("archived_pipelines_in_list", [True, False])
+def test_c58_a_pipeline_that_was_archived_before_the_first_sync_has_its_names(
+    tmp_path: Path, archived_pipelines_in_list: bool
+):
+    crm = Crm(archived_pipelines_in_list=archived_pipelines_in_list)
+    for _ in range(2):
+        number = crm.people("create", entity="leads", pipeline_id=office.ARCHIVED)["id"]
+        assert crm.synced(tmp_path).is_well
+        crm.passes(DAY)
+    found = (
+        "SELECT p.name, p.is_archived, p.deleted_at, s.name FROM deal d JOIN pipeline p USING (account_id, pipeline_id)"
+        f" JOIN stage s USING (account_id, pipeline_id, stage_id) WHERE deal_id = 'lead:{number}'"
+    )
+    assert rows(tmp_path, found) == [("Старая воронка", True, None, "Дозаказ")]
+
+
+@pytest.mark.parametrize("missing_by_id", [204, 404])
+def test_a_pipeline_that_only_a_deal_remembers_is_its_number(missing_by_id: int):
+    api, _ = amo({"/api/v4/leads/pipelines/9": problem(404) if missing_by_id == 404 else NOTHING, LEADS: NOTHING})
+    read(api, "pipelines")
+    stubs = [stub.record for stub in of(Stub, read(api, "pipelines", Window("ids", ids=("9",))))]
+    assert [(row.pipeline_id, row.name) for row in stubs] == [("pipeline:9", "#9")]
+
+
+def test_a_pipeline_the_list_lacks_is_asked_for_by_its_id_and_others_are_not():
+    listed = httpx.Response(200, json={"_embedded": {"pipelines": [{"id": 7100101, "name": "Продажи"}]}})
+    api, _ = amo({"/api/v4/leads/pipelines": listed, LEADS: page("leads", lead(1), lead(2, pipeline_id=7100104))})
+    assert not of(Reread, read(api, "leads", FIRST))  # nobody knows what the list has
+    read(api, "pipelines")
+    assert of(Reread, read(api, "leads", FIRST)) == [Reread("pipelines", ("7100104",))]
 
 
 @pytest.mark.parametrize("archived_pipelines_in_list", [True, False])

@@ -32,7 +32,7 @@ from connectors.amocrm.resources import RESOURCES
 from connectors.connector import Window
 from connectors.errors import PayloadError, RetriableError
 from connectors.paging import by_page_number
-from connectors.records import Deal, DealStageTransition, FieldDef, Notice, RawRecord
+from connectors.records import Deal, DealStageTransition, Notice, Product, RawRecord
 from demo.amocrm_mutate import mutate
 
 LEADS = "/api/v4/leads"
@@ -44,7 +44,7 @@ def deal_ids(yielded) -> list[str]:
     return [deal.deal_id for deal in of(Deal, yielded)]
 
 
-def pages_of(rows, *, has_next=True, cap=250):
+def pages_of(rows, collection="leads", *, has_next=True, cap=250):
     """A server's paging: `limit` above `cap` is cut silently; a page past the end is 204."""
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -52,7 +52,7 @@ def pages_of(rows, *, has_next=True, cap=250):
         first = (int(request.url.params["page"]) - 1) * limit
         some = rows[first : first + limit]
         is_last = first + limit >= len(rows)
-        return page("leads", *some, has_next=has_next and not is_last) if some else NOTHING
+        return page(collection, *some, has_next=has_next and not is_last) if some else NOTHING
 
     return answer
 
@@ -213,18 +213,6 @@ def test_c92_events_are_never_filtered_by_the_id_of_an_entity():
     assert not [key for params in server.asked(EVENTS) for key in params if key.startswith("filter[entity")]
 
 
-def test_c64_definitions_are_paged_through():
-    definitions = [{"id": n, "name": f"Поле {n}", "type": "text"} for n in range(120)]
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        first = (int(request.url.params["page"]) - 1) * 50  # whatever `limit` says
-        some = definitions[first : first + 50]
-        return page("custom_fields", *some) if some else NOTHING
-
-    api, _ = amo({"/api/v4/leads/custom_fields": answer})
-    assert len(of(FieldDef, read(api, "fields"))) == 120
-
-
 def test_ids_are_asked_for_together_and_missing_ones_left_out():
     api, server = amo({LEADS: page("leads", lead(1), lead(3))})
     assert deal_ids(read(api, "leads", Window("ids", ids=("1", "2", "3")))) == ["lead:1", "lead:3"]
@@ -308,12 +296,25 @@ def test_c28_a_last_page_that_is_full_ends_a_list(small_company, next_on_last_fu
     assert raws(read(crm.open(settings(page_size=size)), name, Window("changed"))) == expected
 
 
-@pytest.mark.parametrize("next_missing_on", [(), ("leads", "contacts", "events", "tasks")])
+@pytest.mark.parametrize(("limit", "cap"), [(100, 250), (250, 100)])
+def test_c29_a_missing_next_link_does_not_end_a_catalogue(limit, cap):
+    elements = [{"id": n, "name": f"№{n}", "created_at": SEPTEMBER_S} for n in range(137)]
+    api, _ = amo(
+        {
+            "/api/v4/catalogs": page("catalogs", {"id": 5601, "type": "products"}),
+            "/api/v4/catalogs/5601/elements": pages_of(elements, "elements", has_next=False, cap=cap),
+        },
+        settings=LONG_LIVED.model_copy(update={"page_size": limit}),
+    )
+    assert len(of(Product, read(api, "catalogs"))) == 137
+
+
+@pytest.mark.parametrize("next_missing_on", [(), ("leads", "contacts", "events", "tasks", "catalogs")])
 def test_c29_lists_that_do_not_announce_the_next_page_are_read_whole(small_company, next_missing_on):
     expected, crm = DemoCrm(small_company), DemoCrm(small_company, next_missing_on=next_missing_on)
-    for name in ("leads", "contacts", "events", "tasks"):
+    for name in ("leads", "contacts", "events", "tasks", "catalogs"):
         by_twenty = crm.open(settings(page_size=20, events_page_size=20))
-        window = Window("changed")
+        window = Window("whole" if name == "catalogs" else "changed")
         assert sorted(raws(read(by_twenty, name, window))) == sorted(raws(read(expected.open(), name, window)))
 
 

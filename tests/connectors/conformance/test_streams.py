@@ -20,6 +20,15 @@ from sync.publication import PUBLICATION
 HOUR = timedelta(hours=1)
 
 
+def test_c100_sources_are_named_by_deals_where_their_own_list_is_empty(tmp_path: Path):
+    crm = Crm()
+    crm.synced(tmp_path)
+    assert "/api/v4/sources" in {url.path for url in crm.asked}
+    used = {deal.source_id for deal in crm.account.company.deals if not deal.deleted_at}
+    names = {f"source:{source.id}": source.name for source in crm.account.company.sources if source.id in used}
+    assert dict(rows(tmp_path, "SELECT source_id, name FROM source")) == names
+
+
 @pytest.mark.parametrize("is_in_list", [False, True])
 @pytest.mark.parametrize("accept_event", ["lead_status_changed", "lead_added"])
 def test_c101_a_request_that_was_accepted_is_kept_as_such_with_its_lead(

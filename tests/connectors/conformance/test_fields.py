@@ -2,10 +2,12 @@
 
 from datetime import UTC, date, datetime
 
+import httpx
 import pytest
 from amo_fake import (
     FIRST,
     LONG_LIVED,
+    NOTHING,
     amo,
     custom,
     lead,
@@ -66,6 +68,18 @@ def test_c62_a_chained_list_keeps_its_ids():
 @pytest.mark.parametrize("empty", [None, [], [{"value": None}]])
 def test_c63_no_values_are_no_rows(empty):
     assert not values({"field_id": 1, "field_type": "text", "values": empty})
+
+
+def test_c64_definitions_are_paged_through():
+    definitions = [{"id": n, "name": f"Поле {n}", "type": "text"} for n in range(120)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        first = (int(request.url.params["page"]) - 1) * 50  # whatever `limit` says
+        some = definitions[first : first + 50]
+        return page("custom_fields", *some) if some else NOTHING
+
+    api, _ = amo({"/api/v4/leads/custom_fields": answer})
+    assert len(of(FieldDef, read(api, "fields"))) == 120
 
 
 def test_c65_two_fields_with_one_name_are_two_fields():
