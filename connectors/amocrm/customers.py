@@ -20,7 +20,7 @@ from connectors.amocrm.walking import (
     mapped,
     one,
     pages,
-    stream,
+    raw_list,
 )
 from connectors.connector import Window
 from connectors.money import to_minor
@@ -74,11 +74,10 @@ def customer_records(customer: Json, reading: Reading, raw_hash: str) -> list[Yi
     ]
 
 
-def customer_lists(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """Statuses and segments of customers: no table holds them, so they are kept raw."""
+def customer_lists(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """Statuses and segments of customers."""
     for word in ("statuses", "segments") if api.facts.has_customers else ():
-        query = Query(f"/api/v4/customers/{word}", word, f"customers/{word}", api.settings.page_size)
-        yield from if_readable(stream(api, account, window, query, lambda *_: ()))
+        yield from raw_list(api, account, f"customers/{word}", word)
 
 
 def transactions(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
