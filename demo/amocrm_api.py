@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from demo import amocrm_customers, office, words
+from demo import amocrm_catalogs, amocrm_customers, office
 from demo.amocrm_account import Account, TextNote
 from demo.amocrm_cards import Json
 from demo.amocrm_events import CODES, KINDS, MAIL, NAMES, TYPES
 from demo.amocrm_query import Node, bounds, integer, numbers, parse, scalars
 from demo.amocrm_store import Query, Table, Test
-from demo.model import COMPANY, CONTACT, CUSTOMER, DAY, LEAD, Pipeline, Product, Stage
+from demo.catalogs import CATALOGS, INVOICES_ID
+from demo.model import COMPANY, CONTACT, CUSTOMER, DAY, LEAD, Pipeline, Stage
 
 MAX_LIMIT, DEFAULT_LIMIT = 250, 50
 KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY, "customers": CUSTOMER}
@@ -151,7 +152,7 @@ class Api:
             "drive_url": f"https://drive-b.{switches.domain}",
             "is_api_filter_enabled": switches.filters_enabled == "true",
             "entity_names": {"leads": {"ru": {"singular_form": {"default": "Сделка"}}}},
-            "invoices_settings": {"lang": "ru", "invoices_catalog_id": None},
+            "invoices_settings": {"lang": "ru", "invoices_catalog_id": INVOICES_ID},
         }
         embedded: Json = {
             "amojo_rights": {"can_direct": True, "can_create_groups": True},
@@ -249,57 +250,23 @@ class Api:
         return call.page("loss_reasons", len(shown), lambda first, last: shown[first:last])
 
     def _catalogs(self, call: "_Call", rest: list[str]) -> Reply:
-        company, link = self.account.company, self.account.painter.link
-        catalog: Json = {
-            "id": office.CATALOG_ID, "name": "Товары", "created_by": office.HEAD, "updated_by": office.HEAD,
-            "created_at": company.started_at, "updated_at": company.started_at, "sort": 10, "type": "products",
-            "can_add_elements": True, "can_show_in_cards": False, "can_link_multiple": True, "can_be_deleted": False,
-            "sdk_widget_code": None, "account_id": company.account_id, "_links": link(f"catalogs/{office.CATALOG_ID}"),
-        }  # fmt: skip
+        catalogs = {str(row.id): row for row in CATALOGS}
         match rest:
             case []:
-                wanted = scalars(call.params.get("type"))
-                return call.whole("catalogs", [catalog] if not wanted or "products" in wanted else [])
-            case [number, *_] if number != str(office.CATALOG_ID):
+                return amocrm_catalogs.listed(self.account, call)
+            case [number, *_] if number not in catalogs:
                 return self._missing()
-            case [_]:
-                return Reply(200, catalog)
-            case [_, "elements"]:
-                ids = numbers(call.filters.get("id")) or numbers(call.params.get("id"))
-                rows = [row for row in company.products if ids is None or row.id in ids]
-                shown = lambda first, last: [self._element(row) for row in rows[first:last]]  # noqa: E731
-                return call.page("elements", len(rows), shown)
-            case [_, "elements", number]:
-                found = (Reply(200, self._element(row)) for row in company.products if str(row.id) == number)
-                return next(found, self._missing())
-            case [_, "custom_fields"]:
-                kinds = (("Артикул", "SKU", "text"), ("Цена", "PRICE", "price"), ("Группа", "GROUP", "category"))
-                fields = [
-                    {"id": 790_001 + i, "name": name, "code": code, "type": kind, "sort": i, "entity_type": "catalogs",
-                     "account_id": company.account_id, "enums": None}
-                    for i, (name, code, kind) in enumerate(kinds)
-                ]  # fmt: skip
-                return call.page("custom_fields", 3, lambda first, last: fields[first:last], totals=True)
+            case [number]:
+                return Reply(200, amocrm_catalogs.catalog(self.account, catalogs[number]))
+            case [number, "elements"]:
+                return amocrm_catalogs.elements_of(self.account, call, int(number))
+            case [number, "elements", element_id]:
+                rows = amocrm_catalogs.elements(self.account, int(number))
+                found = (amocrm_catalogs.element(self.account, row) for row in rows if str(row.id) == element_id)
+                return next((Reply(200, element) for element in found), self._missing())
+            case [number, "custom_fields", *more]:
+                return self._fields(call, f"catalogs/{number}", more)
         raise RefusedError(404, "Not Found", "Not Found")
-
-    def _element(self, row: Product) -> Json:
-        since = self.account.company.started_at
-        group = dict(words.GOOD_GROUPS)
-        values: list[tuple[int, str, str, str, Json]] = [
-            (790_001, "Артикул", "SKU", "text", {"value": row.sku}),
-            (790_002, "Цена", "PRICE", "price", {"value": str(row.price)}),
-            (790_003, "Группа", "GROUP", "category", {"value": group[1200 + row.group], "enum_id": 1200 + row.group}),
-        ]
-        return {
-            "id": row.id, "catalog_id": office.CATALOG_ID, "name": row.name, "created_by": office.HEAD,
-            "updated_by": office.HEAD, "created_at": since, "updated_at": since, "is_deleted": None,
-            "custom_fields_values": [
-                {"field_id": number, "field_name": name, "field_code": code, "field_type": kind, "values": [value]}
-                for number, name, code, kind, value in values
-            ],
-            "account_id": self.account.company.account_id,
-            "_links": self.account.painter.link(f"catalogs/{office.CATALOG_ID}/elements/{row.id}"),
-        }  # fmt: skip
 
     def _unsorted(self, call: "_Call", rest: list[str]) -> Reply:
         painter, rows = self.account.painter, [*self.account.requests.values()]
@@ -477,10 +444,7 @@ class Api:
             main = row.main_contact_id
             found += [("contacts", i, {"main_contact": i == main}) for i in row.contact_ids]
             found += [("companies", row.company_id, None)] if row.company_id else []
-            found += [
-                ("catalog_elements", i, {"quantity": n, "catalog_id": office.CATALOG_ID, "price_id": None})
-                for i, n in row.items
-            ]
+            found += [("catalog_elements", *linked) for linked in self.account.painter.elements(row)]
         elif entity == "contacts" and row.company_id:
             found.append(("companies", row.company_id, None))
         wanted = scalars(call.filters.get("to_entity_type"))

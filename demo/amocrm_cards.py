@@ -3,11 +3,12 @@
 One function per object, called for the rows of one page only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from demo import office, words
 from demo.amocrm_switches import Switches
+from demo.catalogs import INVOICES_ID, PRODUCTS_ID
 from demo.model import COMPANY, CONTACT, LEAD, CallNote, Company, Contact, Deal, Field, Firm, Request, Talk, Task, User
 from demo.office import LOST, WON
 from demo.people import spelled
@@ -33,6 +34,9 @@ class Painter:
         self._tags = {tag.id: tag.name for tags in company.tags.values() for tag in tags}
         self._reasons = {reason.id: reason.name for reason in company.loss_reasons}
         self._sources = {source.id: source.name for source in company.sources}
+        self._invoices: dict[int, list[int]] = {}
+        for invoice in company.invoices:
+            self._invoices.setdefault(invoice.deal_id, []).append(invoice.id)
         self.closest_task: Callable[[int, int], int | None] = lambda _kind, _number: None
         self.extra_tags: dict[tuple[int, int], list[Json]] = {}
         self.last_closed: dict[int, int] = {}
@@ -102,10 +106,7 @@ class Painter:
             else:
                 self._list(embedded, "loss_reason", [reason] if reason else [])
         if "catalog_elements" in with_:
-            elements = [
-                {"id": number, "metadata": {"quantity": n, "catalog_id": office.CATALOG_ID, "price_id": None}}
-                for number, n in deal.items
-            ]
+            elements = [{"id": number, "metadata": metadata} for number, metadata in self.elements(deal)]
             self._list(embedded, "catalog_elements", elements)
         if "source" in with_ and deal.source_id:
             embedded["source"] = {"id": deal.source_id, "name": self._sources[deal.source_id]}
@@ -113,6 +114,13 @@ class Painter:
             card["source_id"] = deal.source_id or None
         if "is_price_modified_by_robot" in with_:
             card["is_price_modified_by_robot"] = False
+
+    def elements(self, deal: Deal) -> Iterator[tuple[int, Json]]:
+        """Products and invoices of a deal, each with how it is linked."""
+        for number, quantity in deal.items:
+            yield number, {"quantity": quantity, "catalog_id": PRODUCTS_ID, "price_id": None}
+        for number in self._invoices.get(deal.id, ()):
+            yield number, {"quantity": 1, "catalog_id": INVOICES_ID, "price_id": None}
 
     def _reason(self, number: int) -> Json | None:
         if number not in self._reasons:
@@ -346,7 +354,7 @@ class Painter:
             "code": row.code or None,
             "sort": sort,
             "is_api_only": row.is_api_only,
-            "enums": [
+            ("nested" if row.type == "category" else "enums"): [
                 {"id": number, "value": value, "sort": i, **({"code": code} if code else {})}
                 for i, (number, value, code) in enumerate(row.enums, 1)
             ]
@@ -355,7 +363,7 @@ class Painter:
             "required_statuses": [{"status_id": s, "pipeline_id": p} for p, s in row.required],
             "is_deletable": not row.code,
             "is_predefined": bool(row.code),
-            "entity_type": row.entity,
+            "entity_type": row.entity.partition("/")[0],
             "tracking_callback": None,
             "remind": "never" if row.type == "birthday" else None,
             "triggers": [],

@@ -7,7 +7,7 @@ amoCRM's wire format (`demo.amocrm`) nor our own metrics.
 from datetime import UTC, datetime
 from random import Random
 
-from demo import office
+from demo import catalogs, office
 from demo.answer_key import answer_key
 from demo.customers import make_customers
 from demo.funnel import make_deals, plan_deals
@@ -21,6 +21,7 @@ __all__ = ["Company", "answer_key", "build"]
 
 N_CLIENTS, N_DEALS, N_CALLS, N_TASKS, N_CHATS = 6_000, 20_000, 120_000, 40_000, 4_000
 N_CUSTOMERS = 400
+N_INVOICES = 300
 HISTORY_D = 548
 LEFT_D_AGO = 75
 
@@ -96,8 +97,9 @@ def build(seed: int = 20260101, scale: float = 1.0, as_of: datetime = datetime(2
         sources=office.SOURCES,
         task_types=office.TASK_TYPES,
         tags=office.TAGS,
-        fields=office.FIELDS,
+        fields=office.FIELDS + catalogs.FIELDS,
         products=office.PRODUCTS,
+        invoices=catalogs.make_invoices(dice("invoices"), deals.deals, n=max(round(N_INVOICES * scale), 30), now=now),
         clients=clients,
         contacts=contacts,
         firms=firms,

@@ -1,28 +1,27 @@
 """How many rows of each warehouse table a complete sync of the demo company must give.
 
 Rules: a deleted or purged card is in no list, so a first sync never sees it; its events are in the log all the same and
-count. A deleted purchase of a customer stays in its list, marked. Values of all custom fields of cards count,
-phones and e-mails among them. Users are those listed, the robot and whoever else is named only by id.
+count. A deleted purchase of a customer and a deleted invoice stay in their lists, marked. Values of all custom fields
+count, of elements of catalogs too, phones and e-mails among them. Users are those listed, the robot and whoever else is
+named only by id.
 """
 
 from collections.abc import Iterable
 
+from demo.catalogs import product_values
 from demo.model import DELETED, LEAD, MERGED, Company, Contact, Customer, Deal, Firm, Values
-
-PRODUCT_FIELDS = ("SKU", "PRICE", "GROUP")
-CARD_FIELDS = ("leads", "contacts", "companies", "customers")
 
 
 def counts(company: Company) -> dict[str, int]:
     """Rows by table."""
     deals = [deal for deal in company.deals if not deal.deleted_at]
+    living = {deal.id for deal in deals}
     contacts = [contact for contact in company.contacts if not contact.deleted_at]
     firms = [firm for firm in company.firms if not firm.deleted_at]
     customers = [customer for customer in company.customers if not customer.deleted_at]
     filled: list[Deal | Customer] = [*deals, *customers]
     tasks = company.tasks.column("deleted_at")
     task_kinds = company.tasks.column("entity_kind")
-    fields = [field for field in company.fields if field.entity in CARD_FIELDS]
     cards: list[Contact | Firm] = [*contacts, *firms]
     return {
         "account": 1,
@@ -33,16 +32,19 @@ def counts(company: Company) -> dict[str, int]:
         "stage": sum(len(pipeline.stages) for pipeline in company.pipelines),
         "loss_reason": len(company.loss_reasons),
         "source": len({deal.source_id for deal in deals if deal.source_id}),
-        "field_def": len(fields) + len(PRODUCT_FIELDS),
-        "field_enum": sum(len(field.enums) for field in fields),
-        "field_required": sum(len(field.required) for field in fields),
+        "field_def": len(company.fields),
+        "field_enum": sum(len(field.enums) for field in company.fields),
+        "field_required": sum(len(field.required) for field in company.fields),
         "field_value": sum(_values(card.values) for card in filled)
         + sum(map(_card_values, cards))
-        + len(PRODUCT_FIELDS) * len(company.products),
+        + sum(_values(product_values(product)) for product in company.products)
+        + sum(_values(invoice.values) for invoice in company.invoices),
         "entity_tag": _tags(company, deals) + _tags(company, cards) + _tags(company, customers),
         "deal": len(deals),
         "deal_item": sum(len(deal.items) for deal in deals),
         "product": len(company.products),
+        "invoice": len(company.invoices),
+        "deal_invoice": sum(invoice.deal_id in living for invoice in company.invoices),
         "deal_contact": sum(len(deal.contact_ids) for deal in deals),
         "company": len(firms),
         "customer": len(customers),

@@ -394,6 +394,18 @@ class Product(NamedTuple):
     group: int
 
 
+class Invoice(NamedTuple):
+    """An element of the invoices catalogue. deal_id 0: on no deal."""
+
+    id: int
+    name: str
+    deal_id: int
+    created_at: int
+    updated_at: int
+    values: Values
+    deleted_at: int
+
+
 @dataclass(frozen=True)
 class Planted:
     """Truths put there on purpose; ids are amoCRM's own."""
@@ -430,6 +442,7 @@ class Company:
     tags: dict[int, list[Named]]
     fields: list[Field]
     products: list[Product]
+    invoices: list[Invoice]
     clients: list[Client]
     contacts: list[Contact]
     firms: list[Firm]
