@@ -670,7 +670,9 @@ class Message(Record):
 
 
 class Chat(Record):
-    """A conversation in a channel."""
+    """A conversation in a channel. closed_at: null while it is in work."""
+
+    ended = "closed_at"
 
     chat_id: str
     channel: Channel

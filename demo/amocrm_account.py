@@ -1,37 +1,18 @@
 """The state of the emulated account: tables, event log, clock; what `/_emu/mutate` changes and the API reads."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from demo.amocrm_cards import Painter
 from demo.amocrm_events import EventLog
 from demo.amocrm_oauth import OAuth
-from demo.amocrm_store import Cache, Table
+from demo.amocrm_store import Cache, Joined, Table
 from demo.amocrm_switches import Switches
 from demo.customers import FIRST_CUSTOMER, FIRST_PURCHASE
 from demo.model import COMPANY, CONTACT, CUSTOMER, LEAD, Company, Deal, Purchase, Request
+from demo.phone import FIRST_NOTE
 
-FIRST_LEAD, FIRST_CONTACT, FIRST_FIRM, FIRST_TASK, FIRST_NOTE = (
-    18_800_001,
-    27_700_001,
-    27_705_001,
-    4_100_001,
-    66_500_001,
-)
-
-
-class TextNote(NamedTuple):
-    """A note that is no call."""
-
-    id: int
-    entity_kind: int
-    entity_id: int
-    created_at: int
-    updated_at: int
-    created_by: int
-    responsible_id: int
-    note_type: str
-    params: dict[str, Any]
+FIRST_LEAD, FIRST_CONTACT, FIRST_FIRM, FIRST_TASK = 18_800_001, 27_700_001, 27_705_001, 4_100_001
 
 
 class Account:
@@ -48,7 +29,7 @@ class Account:
         self.companies = Table(company.firms, first_id=FIRST_FIRM, is_listed=lambda row: not row.deleted_at)
         self.tasks = Table(company.tasks, first_id=FIRST_TASK, is_listed=lambda row: not row.deleted_at)
         self.notes = {
-            kind: Table(company.calls, first_id=FIRST_NOTE, is_listed=_hangs_on(kind))
+            kind: Table(Joined(company.calls, company.notes), first_id=FIRST_NOTE, is_listed=_hangs_on(kind))
             for kind in (LEAD, CONTACT, COMPANY)
         }
         self.notes[CUSTOMER] = Table((), first_id=FIRST_NOTE, is_listed=_hangs_on(CUSTOMER))

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from demo import amocrm_catalogs, amocrm_customers, office
-from demo.amocrm_account import Account, TextNote
+from demo.amocrm_account import Account
 from demo.amocrm_cards import Json
 from demo.amocrm_events import CODES, KINDS, MAIL, NAMES, TYPES
 from demo.amocrm_query import Node, bounds, integer, numbers, parse, scalars
 from demo.amocrm_store import Query, Table, Test
 from demo.catalogs import CATALOGS, INVOICES_ID
-from demo.model import COMPANY, CONTACT, CUSTOMER, DAY, LEAD, Pipeline, Stage
+from demo.model import COMPANY, CONTACT, CUSTOMER, DAY, LEAD, Pipeline, Stage, TextNote
 
 MAX_LIMIT, DEFAULT_LIMIT = 250, 50
 KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY, "customers": CUSTOMER}

@@ -30,9 +30,17 @@ FURTHER_TYPES = (
     "task_deadline_changed", "task_result_added", "common_note_added", "common_note_deleted", "service_note_added",
     "talk_created", "talk_closed", "outgoing_mail", "customer_added", "customer_status_changed",
     "customer_deleted", "transaction_added",
+    "incoming_sms", "outgoing_sms", "attachment_note_added",
 )  # fmt: skip
 TYPES = OWN_TYPES + FURTHER_TYPES
 CODES = {name: code for code, name in enumerate(TYPES)}
+NOTE_EVENTS = {
+    "common": "common_note_added",
+    "attachment": "attachment_note_added",
+    "sms_in": "incoming_sms",
+    "sms_out": "outgoing_sms",
+}
+"""Type of a note to the event of its birth. Events of mail are described nowhere."""
 MAIL = {CODES["incoming_mail"], CODES["outgoing_mail"]}
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 SPREAD = 0x9E3779B97F4A7C15F39D
@@ -193,6 +201,10 @@ class EventLog:
             note = company.calls[place]
             return body(NAMES[note.entity_kind], note.entity_id, note.created_by, after=[{"note": {"id": note.id}}])
 
+        def note(place: int) -> Json:
+            row = company.notes[place]
+            return body(NAMES[row.entity_kind], row.entity_id, row.created_by, after=[{"note": {"id": row.id}}])
+
         def purchase(place: int) -> Json:
             row = company.purchases[place]
             return body("customer", row.customer_id, row.created_by, after=[{"transaction": {"id": row.id}}])
@@ -200,7 +212,7 @@ class EventLog:
         def mail(place: int) -> Json:
             return body("contact", company.contacts[place].id, 0)
 
-        cards = {CODES[name]: card for name in WHATS.values()}
+        cards = {CODES[name]: card for name in WHATS.values()} | {CODES[name]: note for name in NOTE_EVENTS.values()}
         return cards | {
             CODES["lead_added"]: added(company.deals, LEAD),
             CODES["contact_added"]: added(company.contacts, CONTACT),
@@ -281,6 +293,9 @@ def _all(company: Company, switches: Switches) -> Iterator[tuple[int, str, int]]
     calls = company.calls
     for place, (at, is_in) in enumerate(zip(calls.column("created_at"), calls.column("is_in"), strict=True)):
         yield at, "incoming_call" if is_in else "outgoing_call", place
+    for place, note in enumerate(company.notes):
+        if name := NOTE_EVENTS.get(note.note_type):
+            yield note.created_at, name, place
     if switches.customers_mode != "disabled":
         for place, customer in enumerate(company.customers):
             yield customer.created_at, "customer_added", place

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from demo import office
-from demo.amocrm_account import Account, TextNote, pending_lead
-from demo.amocrm_events import NAMES, body
+from demo.amocrm_account import Account, pending_lead
+from demo.amocrm_events import NAMES, NOTE_EVENTS, body
 from demo.amocrm_store import Table
 from demo.model import (
     COMPANY,
@@ -23,6 +23,7 @@ from demo.model import (
     Firm,
     Purchase,
     Task,
+    TextNote,
 )
 from demo.office import LOST, WON
 
@@ -218,7 +219,8 @@ def _note(account: Account, order: Json) -> Json:
     params = order.get("params", {"text": order.get("text", "")})
     note_type = order.get("note_type", "common")
     account.notes[kind].put(TextNote(number, kind, row.id, at, at, by, by, note_type, params))
-    account.events.add("common_note_added", at, body(NAMES[kind], row.id, by, after=[{"note": {"id": number}}]))
+    if name := NOTE_EVENTS.get(note_type):
+        account.events.add(name, at, body(NAMES[kind], row.id, by, after=[{"note": {"id": number}}]))
     if account.switches.notes_bump_updated_at:
         account.card_table(entity).put(row._replace(updated_at=at))  # type: ignore[union-attr]
     return {"id": number}

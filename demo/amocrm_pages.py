@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import escape
 
-from demo.amocrm_account import Account, TextNote
+from demo.amocrm_account import Account
 from demo.amocrm_store import Query
-from demo.model import COMPANY, CONTACT, LEAD, CallNote, Contact, Deal, Firm, Task
+from demo.model import COMPANY, CONTACT, LEAD, CallNote, Contact, Deal, Firm, Task, TextNote
 from demo.office import MSK_S
 from demo.words import TASK_TEXTS
 

@@ -8,11 +8,29 @@ changes during a walk does shift pages.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 Row = Any
 """A named tuple of `demo.model` with `id`, `created_at`, `updated_at`."""
+
+
+class Joined(Sequence[Row]):
+    """Two sequences one after the other, neither copied."""
+
+    def __init__(self, first: Sequence[Row], second: Sequence[Row]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, place: Any) -> Any:
+        n_first = len(self._first)
+        return self._first[place] if place < n_first else self._second[place - n_first]
+
+    def __iter__(self) -> Iterator[Row]:
+        return chain(self._first, self._second)
 
 
 class Order:

@@ -1,18 +1,19 @@
 """What must be found in the demo company: row counts of a complete sync, and the four metrics by plain Python.
 
-Computed from what was planted (conversations, moves, clients), never from call notes or events and never with our own
-metrics, so that both sides can be wrong only on their own. Rules are the catalogue's (`metrics.md`): R-CLIENT, R-MERGE,
-R-DEDUP, R-OUTCOME, R-USER; A3, B2, D6, E2, E6.
+Computed from what was planted (conversations, messages, moves, clients), never from call notes or events and never with
+our own metrics, so that both sides can be wrong only on their own. Rules are the catalogue's (`metrics.md`): R-CLIENT,
+R-MERGE, R-DEDUP, R-OUTCOME, R-USER; A3, B2, D6, E2, E6.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from demo import office
 from demo.counts import counts
-from demo.model import DAY, Client, Company, Conversation, Deal, Move
+from demo.model import COMPANY, CONTACT, DAY, LEAD, Company, Conversation, Deal, Move
+from demo.notes import LETTERS, is_from_us
 from demo.office import LOST, MSK_S, OPEN_STAGES, WON
 
 A3_DAYS, JUDGE_AFTER_S = 30, 86_400
@@ -21,6 +22,16 @@ E6_DAYS, MATURE_D = 365, 60
 D6_ACTIVE_D, D6_CHURN_D, D6_MONTHS = 90, 180, 13
 STATES = ("called_back", "client_recovered", "messaged", "attempted_only", "never", "pending")
 EPOCH = date(1970, 1, 1)
+
+
+class Written(NamedTuple):
+    """A message between a person of ours and a client: what bots write is none."""
+
+    client_no: int
+    at: int
+    is_in: bool
+
+
 TalksOf = dict[int, list[Conversation]]
 MovesOf = dict[int, list[Move]]
 
@@ -78,6 +89,38 @@ def of_clients(company: Company) -> dict[int, list[Conversation]]:
     return found
 
 
+def clients_by_card(company: Company) -> dict[tuple[int, int], int]:
+    """Number of the client by kind and id of each card that is still there."""
+    cards = {(LEAD, deal.id): deal.client_no for deal in company.deals if not deal.deleted_at}
+    for client in company.clients:
+        cards |= {(CONTACT, number): client.no for number in client.contact_ids}
+        if client.company_id:
+            cards[COMPANY, client.company_id] = client.no
+    return cards
+
+
+def written(company: Company) -> Iterator[Written]:
+    """All that people wrote: chats, sms and mail. A person of ours has an id, a bot has none."""
+    cards = clients_by_card(company)
+    client_of_talk = {talk.id: cards[CONTACT, talk.contact_id] for talk in company.talks}
+    for message in company.messages:
+        if message.is_in or message.user_id:
+            yield Written(client_of_talk[message.talk_id], message.at, bool(message.is_in))
+    for note in company.notes:
+        if note.note_type in LETTERS and (note.created_by or not is_from_us(note)):
+            yield Written(cards[note.entity_kind, note.entity_id], note.created_at, not is_from_us(note))
+
+
+def meetings(company: Company) -> Iterator[tuple[int, int]]:
+    """Client and instant of each meeting that took place: a task to meet, done."""
+    cards = clients_by_card(company)
+    to_meet = {kind.id for kind in company.task_types if kind.code == "MEETING"}
+    for task in company.tasks:
+        client_no = cards.get((task.entity_kind, task.entity_id))
+        if task.type_id in to_meet and task.completed_at and not task.deleted_at and client_no is not None:
+            yield client_no, task.completed_at
+
+
 def missed_threads(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     """A3: threads whose first missed call lies in the last 30 complete local days, by what became of them.
 
@@ -89,11 +132,15 @@ def missed_threads(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     by_user: dict[str, Counter[str]] = defaultdict(Counter)
     unresolved = []
     spam = spam_clients(company)
+    answers: dict[int, list[int]] = defaultdict(list)
+    for letter in written(company):
+        if not letter.is_in:
+            answers[letter.client_no].append(letter.at)
     for client_no, talks in talks_of.items():
         if client_no in spam:
             continue
         client = company.clients[client_no]
-        for first, state in threads(talks, company.now):
+        for first, state in threads(talks, company.now, answers[client_no]):
             if not first_day <= local_day(first.at) < today:
                 continue
             is_known = first.user_id and first.user_id != company.planted.leaver_user_id
@@ -125,12 +172,23 @@ def spam_clients(company: Company) -> set[int]:
     return {client_no for client_no, whole in is_spam.items() if whole}
 
 
-def threads(talks: list[Conversation], now: int) -> Iterator[tuple[Conversation, str]]:
-    """Missed threads of one client: the missed call that opened each, and its state at `now`."""
+def threads(talks: Sequence[Conversation], now: int, answers: Sequence[int] = ()) -> Iterator[tuple[Conversation, str]]:
+    """Missed threads of one client: the missed call that opened each, and its state at `now`.
+
+    answers: when people of ours wrote to the client.
+    """
     first: Conversation | None = None
     is_attempted = False
-    for talk in talks:
-        if first is None:
+    events: list[tuple[int, Conversation | None]] = [
+        *((talk.at, talk) for talk in talks),
+        *((at, None) for at in answers),
+    ]
+    for _, talk in sorted(events, key=lambda event: (event[0], event[1] is None)):
+        if talk is None:
+            if first is not None:
+                yield first, "messaged"
+                first = None
+        elif first is None:
             if talk.is_in and not talk.is_answered:
                 first, is_attempted = talk, False
         elif talk.is_answered:
@@ -152,10 +210,11 @@ def forgotten_clients(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     by_user: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     lists: dict[bool, list[str]] = {True: [], False: []}
     totals = {True: [0, 0], False: [0, 0]}
+    touches = last_touches(company, talks_of)
     for client in company.clients:
         if client.no not in has_deal:
             continue
-        days = today - local_day(last_touch(client, talks_of.get(client.no, [])))
+        days = today - local_day(touches.get(client.no, client.created_at))
         is_forgotten, has_left = days > B2_DAYS, client.user_id == company.planted.leaver_user_id
         totals[has_left][0] += is_forgotten
         totals[has_left][1] += 1
@@ -175,10 +234,21 @@ def forgotten_clients(company: Company, talks_of: TalksOf) -> dict[str, Any]:
     }
 
 
-def last_touch(client: Client, talks: list[Conversation]) -> int:
-    """When somebody last really talked to the client; when he appeared if nobody ever did."""
-    touched = [talk.at for talk in talks if talk.is_answered and talk.talk_s >= MEANINGFUL_S]
-    return max(touched, default=client.created_at)
+def last_touches(company: Company, talks_of: TalksOf) -> dict[int, int]:
+    """When somebody last really talked to, wrote to, heard from or met each client; without those nobody ever did."""
+    touched = [
+        *((no, talk.at) for no, talks in talks_of.items() for talk in talks if is_meaningful(talk)),
+        *((letter.client_no, letter.at) for letter in written(company)),
+        *meetings(company),
+    ]
+    last: dict[int, int] = {}
+    for client_no, at in touched:
+        last[client_no] = max(at, last.get(client_no, at))
+    return last
+
+
+def is_meaningful(talk: Conversation) -> bool:
+    return bool(talk.is_answered) and talk.talk_s >= MEANINGFUL_S
 
 
 def moves_by_deal(company: Company) -> dict[int, list[Move]]:

@@ -12,14 +12,15 @@ from demo.answer_key import answer_key
 from demo.customers import make_customers
 from demo.funnel import make_deals, plan_deals
 from demo.model import DAY, CardEvent, Client, Columns, Company, Contact, Deal, Firm, Planted
+from demo.notes import make_notes
 from demo.office import MSK_S, Calendar
 from demo.people import Cards, Draft, draw_clients
-from demo.phone import NOTES_PER_CONVERSATION, Phone, call_everybody, numbered, wish_calls
+from demo.phone import FIRST_NOTE, NOTES_PER_CONVERSATION, Phone, call_everybody, numbered, wish_calls
 from demo.todo import make_chats, make_requests, make_tasks
 
 __all__ = ["Company", "answer_key", "build"]
 
-N_CLIENTS, N_DEALS, N_CALLS, N_TASKS, N_CHATS = 6_000, 20_000, 120_000, 40_000, 4_000
+N_CLIENTS, N_DEALS, N_CALLS, N_TASKS, N_CHATS, N_NOTES = 6_000, 20_000, 120_000, 40_000, 4_000, 400
 N_CUSTOMERS = 400
 N_INVOICES = 300
 HISTORY_D = 548
@@ -69,6 +70,19 @@ def build(seed: int = 20260101, scale: float = 1.0, as_of: datetime = datetime(2
     talks, messages = make_chats(
         dice("chats"), drafts, deals.deals, calendar, n=round(N_CHATS * scale), now=now, started_at=started_at
     )
+    notes = make_notes(
+        dice("notes"),
+        drafts,
+        deals.deals,
+        calendar,
+        n=max(round(N_NOTES * scale), 12),
+        missed=[
+            (one.client_no, one.at) for one in phone.conversations if one.is_in and not (one.is_answered or one.kind)
+        ],
+        first_id=FIRST_NOTE + len(phone.notes),
+        now=now,
+        started_at=started_at,
+    )
     requests = make_requests(
         dice("requests"),
         n=max(round(40 * scale), 3),
@@ -111,6 +125,7 @@ def build(seed: int = 20260101, scale: float = 1.0, as_of: datetime = datetime(2
         merges=cards.merges,
         conversations=phone.conversations,
         calls=numbered(phone.notes),
+        notes=notes,
         tasks=tasks,
         talks=talks,
         messages=messages,

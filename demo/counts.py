@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from demo.catalogs import product_values
 from demo.model import DELETED, LEAD, MERGED, Company, Contact, Customer, Deal, Firm, Values
+from demo.notes import LETTERS
 
 
 def counts(company: Company) -> dict[str, int]:
@@ -57,6 +58,9 @@ def counts(company: Company) -> dict[str, int]:
         "task_link": sum(1 for deleted_at, kind in zip(tasks, task_kinds, strict=True) if kind and not deleted_at),
         "task_type": len(company.task_types),
         "call": len(company.calls),
+        "message": len(company.messages) + sum(note.note_type in LETTERS for note in company.notes),
+        "chat": len(company.talks),
+        "activity": sum(note.note_type not in LETTERS for note in company.notes),
         "deal_stage_transition": sum(company.moves.column("is_logged")),
         "deal_owner_change": sum(1 for kind in company.owner_changes.column("entity_kind") if kind == LEAD),
         "deal_amount_change": len(company.price_changes),

@@ -371,6 +371,20 @@ class Message(NamedTuple):
     user_id: int
 
 
+class TextNote(NamedTuple):
+    """A note that is no call."""
+
+    id: int
+    entity_kind: int
+    entity_id: int
+    created_at: int
+    updated_at: int
+    created_by: int
+    responsible_id: int
+    note_type: str
+    params: dict[str, Any]
+
+
 class Request(NamedTuple):
     """An incoming request nobody accepted yet; its lead and contact are in no ordinary list."""
 
@@ -454,6 +468,7 @@ class Company:
     merges: list[Merge]
     conversations: Columns[Conversation]
     calls: Columns[CallNote]
+    notes: list[TextNote]
     tasks: Columns[Task]
     talks: Columns[Talk]
     messages: Columns[Message]

@@ -16,6 +16,7 @@ from demo.model import COMPANY, CONTACT, DAY, LEAD, CallNote, Columns, Conversat
 from demo.office import MSK_S, Calendar
 from demo.people import Draft
 
+FIRST_NOTE = 66_500_001
 FREE, TALKED, SHORT, ATTEMPT = range(4)
 """What a wished call must become: whatever chance gives, answered and long, answered but too short, unanswered."""
 APART_S = 2_700
@@ -409,5 +410,5 @@ def numbered(notes: Columns[CallNote]) -> Columns[CallNote]:
     result = notes.reordered(sorted(range(len(notes)), key=written.__getitem__))
     ids = result.column("id")
     for number in range(len(ids)):
-        ids[number] = 66_500_001 + number
+        ids[number] = FIRST_NOTE + number
     return result

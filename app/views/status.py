@@ -297,8 +297,10 @@ def resource_name(table: str) -> str:
 
 NAMES = {
     "account": N_("Account"),
+    "activity": N_("Notes"),
     "call_episode": N_("Calls after joining"),
     "call_episode_leg": N_("Parts of calls"),
+    "chat": N_("Chats"),
     "client": N_("Clients in all"),
     "client_email": N_("E-mails of clients"),
     "client_member": N_("Cards of clients"),
@@ -344,6 +346,9 @@ NAMES = {
     "trash": N_("Deleted deals"),
     "tasks": N_("Tasks"),
     "calls": N_("Calls"),
+    "notes": N_("Notes"),
+    "talks": N_("Chats"),
+    "messages": N_("Messages"),
     "events": N_("Events"),
 }
 

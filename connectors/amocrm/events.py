@@ -15,6 +15,7 @@ from connectors.amocrm.reading import CardEvent, Reading, at
 from connectors.money import to_minor
 from connectors.paging import Json, as_list, as_object
 from connectors.records import (
+    Activity,
     Company,
     Contact,
     Customer,
@@ -108,6 +109,13 @@ def deleted(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> l
     return [Tombstone(CARD_RECORDS[kind], reading.account_id, f"{kind}:{native_id}", moment)]
 
 
+def note_deleted(event: Json, moment: datetime, reading: Reading, _: str) -> list[Yield]:
+    """A note a person wrote was deleted; of other kinds only a sweep can tell."""
+    found = value(event, "after", "note") or value(event, "before", "note")
+    note_id = prefixed("note", found.get("id"))
+    return [Tombstone(Activity, reading.account_id, note_id, moment)] if note_id else []
+
+
 def restored(event: Json, moment: datetime, reading: Reading, _: str) -> list[Yield]:
     """A card came back: its reading anew lifts the tombstone, whichever event is read first."""
     kind = card_kind(event)
@@ -158,6 +166,7 @@ HISTORY: dict[str, Handler] = {
     "entity_merged": merged,
     "task_completed": completed,
     "task_deleted": deleted,
+    "common_note_deleted": note_deleted,
     **{f"{kind}_deleted": deleted for kind in RESOURCES},
     **{f"{kind}_restored": restored for kind in WITH_A_TRASH},
 }

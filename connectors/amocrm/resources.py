@@ -1,29 +1,32 @@
 """What can be read of an amoCRM account: one generator per resource; how they walk their lists is in `walking`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from connectors.amocrm import mapping, merges
 from connectors.amocrm.access import WHERE_TO_CREATE
 from connectors.amocrm.api import WARN_BEFORE, AmoApi
 from connectors.amocrm.catalogs import catalogs, lead_records
+from connectors.amocrm.conversations import messages, talks
 from connectors.amocrm.customers import customer_lists, customers, transactions
 from connectors.amocrm.dictionaries import fields, roles, tags
 from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
-from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
+from connectors.amocrm.notes import calls, notes, notes_on
+from connectors.amocrm.reading import ROBOT, mentioned_user, whole
 from connectors.amocrm.requests import requests
-from connectors.amocrm.sweep import SWEEP, probed_notes, shown, swept_stream
-from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, one, pages, stream, walk
+from connectors.amocrm.sweep import SWEEP, swept_stream
+from connectors.amocrm.walking import BY_ID, Query, listed_whole, mapped, one, pages, stream, walk
 from connectors.connector import Resource, Window, WindowKind
 from connectors.errors import ForbiddenError, PayloadError, Phrase
-from connectors.paging import Json, as_list, as_object
+from connectors.paging import as_list, as_object
 from connectors.records import (
     Account,
+    Activity,
     Call,
+    Chat,
     ClientEmail,
     ClientPhone,
     Company,
@@ -42,6 +45,7 @@ from connectors.records import (
     FieldRequired,
     Invoice,
     LossReason,
+    Message,
     Notice,
     Payment,
     Pipeline,
@@ -244,48 +248,13 @@ def tasks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     return swept_stream(api, account, window, query, mapping.task_records)
 
 
-def calls(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """Calls, which are notes on cards: mostly on contacts, even where the screen shows them with a deal."""
-    words = ["contacts", "leads", "companies"] + ["customers"] * api.facts.has_customers
-    if window.kind == "probe":
-        yield from probed_notes(api, account, window.ids, [call_notes(api, word) for word in words])
-        return
-    for word in words:
-        if window.kind == "sweep":
-            yield from shown(api, account, call_notes(api, word), is_ours=is_call)
-        else:
-            yield from stream(api, account, window, call_notes(api, word), call_of(CARDS[word]))
-
-
-def call_notes(api: AmoApi, word: str, params: Mapping[str, str] = MappingProxyType({})) -> Query:
-    types = {f"filter[note_type][{number}]": kind for number, kind in enumerate(CALL_NOTES)}
-    path = f"/api/v4/{word}/notes"
-    return Query(path, "notes", f"{word}/notes", api.settings.page_size, {**types, **params, BY_ID: "asc"})
-
-
-CALL_NOTES = ("call_in", "call_out")
-
-
-def is_call(note: Json) -> bool:
-    """Whether a note is one of those asked for: the filter by type may be ignored."""
-    return note.get("note_type") in CALL_NOTES
-
-
-def call_of(prefix: str) -> ToRecords:
-    def to_records(note: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
-        return (mapping.call_record(note, prefix, reading, raw_hash),) if is_call(note) else ()
-
-    return to_records
-
-
 def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """What hangs on cards that others were merged into: links, calls and tasks."""
+    """What hangs on cards that others were merged into: links, notes and tasks."""
     for kind in RESOURCES_OF_CARDS:
         for ids in merges.winners_of(kind, window):
             yield from merges.linked_cards(api, kind, ids)
             yield from merges.tasks_of(api, account, kind, ids)
-            query = call_notes(api, merges.WORDS[kind], merges.on(ids))
-            yield from stream(api, account, Window("whole"), query, call_of(kind))
+            yield from notes_on(api, account, merges.WORDS[kind], merges.on(ids))
 
 
 def after_deletions(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -346,6 +315,7 @@ RESOURCES = (
     Resource("trash", trash, ("changed", "sweep"), (), after=("leads", "contacts", "companies")),
     Resource("tasks", tasks, ACTIVITY_WINDOWS, (Task,), is_core=True, after=("users", "account")),
     Resource("calls", calls, ACTIVITY_WINDOWS, (Call,), is_core=True, after=("users",)),
+    Resource("notes", notes, ACTIVITY_WINDOWS, (Activity,), after=("users",)),
     Resource("requests", requests, ("whole",), (Request,)),
     Resource("customer_lists", customer_lists, ("whole",), ()),
     Resource("transactions", transactions, ("changed", "sweep", "probe"), (Payment,), after=("users", "customers")),
@@ -358,6 +328,17 @@ RESOURCES = (
         is_core=True,
         after=("leads", "contacts", "companies", "customers", "trash", "tasks"),
         log_column="changed_at",
+    ),
+    Resource("talks", talks, ("changed", "ids", "sweep"), (Chat,), after=("leads", "contacts")),
+    Resource(
+        "messages",
+        messages,
+        ("created", "changed"),
+        (Message,),
+        first_window=timedelta(days=7),
+        after=("users", "leads", "contacts", "talks"),
+        log_column="sent_at",
+        log_prefix="message:",
     ),
     Resource("merges", after_merges, ("ids",), ()),
     Resource("deletions", after_deletions, ("ids",), ()),

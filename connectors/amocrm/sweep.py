@@ -4,6 +4,7 @@ Reconciliation (4.2.3 of the reference): all ids of a list, then a question abou
 without a body (204) or 404 says that the row is gone; that the token may not see it (403) says nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -37,16 +38,23 @@ def swept_stream(api: AmoApi, account: Account, window: Window, query: Query, to
 
 
 def shown(
-    api: AmoApi, account: Account, query: Query, *, is_ours: Callable[[Json], bool] = lambda row: True
+    api: AmoApi, account: Account, query: Query, *, kind_of: Callable[[Json], type[Record] | None] | None = None
 ) -> Iterator[Yield]:
-    """The ids of a list, page by page; nothing else of its rows is looked at or asked for."""
+    """The ids of a list, page by page; nothing else of its rows is asked for.
+
+    kind_of: what a row is to us where that differs from row to row; None: nothing.
+    """
     reading = api.reading(account)
-    kind, prefix = SWEPT[query.collection]
+    of_all, prefix = SWEPT[query.collection]
     bare = replace(query, params={name: value for name, value in query.params.items() if name != "with"})
     for page in walk(api, bare, SWEEP, reading):
-        yield Shown(
-            kind, account.account_id, prefix, [str(row["id"]) for row in page if row.get("id") and is_ours(row)]
-        )
+        ids = defaultdict[type[Record], list[str]](list)
+        for row in page:
+            kind = kind_of(row) if kind_of else of_all
+            if kind and row.get("id"):
+                ids[kind].append(str(row["id"]))
+        for kind, some in ids.items():
+            yield Shown(kind, account.account_id, prefix, some)
     yield from reading.conclusions()
 
 
@@ -62,13 +70,15 @@ def probed(api: AmoApi, account: Account, ids: Sequence[str], query: Query, to_r
         if row:
             yield from mapped(row, query.entity, to_records, reading)
         else:
-            yield gone(api, query, native_id, reading)
+            yield gone(api, SWEPT[query.collection][0], query, native_id, reading)
     yield from reading.conclusions()
 
 
-def probed_notes(api: AmoApi, account: Account, ids: Sequence[str], queries: Sequence[Query]) -> Iterator[Yield]:
+def probed_notes(
+    api: AmoApi, account: Account, ids: Sequence[str], queries: Sequence[Query], kinds: Sequence[type[Record]]
+) -> Iterator[Yield]:
     """Notes are asked for as notes of each kind of card. One that is there stays as it was read: a note got by its id
-    does not say what kind of card it hangs on."""
+    does not say what kind of card it hangs on. kinds: what one that is gone may have been."""
     reading = api.reading(account)
     for native_id in ids:
         try:
@@ -77,12 +87,13 @@ def probed_notes(api: AmoApi, account: Account, ids: Sequence[str], queries: Seq
             out_of_sight(queries[0], reading)
             continue
         if not is_there:
-            yield gone(api, queries[0], native_id, reading)
+            for kind in kinds:
+                yield gone(api, kind, queries[0], native_id, reading)
     yield from reading.conclusions()
 
 
-def gone(api: AmoApi, query: Query, native_id: str, reading: Reading) -> Tombstone:
-    kind, prefix = SWEPT[query.collection]
+def gone(api: AmoApi, kind: type[Record], query: Query, native_id: str, reading: Reading) -> Tombstone:
+    _, prefix = SWEPT[query.collection]
     return Tombstone(kind, reading.account_id, f"{prefix}:{native_id}", api.server_now(), is_vague=True)
 
 

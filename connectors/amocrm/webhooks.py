@@ -14,7 +14,10 @@ from connectors.paging import Json
 MOST_FIELDS = 20_000
 ID = re.compile(r"[1-9][0-9]{0,18}")
 CARD = re.compile(r"(leads|contacts|companies|customers|task|talk)\[[a-z_]+]\[[0-9]+]\[(id|talk_id|type)]")
-NOTE = re.compile(r"(leads|contacts|companies|customers)\[note]\[[0-9]+]\[note]\[element_id]")
+NOTE = re.compile(r"(leads|contacts|companies|customers)\[note]\[[0-9]+]\[note]\[(element_id|id)]")
+TALK_OF_MESSAGE = re.compile(r"message\[add]\[[0-9]+]\[talk_id]")
+NOTES = ("calls", "notes")
+"""What a note may be: its type is a number here."""
 DELETION = "[delete]"
 RESOURCES = {"task": "tasks", "talk": "talks"}
 """Where the root of a field is called otherwise than our resource."""
@@ -35,7 +38,10 @@ def hear(body: bytes) -> Heard:
         elif card := CARD.fullmatch(name):
             cards[name.rpartition("[")[0]][card[2]] = value
         elif (note := NOTE.fullmatch(name)) and ID.fullmatch(value):
-            ids[note[1]].add(value)
+            for resource in (note[1],) if note[2] == "element_id" else NOTES:
+                ids[resource].add(value)
+        elif TALK_OF_MESSAGE.fullmatch(name) and ID.fullmatch(value):
+            ids["talks"].add(value)
     for place, card_fields in cards.items():
         native_id = card_fields.get("talk_id") or card_fields.get("id", "")
         if ID.fullmatch(native_id):

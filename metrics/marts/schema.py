@@ -161,7 +161,7 @@ FED_BY: dict[str, tuple[str, ...]] = {
     "deal_state": ("deal", "stage", "deal_stage_transition"),
     "call_episode": ("call", "contact", "company", "deal_contact", "client_phone"),
     "call_episode_leg": ("call",),
-    "touch": ("call", "message", "activity", "contact", "company", "deal_contact"),
+    "touch": ("call", "message", "activity", "task", "contact", "company", "deal_contact"),
     "stage_interval": ("deal", "stage", "deal_stage_transition"),
     "sale": (
         "deal",

@@ -1,4 +1,8 @@
-"""Touches: answered calls, human messages, meetings and visits; and attempts, calls out that nobody answered."""
+"""Touches: answered calls, human messages, meetings and visits; and attempts, calls out that nobody answered.
+
+A task to meet that was completed is a meeting. It is derived here, not stored as an activity, so that it follows what
+becomes of the task: completed at another instant, opened again, deleted.
+"""
 
 import polars as pl
 
@@ -22,8 +26,8 @@ def touches(
     facts: Facts, episodes: pl.DataFrame, members: pl.DataFrame, deals: pl.DataFrame, run: pl.DataFrame
 ) -> pl.DataFrame:
     """`touch` without account and wall times, clients that are known only."""
-    others = pl.concat([_messages(facts), _meetings(facts)]).with_columns(
-        phone_key=pl.lit(None, pl.String), card_id=pl.lit(None, pl.String)
+    others = pl.concat([_messages(facts), _activities(facts), _meetings(facts)], how="diagonal").with_columns(
+        phone_key=pl.lit(None, pl.String)
     )
     linked = with_deal(with_client(others, members, facts), deals, run, key="touch_id", at="touched_at")
     parts = [_calls(episodes, facts.params.min_talk_s).select(COLUMNS), linked.select(COLUMNS)]
@@ -60,6 +64,25 @@ def _messages(facts: Facts) -> pl.DataFrame:
 
 
 def _meetings(facts: Facts) -> pl.DataFrame:
+    columns = ["task_id", "kind", "is_completed", "completed_at", "responsible_user_id", "entity_kind", "entity_id"]
+    rows = facts.alive("task", columns, at="completed_at")
+    nothing = pl.lit(None, pl.String)
+    return rows.filter(pl.col("kind") == "meeting", pl.col("is_completed")).select(
+        nothing.alias("direction"),
+        nothing.alias("contact_id"),
+        nothing.alias("company_id"),
+        user_id="responsible_user_id",
+        deal_id=pl.when(pl.col("entity_kind").is_in(["deal", "lead"])).then("entity_id"),
+        card_id="entity_id",
+        touch_id=pl.lit("task:") + pl.col("task_id"),
+        touched_at="completed_at",
+        kind=pl.lit("meeting"),
+        is_meaningful=pl.lit(True),
+        is_attempt=pl.lit(False),
+    )
+
+
+def _activities(facts: Facts) -> pl.DataFrame:
     links = ["contact_id", "company_id", "deal_id"]
     rows = facts.alive("activity", ["activity_id", "kind", "done_at", "user_id", *links], at="done_at")
     return rows.filter(pl.col("kind").is_in(["meeting", "visit"])).select(

@@ -20,7 +20,7 @@ from connectors.records import Notice, RawRecord
 from demo.amocrm import create_app
 from demo.amocrm_mutate import mutate
 from demo.company import build
-from demo.model import CONTACT
+from demo.model import CONTACT, TextNote
 
 SETTINGS = AmoSettings(
     id="main",
@@ -71,7 +71,7 @@ class Crm(httpx.BaseTransport):
 
     def ids(self, name: str) -> list[int]:
         table = self.account.notes[CONTACT] if name == "calls" else getattr(self.account, name)
-        return list(table.ids)
+        return [number for number in table.ids if not isinstance(table.get(number), TextNote)]
 
     def change(self, name: str, native_id: int) -> None:
         """A minute later somebody changes a row: it leaves every window of change times that lies in the past."""

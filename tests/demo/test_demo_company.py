@@ -60,6 +60,7 @@ def test_nothing_happens_from_as_of_on_and_yesterday_something_did(company: Comp
         *company.tasks.column("updated_at"),
         *company.tasks.column("deleted_at"),
         *company.messages.column("at"),
+        *(note.updated_at for note in company.notes),
         *company.talks.column("updated_at"),
         *(request.created_at for request in company.requests),
     ]
@@ -316,7 +317,8 @@ def test_borders_of_forgetting_are_hit_from_both_sides(big_company):
 def test_sixty_days_are_not_forgotten_and_sixty_one_are(company: Company):
     client = next(c for c in company.clients if c.kind == "contact" and c.user_id != company.planted.leaver_user_id)
     deal = company.deals[0]._replace(client_no=client.no, stage_id=WON, deleted_at=0)
-    alone = replace(company, deals=[deal])
+    silent = {"messages": company.messages.reordered([]), "tasks": company.tasks.reordered([]), "notes": []}
+    alone = replace(company, deals=[deal], **silent)
     for days, expected in ((60, []), (61, [client.root])):
         talk = Conversation(client.no, company.now - days * DAY + 40_000, 0, 1, 10, client.user_id, 1, 0)
         assert forgotten_clients(alone, {client.no: [talk]})["forgotten"] == expected

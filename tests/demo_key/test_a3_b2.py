@@ -53,7 +53,7 @@ def test_forgotten_clients_are_those_that_were_planted(frames, key, answer):
     assert listed == sorted([*planted["forgotten"], *planted["reassign_forgotten"]])
 
 
-def test_the_answers_say_that_chats_are_not_seen(frames, answer):
-    """The connector of amoCRM does not read messages yet: silence may be a chat."""
+def test_messages_close_threads_and_no_answer_says_that_chats_are_not_seen(frames, key, answer):
+    assert key["A3"]["states"]["messaged"]
     for metric, days in ((MISSED, 30), (FORGOTTEN, 60)):
-        assert "messages_not_synced" in {notice.code for notice in answer(metric, frames, days).warnings}
+        assert "messages_not_synced" not in {notice.code for notice in answer(metric, frames, days).warnings}

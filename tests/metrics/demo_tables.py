@@ -8,6 +8,7 @@ from published import ALWAYS, SCHEMAS, canonical, whole
 
 from demo.counts import phone_key
 from demo.model import COMPANY, CONTACT, LEAD, Company
+from demo.notes import LETTERS, is_from_us
 
 KINDS = {LEAD: "lead", CONTACT: "contact", COMPANY: "company"}
 
@@ -42,6 +43,8 @@ def demo_tables(company: Company) -> dict[str, pl.LazyFrame]:
         **_cards(company),
         **_logs(company),
         "call": _calls(company),
+        "message": _messages(company),
+        "task": _tasks(company),
     }
     return canonical(tables, company.tz)
 
@@ -167,6 +170,51 @@ def _logs(company: Company) -> dict[str, pl.DataFrame]:
             origin=pl.lit("event"),
         ),
     }
+
+
+def _messages(company: Company) -> list[dict[str, Any]]:
+    """Chats, sms and mail."""
+    talks = {talk.id: talk for talk in company.talks}
+    said = [
+        (f"message:{number}", message.at, message.is_in, message.user_id, CONTACT, talks[message.talk_id].contact_id)
+        for number, message in enumerate(company.messages)
+    ]
+    said += [
+        (f"note:{note.id}", note.created_at, not is_from_us(note), note.created_by, note.entity_kind, note.entity_id)
+        for note in company.notes
+        if note.note_type in LETTERS
+    ]
+    return [
+        {
+            "message_id": message_id,
+            "channel": "unknown",
+            "direction": "in" if is_in else "out",
+            "author": "client" if is_in else "user" if by else "bot",
+            "sent_at": _instant(at),
+            "user_id": None if is_in else f"user:{by}",
+            {CONTACT: "contact_id", COMPANY: "company_id", LEAD: "deal_id"}[kind]: f"{KINDS[kind]}:{number}",
+        }
+        for message_id, at, is_in, by, kind, number in said
+    ]
+
+
+def _tasks(company: Company) -> list[dict[str, Any]]:
+    to_meet = {kind.id for kind in company.task_types if kind.code == "MEETING"}
+    return [
+        {
+            "task_id": f"task:{task.id}",
+            "kind": "meeting" if task.type_id in to_meet else "other",
+            "entity_kind": {LEAD: "deal"}.get(task.entity_kind, KINDS.get(task.entity_kind)),
+            "entity_id": f"{KINDS[task.entity_kind]}:{task.entity_id}" if task.entity_kind else None,
+            "responsible_user_id": f"user:{task.user_id}",
+            "created_at": _instant(task.created_at),
+            "due_at": _instant(task.due_at),
+            "is_completed": bool(task.completed_at),
+            "completed_at": _instant(task.completed_at),
+        }
+        for task in company.tasks
+        if not task.deleted_at
+    ]
 
 
 def _calls(company: Company) -> pl.DataFrame:

@@ -350,9 +350,9 @@ def test_c89_an_event_on_two_pages_is_one_event():
     assert [row.change_id for row in of(DealStageTransition, read(api, "events", FIRST))] == ["event:e1", "event:e2"]
 
 
-def test_c92_events_are_never_filtered_by_cards(tmp_path: Path):
+def test_c92_events_are_never_filtered_by_the_id_of_a_card(tmp_path: Path):
     crm = Crm()
     crm.synced(tmp_path)
     asked = [url for url in crm.asked if url.path == EVENTS]
     assert asked
-    assert not any("entity" in key for url in asked for key in url.params)
+    assert not any("entity_id" in key for url in asked for key in url.params)
