@@ -29,10 +29,10 @@ def test_a_watermark_moves_where_all_was_read_and_stays_where_an_answer_never_ca
     name: str, folder: Path, share: float
 ):
     source = a_day_later(name, folder)
-    before, lost = watermarks(folder), []
+    before, lost, at = watermarks(folder), [], share * n_second(name)
 
     def lose(n: int, asked: Any) -> None:
-        if not lost and n >= share * n_second(name):
+        if not lost and n >= at:
             lost.append(str(asked))
         if str(asked) in lost:
             raise httpx.ConnectError("no route")
