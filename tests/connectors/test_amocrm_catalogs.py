@@ -1,5 +1,6 @@
 """Catalogs: products, invoices, which of them are on deals, and fields of their own."""
 
+from collections import Counter
 from datetime import date
 
 import pytest
@@ -18,6 +19,7 @@ from amo_fake import (
     read,
     rows_of,
 )
+from demo_crm import DemoCrm, look
 
 from connectors.records import (
     DealInvoice,
@@ -31,6 +33,7 @@ from connectors.records import (
     Product,
     RawRecord,
 )
+from demo import catalogs
 
 CATALOGS, LEADS = "/api/v4/catalogs", "/api/v4/leads"
 THREE = page(
@@ -156,7 +159,8 @@ def test_the_status_of_an_invoice_is_the_code_of_an_option(code, status, is_told
     [
         ({"entity_id": 5, "entity_type": "companies"}, (None, "company:5")),
         ({"entity_id": 5, "entity_type": "contacts"}, ("contact:5", None)),
-        ({"name": "ООО Ромашка", "entity_id": None}, (None, None)),
+        ({"name": "ООО Ромашка", "entity_id": None, "entity_type": "companies"}, (None, None)),
+        ({"entity_id": 5, "entity_type": "leads"}, (None, None)),
         ("ООО Ромашка", (None, None)),
     ],
 )
@@ -280,3 +284,36 @@ def test_roles_and_tags_that_may_not_be_read_are_told(name):
     refused = problem(403, title="Forbidden")
     api, _ = amo({f"/api/v4/{path}": refused for path in ("roles", "leads/tags", "contacts/tags", "companies/tags")})
     assert {type(thing) for thing in read(api, name)} == {Notice}
+
+
+def test_a_whole_sync_finds_the_planted_lines_invoices_and_links(small_company, data_dir):
+    crm = DemoCrm(small_company)
+    assert crm.sync(data_dir).is_well
+    living = {deal.id: deal for deal in small_company.deals if not deal.deleted_at}
+    prices = {product.id: product.price for product in small_company.products}
+    worth = sum(prices[product_id] * n for deal in living.values() for product_id, n in deal.items)
+    assert look(data_dir, "SELECT sum(sum_minor), bool_and(price_is_current) FROM deal_item") == [(worth * 100, True)]
+    states = Counter(dict(row.values)[catalogs.BILL_STATUS][0] for row in small_company.invoices)
+    found = dict(look(data_dir, "SELECT status, count(*) FROM invoice GROUP BY ALL"))
+    paid = states[catalogs.PAID] + states[catalogs.IN_ADVANCE]
+    assert found == {"issued": states[catalogs.CREATED], "paid": paid, "partially_paid": states[catalogs.PARTLY]}
+    billed = sum(amount_of(row) for row in small_company.invoices)
+    assert look(data_dir, "SELECT sum(amount_minor) FROM invoice") == [(billed * 100,)]
+    of_payers = (
+        "SELECT count(*) FROM deal_invoice l JOIN invoice i ON i.invoice_id = l.invoice_id JOIN deal d "
+        "ON d.deal_id = l.deal_id WHERE i.company_id = d.company_id OR i.contact_id = d.main_contact_id"
+    )
+    cards = [row for row in small_company.invoices if row.deal_id in living and names_card(row)]
+    assert look(data_dir, of_payers) == [(len(cards),)]
+
+
+def amount_of(row) -> int:
+    values = dict(row.values)
+    if catalogs.BILL_PRICE in values:
+        return int(values[catalogs.BILL_PRICE][0])
+    return sum(line["total_sum"] for line in values[catalogs.ITEMS])
+
+
+def names_card(row) -> bool:
+    payer = dict(row.values).get(catalogs.PAYER)
+    return bool(payer and payer[0]["entity_id"])
