@@ -11,6 +11,7 @@ from demo.amocrm_switches import Switches
 from demo.customers import FIRST_CUSTOMER, FIRST_PURCHASE
 from demo.model import COMPANY, CONTACT, CUSTOMER, LEAD, Company, Deal, Purchase, Request
 from demo.phone import FIRST_NOTE
+from demo.todo import FIRST_TALK
 
 FIRST_LEAD, FIRST_CONTACT, FIRST_FIRM, FIRST_TASK = 18_800_001, 27_700_001, 27_705_001, 4_100_001
 
@@ -41,6 +42,7 @@ class Account:
         self.requests = {request.uid: request for request in company.requests}
         self.leads.next_id = FIRST_LEAD + len(company.deals) + len(company.requests)
         self.contacts.next_id = FIRST_CONTACT + len(company.contacts) + len(company.requests)
+        self.talks = Table(company.talks, first_id=FIRST_TALK, is_listed=lambda row: True)
         self.events = EventLog(company, switches)
         self.oauth = OAuth(company, switches, long_lived=token, now=self.now)
         self.painter = Painter(company, switches)

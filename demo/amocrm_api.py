@@ -297,12 +297,10 @@ class Api:
         return call.page("unsorted", len(shown), lambda first, last: [painter.request(r) for r in shown[first:last]])
 
     def _talks(self, call: "_Call", rest: list[str]) -> Reply:
-        rows, painter = self.account.company.talks, self.account.painter
-        first_id = rows.column("id")[0] if len(rows) else 0
+        talks, painter = self.account.talks, self.account.painter
         if rest:
-            place = integer(rest[0], -1) - first_id
-            if 0 <= place < len(rows):
-                return Reply(200, painter.talk(rows[place]))
+            if row := talks.get(integer(rest[0], -1)):
+                return Reply(200, painter.talk(row))
             raise RefusedError(404, "Not Found", "Talk not found")
         if self.account.switches.talks_list == "404":
             raise RefusedError(404, "Not Found", "Not Found")
@@ -310,17 +308,20 @@ class Api:
         ids, contacts = numbers(filters.get("talk_id")), numbers(filters.get("contact_id"))
         entities = numbers(filters.get("entity_id"))
         is_only_open = filters.get("only_in_work") == "1"
-        places: Sequence[int] = range(len(rows))
-        if ids or contacts or entities or is_only_open:
-            places = [
-                place
-                for place, row in enumerate(rows)
-                if (not ids or row.id in ids)
+
+        def found() -> list[int]:
+            return [
+                row.id
+                for row in map(talks.get, talks.ids)
+                if row
+                and (not ids or row.id in ids)
                 and (not contacts or row.contact_id in contacts)
                 and (not entities or row.deal_id in entities)
                 and (not is_only_open or row.is_in_work)
             ]
-        return call.page("talks", len(places), lambda a, b: [painter.talk(rows[place]) for place in places[a:b]])
+
+        shown = self.account.cache.ids(call.key, talks.version, found)
+        return call.page("talks", len(shown), lambda a, b: [painter.talk(talks.get(i)) for i in shown[a:b]])  # type: ignore[arg-type]
 
     def _contact_chats(self, call: "_Call") -> Reply:
         contacts = numbers(call.params.get("contact_id")) or set()

@@ -22,6 +22,7 @@ from demo.model import (
     Deal,
     Firm,
     Purchase,
+    Talk,
     Task,
     TextNote,
 )
@@ -347,6 +348,18 @@ def _request(account: Account, order: Json) -> Json:
     return {"uid": uid, "id": lead.id}
 
 
+def _talk(account: Account, order: Json) -> Json:
+    """talk_id of one that is closed or (`is_in_work`) taken up again; else contact_id, and id of a lead: a new one."""
+    at, is_in_work = _at(account, order), int(order.get("is_in_work", "talk_id" not in order))
+    if "talk_id" in order:
+        talk = _row(account.talks, order["talk_id"])._replace(updated_at=at, is_in_work=is_in_work)
+    else:
+        contact_id, lead_id = int(order["contact_id"]), int(order.get("id", 0))
+        talk = Talk(account.talks.next_id, contact_id, lead_id, at, at, 0, is_in_work, 0, 0, 0)
+    account.talks.put(talk)
+    return {"id": talk.id}
+
+
 def _event(account: Account, order: Json) -> Json:
     """type, entity_type, id, value_after, value_before: a bare event, for what no operation does."""
     found = body(order["entity_type"], int(order["id"]), _by(order))
@@ -369,6 +382,7 @@ OPERATIONS: dict[str, Callable[[Account, Json], Json]] = {
     "tag": _tag,
     "link": _link,
     "message": _message,
+    "talk": _talk,
     "purchase": _purchase,
     "request": _request,
     "event": _event,

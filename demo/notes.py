@@ -13,7 +13,7 @@ KINDS = {"common": 40, "attachment": 15, "sms_out": 18, "sms_in": 10, "amomail_m
 """Types of notes and how often they occur."""
 LETTERS = frozenset({"sms_in", "sms_out", "amomail_message"})
 """Types that are messages to or from a client."""
-MISSED_D, ANSWERED_EVERY = 33, 4
+MISSED_D, ANSWERED_EVERY = 33, 10
 """How far back missed calls were answered by sms, and how many of them."""
 
 

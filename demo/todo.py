@@ -8,6 +8,7 @@ from demo.model import COMPANY, CONTACT, DAY, LEAD, Columns, Deal, Message, Requ
 from demo.office import MSK_S, Calendar
 from demo.people import Draft
 
+FIRST_TALK = 5_120
 ORIGINS = ("telegram", "com.amocrm.amocrmwa", "avito", "vk", "instagram_business")
 
 
@@ -113,7 +114,7 @@ def make_chats(
         at = min(calendar.moment(rng, wished), now - 7_200)
         deal = newest.get(draft.no)
         deal_id = deal.id if deal and deal.created_at <= at else 0
-        talk_id = 5_120 + number
+        talk_id = FIRST_TALK + number
         first_at, is_in, answered = at, 1, False
         for _ in range(rng.randrange(1, 13)):
             if at >= now - 600:

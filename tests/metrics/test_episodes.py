@@ -295,6 +295,26 @@ def test_touches_are_answered_calls_human_messages_and_meetings_attempts_are_una
     assert touched["client"]["first_touch_at"].to_list() == [NOON]
 
 
+def test_a_task_to_meet_that_was_completed_is_a_meeting_with_the_client_of_its_card():
+    task = {"kind": "meeting", "entity_kind": "contact", "entity_id": "contact:1", "responsible_user_id": ANNA}
+    done = {**task, "completed_at": NOON, "is_completed": True}
+    deal = {"deal_id": "lead:1", "pipeline_id": "p", "stage_id": "s", "currency": "RUB", "main_contact_id": "contact:1"}
+    tasks = [
+        {**done, "task_id": "task:1"},
+        {**done, "task_id": "task:2", "entity_kind": "deal", "entity_id": "lead:1"},
+        {**done, "task_id": "call", "kind": "call"},
+        {**done, "task_id": "later", "completed_at": NOON + timedelta(days=900)},
+        {**done, "task_id": "opened again", "is_completed": False},
+        {**done, "task_id": "deleted", "deleted_at": NOON},
+        {**task, "task_id": "waiting"},
+    ]
+    touched = marts(task=tasks, deal=[{**deal, "created_at": NOON - timedelta(days=9)}])["touch"].sort("touch_id")
+    assert touched.select("touch_id", "client_id", "kind", "user_id", "deal_id", "touched_at").rows() == [
+        ("task:task:1", "contact:1", "meeting", ANNA, "lead:1", NOON),  # his open deal
+        ("task:task:2", "contact:1", "meeting", ANNA, "lead:1", NOON),
+    ]
+
+
 # Properties
 
 records = st.lists(

@@ -310,6 +310,48 @@ def test_a_deal_whose_last_move_leads_elsewhere_is_counted_after_the_sync_and_en
     assert read_status(told.data_dir)["accounts"][0]["checks"][0]["count"] == 1
 
 
+# Messages
+
+
+@pytest.mark.parametrize("value", ["id", "id+talk_id+origin"])
+def test_c95_a_message_hangs_on_the_deal_of_its_talk_and_on_the_contact(tmp_path: Path, value: str):
+    crm = Crm(chat_event_value=value)
+    contact = crm.people("create", entity="contacts")["id"]
+    deal = crm.people("create", entity="leads", contact_ids=[contact])["id"]
+    talk = crm.people("talk", contact_id=contact, id=deal)["id"]
+    there = crm.people("message", contact_id=contact, id=deal, talk_id=talk)["id"]
+    deleted = crm.people("message", contact_id=contact, talk_id=talk)["id"]  # the deal is gone: the contact stands in
+    crm.passes(HOUR)
+    assert crm.synced(tmp_path).is_well
+    found = rows(
+        tmp_path, f"SELECT message_id, contact_id, deal_id, chat_id FROM message WHERE sent_at = '{crm.now - HOUR}'"
+    )
+    chat = f"talk:{talk}" if "talk_id" in value else None
+    assert sorted(found) == [
+        (f"message:{there}", f"contact:{contact}", f"lead:{deal}", chat),
+        (f"message:{deleted}", f"contact:{contact}", None, chat),
+    ]
+
+
+@pytest.mark.parametrize("value", ["id", "id+talk_id+origin"])
+def test_c96_a_bots_reply_is_no_touch_and_the_managers_after_it_is(tmp_path: Path, value: str):
+    crm = Crm(chat_event_value=value)
+    contact = crm.people("create", entity="contacts")["id"]
+    for is_in, by in ((True, 0), (False, 0), (False, office.HEAD)):
+        crm.people("message", contact_id=contact, is_in=is_in, by=by)
+        crm.passes(HOUR)
+    assert crm.synced(tmp_path).is_well
+    told = "SELECT direction, author, user_id FROM message"
+    assert rows(tmp_path, f"{told} WHERE contact_id = 'contact:{contact}' ORDER BY sent_at") == [
+        ("in", "client", None),
+        ("out", "bot", "user:0"),
+        ("out", "user", f"user:{office.HEAD}"),
+    ]
+    touch = published(tmp_path, now=crm.now)("touch").filter(pl.col("client_id") == f"contact:{contact}")
+    ours = touch.filter(pl.col("direction") == "out")
+    assert ours.select("touched_at", "user_id").rows() == [(crm.now - HOUR, f"user:{office.HEAD}")]
+
+
 # Merges
 
 

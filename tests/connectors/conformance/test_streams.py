@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 from amo_demo import DAY, Crm, published, rows
 
@@ -18,6 +20,39 @@ from sync import inbox
 from sync.publication import PUBLICATION
 
 HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize("status", ["null", "absent"])
+def test_c98_a_talk_without_a_lead_or_a_status_is_stored(tmp_path: Path, status: str):
+    crm = Crm()
+    contact = crm.people("create", entity="contacts")["id"]
+    number = crm.people("talk", contact_id=contact)["id"]
+
+    def unsaid(_: httpx.URL, answer: Any) -> Any:
+        for talk in answer.get("_embedded", {}).get("talks", ()):
+            talk["status"] = None
+            if status == "absent":
+                del talk["status"]
+        return answer
+
+    crm.repaint = unsaid
+    assert crm.synced(tmp_path).is_well
+    found = f"SELECT contact_id, deal_id, status, closed_at FROM chat WHERE chat_id = 'talk:{number}'"
+    assert rows(tmp_path, found) == [(f"contact:{contact}", None, None, None)]
+    assert rows(tmp_path, "SELECT count(*) FROM chat") == [(len(crm.account.talks.ids),)]
+
+
+@pytest.mark.parametrize(("value", "are_known"), [("id", False), ("id+talk_id+origin", True)])
+def test_c99_without_a_list_of_talks_those_are_known_that_messages_name(tmp_path: Path, value: str, are_known: bool):
+    crm = Crm(talks_list="404", chat_event_value=value)
+    run = crm.synced(tmp_path)
+    assert run.is_well
+    (warning,) = run.account("main").resource("talks").warnings
+    assert "cannot be listed" in warning
+    messages = crm.account.company.messages
+    assert rows(tmp_path, "SELECT count(*) FROM message WHERE message_id LIKE 'message:%'") == [(len(messages),)]
+    named = len({*messages.column("talk_id")})
+    assert rows(tmp_path, "SELECT count(*) FROM chat") == [(named * are_known,)]
 
 
 def test_c100_sources_are_named_by_deals_where_their_own_list_is_empty(tmp_path: Path):
