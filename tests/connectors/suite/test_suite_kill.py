@@ -19,7 +19,7 @@ from sync import reader, writer
 from suite_words import run
 from test_suite_kill import BEGIN
 
-reader.CHUNK, writer.BATCH = 10, 40  # so that there is always something half written
+reader.CHUNK, writer.BATCH = 50, 500  # so that there is always something half written
 begin, name, folder, n_answers = sys.argv[1:]
 source = BEGIN[begin](name, Path(folder))
 
