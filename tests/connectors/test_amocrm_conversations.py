@@ -118,6 +118,7 @@ def test_other_events_are_passed_over_where_the_filter_is_ignored():
     yielded = read_messages(event("lead_added", "e1"), said("e2"))
     assert len(of(Message, yielded)) == 1
     assert len(of(RawRecord, yielded)) == 2
+    assert not of(Notice, yielded)
 
 
 @pytest.mark.parametrize(("window", "is_listed", "is_asked"), [(FIRST, True, 0), (CHANGED, True, 1), (FIRST, False, 1)])
@@ -232,7 +233,7 @@ def test_what_a_person_wrote_is_a_note_and_what_a_service_wrote_is_not(note_type
         ("amomail_message", True, 0, ("in", "client", None)),
         ("amomail_message", "1", 9101002, ("in", "client", None)),
         ("amomail_message", False, 9101002, ("out", "user", "user:9101002")),
-        ("amomail_message", 0, 0, ("out", "bot", "user:0")),
+        ("amomail_message", "0", 0, ("out", "bot", "user:0")),
         ("amomail_message", None, 0, ("unknown", "unknown", None)),
         ("sms_in", None, 0, ("in", "client", None)),
         ("sms_out", None, 9101002, ("out", "user", "user:9101002")),
@@ -244,6 +245,11 @@ def test_mail_and_sms_are_messages(note_type: str, income: Any, by: int, told: t
     assert (row.message_id, row.channel) == ("note:1", "email" if note_type == "amomail_message" else "sms")
     assert (row.direction, row.author, row.user_id) == told
     assert row.text is None
+
+
+@pytest.mark.parametrize("params", [None, [], {}, {"text": ["a"]}])
+def test_a_note_that_says_nothing_is_a_note(params: Any):
+    assert read_note("common", params=params).text is None
 
 
 def test_mail_has_its_summary_and_files():

@@ -137,3 +137,15 @@ def test_types_are_listed(client):
     body = client.get("events/types?language_code=ru").json()
     assert body["_total_items"] == len(body["_embedded"]["events_types"])
     assert "lead_status_changed" in {kind["key"] for kind in body["_embedded"]["events_types"]}
+
+
+def test_notes_have_events_where_the_reference_names_them(client, company):
+    written = {note.id: note.note_type for note in company.notes}
+    assert {"common", "sms_out", "amomail_message"} <= set(written.values())
+    told = {}
+    for name in ("common_note_added", "attachment_note_added", "incoming_sms", "outgoing_sms"):
+        events = client.walk(f"events?filter[type]={name}", limit=100)
+        told |= {event["value_after"][0]["note"]["id"]: name for event in events}
+    assert set(told) == {number for number, name in written.items() if name != "amomail_message"}
+    served = {row["id"] for path in ("leads", "contacts", "companies") for row in client.walk(f"{path}/notes")}
+    assert set(written) <= served

@@ -241,6 +241,8 @@ def test_a_thread_swallows_later_missed_calls_until_somebody_talks():
     found = [(first.at, state) for first, state in threads(talks, 70)]
     assert found == [(0, "called_back"), (40, "client_recovered"), (60, "pending")]
     assert [state for _, state in threads([call(0, 1, 0), call(5, 0, 0)], 86_400)] == ["attempted_only"]
+    found = [(first.at, state) for first, state in threads(talks, 70, [5, 30, 62])]
+    assert found == [(0, "messaged"), (10, "called_back"), (40, "client_recovered"), (60, "messaged")]
 
 
 def test_the_key_adds_up(company: Company):
