@@ -47,7 +47,9 @@ def has_no_bug(done: RunStatus) -> bool:
 
 
 def with_new_keys(value: Any) -> None:
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    """In every object but the value of a field: one that is an object is kept as it is, so new keys are news."""
+    parts = [part for name, part in value.items() if name != "value"] if isinstance(value, dict) else value
+    for part in parts if isinstance(parts, list) else ():
         with_new_keys(part)
     if isinstance(value, dict):
         value["hologram"] = {"a": [1, None, {"b": "c"}]}
