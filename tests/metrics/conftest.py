@@ -6,6 +6,7 @@ A metric's test:
         frames = engine.frames({"call_episode": [{"episode_id": "1", "started_at": NINE}]}, as_of=NOON)
 """
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -98,7 +99,10 @@ def days_before(as_of: datetime, days: int = 30, tz_day: date | None = None) -> 
 def spark_server() -> Iterator[str]:
     """The address of a Spark Connect server in this process, without a JVM."""
     sail = pytest.importorskip("pysail.spark", reason="the spark extra is not installed")
-    pytest.importorskip("pyspark.sql.connect", reason="the spark extra is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        # Without a file of the main program, as in a worker of xdist, pyspark takes this for its own doctests.
+        patch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+        pytest.importorskip("pyspark.sql.connect", reason="the spark extra is not installed")
     server = sail.SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     host, port = server.listening_address
