@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from shutil import copyfile
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -43,9 +43,15 @@ def company() -> Company:
 
 
 @cache
+def scratch() -> "TemporaryDirectory[str]":
+    """A folder that is gone when the process ends."""
+    return TemporaryDirectory(prefix="voronka-test-")
+
+
+@cache
 def migrated() -> Path:
     """A warehouse without rows: making one takes longer than most tests."""
-    folder = Path(mkdtemp(prefix="voronka-test-"))
+    folder = Path(scratch().name) / "blank"
     open_warehouse(folder).dispose()
     return folder / WAREHOUSE
 

@@ -4,10 +4,9 @@ import shutil
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
-from amo_demo import make_blank, rows
+from amo_demo import make_blank, rows, scratch
 from demo_crm import tables_of
 from sources import Source, find_sources
 
@@ -20,12 +19,17 @@ RAW = "SELECT account_id, entity, native_id, raw_hash FROM raw_record ORDER BY A
 Contents = dict[str, list[tuple[Any, ...]]]
 
 
-def run(source: Source, data_dir: Path, **how: Any) -> RunStatus:
-    """A whole sync by the source's clock, one window after the other: which card mentions a thing first is always the
-    same. All folders have one key, so that what they hold can be compared."""
+def blank(data_dir: Path) -> None:
+    """A warehouse without rows. All have one key, so that what they hold can be compared."""
     make_blank(data_dir)
     if not (data_dir / PHONE_KEY).exists():
         (data_dir / PHONE_KEY).write_text("5e" * 32)
+
+
+def run(source: Source, data_dir: Path, **how: Any) -> RunStatus:
+    """A whole sync by the source's clock, one window after the other: which card mentions a thing first is always the
+    same."""
+    blank(data_dir)
     return sync(data_dir, [source.as_account()], now=lambda: source.now, parallel=1, **how)
 
 
@@ -36,7 +40,7 @@ def contents(data_dir: Path) -> Contents:
 
 def synced(name: str, data_dir: Path) -> Source:
     """A source that was read into `data_dir` for the first time, undisturbed."""
-    shutil.copytree(_synced(name), data_dir)
+    shutil.copytree(_synced(name)[0], data_dir)
     return find_sources()[name]()
 
 
@@ -48,24 +52,29 @@ def a_day_later(name: str, data_dir: Path) -> Source:
     return source
 
 
-@cache
-def _synced(name: str) -> Path:
-    folder = Path(mkdtemp(prefix="voronka-suite-")) / "first"
-    assert run(find_sources()[name](), folder).is_well
-    return folder
+Done = tuple[Path, int]
+"""Where an undisturbed run left its data, and how many requests it took."""
 
 
 @cache
-def _synced_twice(name: str) -> tuple[Path, int]:
-    folder = Path(mkdtemp(prefix="voronka-suite-")) / "second"
-    source = a_day_later(name, folder)
+def _synced(name: str) -> Done:
+    return _well_run(find_sources()[name](), Path(scratch().name) / f"{name}-first")
+
+
+@cache
+def _synced_twice(name: str) -> Done:
+    folder = Path(scratch().name) / f"{name}-second"
+    return _well_run(a_day_later(name, folder), folder)
+
+
+def _well_run(source: Source, folder: Path) -> Done:
     assert run(source, folder).is_well
     return folder, len(source.asked)
 
 
 @cache
 def after_first(name: str) -> Contents:
-    return contents(_synced(name))
+    return contents(_synced(name)[0])
 
 
 @cache
@@ -73,12 +82,9 @@ def after_second(name: str) -> Contents:
     return contents(_synced_twice(name)[0])
 
 
-@cache
 def n_first(name: str) -> int:
     """How many requests a first sync takes."""
-    source = find_sources()[name]()
-    run(source, Path(mkdtemp(prefix="voronka-suite-")) / "counted")
-    return len(source.asked)
+    return _synced(name)[1]
 
 
 def n_second(name: str) -> int:
