@@ -5,7 +5,8 @@
 Every stage is a process of its own, so that its peak memory is its own. The demo CRM runs without a limit, on loopback,
 in one more process. Beside our stages, in the same run, stand hand-written loops that do the least anybody could:
 
-* `download`  the same lists, page by page with httpx and json, the bodies thrown away: how fast reading can be
+* `download`  the lists the sync reads, page by page with httpx and json, the bodies thrown away: how fast reading can
+  be (events of every type, so more objects: rates are compared per object)
 * `to one Parquet`  the same, every object as a line of JSON in one Parquet file: how fast keeping can be
 * `groupby`  for A3, a dictionary loop over the calls of the published table
 
@@ -32,14 +33,18 @@ sys.path.insert(0, str(HOUSE))
 
 AS_OF = datetime(2026, 11, 21, tzinfo=ZoneInfo("Europe/Moscow"))
 METRICS = ("A3", "B2", "E6", "D6")
-LISTS = (
-    ("/api/v4/leads", {"with": "contacts,loss_reason,source", "limit": 250}),
-    ("/api/v4/contacts", {"limit": 250}),
-    ("/api/v4/companies", {"limit": 250}),
-    ("/api/v4/tasks", {"limit": 250}),
-    ("/api/v4/contacts/notes", {"limit": 250, "filter[note_type][]": ["call_in", "call_out"]}),
-    ("/api/v4/companies/notes", {"limit": 250, "filter[note_type][]": ["call_in", "call_out"]}),
-    ("/api/v4/leads/notes", {"limit": 250, "filter[note_type][]": ["call_in", "call_out"]}),
+LISTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/api/v4/leads", {"with": "contacts,catalog_elements,loss_reason,source"}),
+    ("/api/v4/leads/unsorted", {}),
+    ("/api/v4/contacts", {}),
+    ("/api/v4/companies", {}),
+    ("/api/v4/customers", {"with": "contacts,companies"}),
+    ("/api/v4/customers/transactions", {}),
+    ("/api/v4/tasks", {}),
+    ("/api/v4/leads/notes", {}),
+    ("/api/v4/contacts/notes", {}),
+    ("/api/v4/companies/notes", {}),
+    ("/api/v4/talks", {}),
     ("/api/v4/events", {"limit": 100}),
 )
 
@@ -136,7 +141,7 @@ def plain_pages(url: str) -> Iterator[Any]:
     ) as client:
         for path, params in LISTS:
             for page in range(1, 1_000_000):
-                answer = client.get(path, params={**params, "page": page})
+                answer = client.get(path, params={"limit": 250, **params, "page": page})
                 if answer.status_code == 204:
                     break
                 answer.raise_for_status()
@@ -181,34 +186,36 @@ def crm(folder: Path, scale: float) -> Iterator[str]:
 
 
 def measure(scale: float) -> None:
+    """Each line is printed as its stage ends: a long run that is cut off still says what it saw."""
+    print(f"\nscale {scale:g}, {os.cpu_count()} cores")
+    print(f"{'stage':<28}{'seconds':>10}{'per second':>14}{'CPU s':>9}{'peak MB':>10}", flush=True)
     with tempfile.TemporaryDirectory(prefix="voronka-bench-") as made:
         folder = Path(made)
         with crm(folder, scale) as url:
-            synced = apart("sync", folder, url)
-            again = apart("sync", folder, url)
-            download = apart("download", folder, url)
-            keep = apart("keep", folder, url)
-        published = apart("publish", folder, url)
-        metrics = {(m, e): apart("metric", folder, url, m, e) for m in METRICS for e in ("polars", "duckdb")}
-        loop = apart("loop", folder, url)
-    head = f"scale {scale:g}: {synced['objects']:,} objects of the CRM, {synced['rows']:,} rows, {os.cpu_count()} cores"
-    print(f"\n{head}\n{'stage':<28}{'seconds':>10}{'per second':>14}{'CPU s':>9}{'peak MB':>10}")
-    show("download (plain loop)", download, "objects")
-    show("to one Parquet (plain loop)", keep, "objects")
-    show("sync", synced, "objects")
-    show("sync again, nothing new", again, "objects")
-    show("publish, marts included", published, "rows")
-    print(f"{'  of which marts':<28}{published['marts']:>10.2f}")
-    show("A3 by a plain loop", loop, None)
-    for (metric_id, engine), found in metrics.items():
-        show(f"{metric_id} on {engine}", found, None)
-    print(f"sync / download = {synced['seconds'] / download['seconds']:.1f}", end="; ")
-    print(f"sync / one Parquet = {synced['seconds'] / keep['seconds']:.1f}", flush=True)
+            synced = show("sync", apart("sync", folder, url), "objects")
+            show("sync again, nothing new", apart("sync", folder, url), "objects")
+            download = show("download (plain loop)", apart("download", folder, url), "objects")
+            keep = show("to one Parquet (plain loop)", apart("keep", folder, url), "objects")
+        print(f"{synced['objects']:,} objects of the CRM, {synced['rows']:,} rows;", end=" ")
+        print(f"objects per second: sync / download = 1 / {slower(synced, download):.1f}", end=", ")
+        print(f"sync / one Parquet = 1 / {slower(synced, keep):.1f}", flush=True)
+        published = show("publish, marts included", apart("publish", folder, url), "rows")
+        print(f"{'  of which marts':<28}{published['marts']:>10.2f}")
+        show("A3 by a plain loop", apart("loop", folder, url))
+        for metric_id in METRICS:
+            for engine in ("polars", "duckdb"):
+                show(f"{metric_id} on {engine}", apart("metric", folder, url, metric_id, engine))
 
 
-def show(name: str, found: dict[str, Any], counted: str | None) -> None:
+def slower(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """How many times longer ours takes per object."""
+    return float(ours["seconds"] / ours["objects"] / (theirs["seconds"] / theirs["objects"]))
+
+
+def show(name: str, found: dict[str, Any], counted: str | None = None) -> dict[str, Any]:
     rate = f"{found[counted] / found['seconds']:,.0f}" if counted else ""
     print(f"{name:<28}{found['seconds']:>10.2f}{rate:>14}{found['cpu_s']:>9.1f}{found['peak_mb']:>10.0f}", flush=True)
+    return found
 
 
 def main() -> None:
