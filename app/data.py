@@ -176,9 +176,14 @@ class Answer:
         return not self._warns_of("no_data")
 
     @property
+    def is_whole(self) -> bool:
+        """Whether that holds for every account there ought to be: else nothing found is no reason to rest."""
+        return not self._warns_of("no_data", "unread_account")
+
+    @property
     def is_complete(self) -> bool:
         """Whether all of the period is known as well: else its counts are too small to be compared with."""
-        return not self._warns_of("no_data", "before_complete")
+        return not self._warns_of("no_data", "unread_account", "before_complete")
 
     def _warns_of(self, *codes: str) -> bool:
         return any(notice.code in codes for notice in self.result.warnings)

@@ -128,9 +128,10 @@ def _never_synced(covered: pl.DataFrame, unread: Collection[str]) -> Iterable[No
             "Нет данных: ни один аккаунт ещё не загружен. Пусто здесь не значит «ноль».",
             "No data: no account has been synced yet. Empty here does not mean zero.",
         )
+    is_any_read = covered["account_id"].n_unique() > len(unread)
     for account in unread:
         yield Notice(
-            "no_data",
+            "unread_account" if is_any_read else "no_data",
             f"Нет данных: аккаунт «{account}» ещё не загружен, в числах его нет.",
             f"No data: account “{account}” has not been synced yet and is not in the numbers.",
         )

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app.data import Answer
 from app.i18n import _, language, plural
+from app.ui import formats
 from metrics.metric import Notice
 
 
@@ -48,9 +49,14 @@ def no_rights(login: str) -> None:
     st.error(text.format(login=login), icon=":material/lock:")
 
 
-def nothing_found(sentence: str) -> None:
-    """An honest zero: everything was looked at, nothing was found."""
-    st.success(sentence, icon=":material/check_circle:")
+def nothing_found(sentence: str, answer: Answer) -> None:
+    """An honest zero: everything was looked at, nothing was found. Where not everything was, it is not as good."""
+    if answer.is_whole:
+        st.success(sentence, icon=":material/check_circle:")
+    elif answer.is_covered:
+        st.info(_("In the accounts that were read: {sentence}").format(sentence=sentence), icon=":material/info:")
+    else:
+        st.caption(formats.no_data())
 
 
 def alarms(answers: Iterable[Answer]) -> None:
@@ -77,7 +83,7 @@ def _unique(answers: Iterable[Answer]) -> list[Notice]:
     return list({notice.ru: notice for answer in answers for notice in answer.result.warnings}.values())
 
 
-BROKEN = {"no_data", "stale_account", "client_flows_do_not_add_up"}
+BROKEN = {"no_data", "unread_account", "stale_account", "client_flows_do_not_add_up"}
 """Numbers are missing, old or contradict themselves: somebody has to do something."""
 CAVEATS = {"messages_not_synced", "before_complete", "churn_threshold_short"}
 """All is well, and yet the headline may be far from the truth. What is in neither explains a number."""

@@ -201,7 +201,7 @@ def _month_left(answer: Answer) -> str:
 def _call_list(view: View, answer: Answer) -> None:
     rows = answer.table("threads").filter(pl.col("state").is_in(calls.TO_CALL))
     if rows.is_empty():
-        _empty(answer, _("Everybody who missed us was reached."))
+        states.nothing_found(_("Everybody who missed us was reached."), answer)
         return
     calls.show_threads(view, rows, key="brief_calls")
 
@@ -209,7 +209,7 @@ def _call_list(view: View, answer: Answer) -> None:
 def _forgotten_list(view: View, answer: Answer) -> None:
     rows = forgotten.listed(answer, to_hand_over=not forgotten.totals(answer)["den"])
     if rows.is_empty():
-        _empty(answer, _("Nobody is forgotten."))
+        states.nothing_found(_("Nobody is forgotten."), answer)
         return
     forgotten.show_clients(view, rows, key="brief_forgotten")
 
@@ -219,7 +219,7 @@ def _lost_list(view: View, answer: Answer) -> None:
     rows = answer.result.drilldown
     rows = rows.filter(pl.col("group_key") == top["group_key"]) if top and top["group_key"] else rows.clear()
     if rows.is_empty():
-        _empty(answer, _("No deals were lost here in this period."))
+        states.nothing_found(_("No deals were lost here in this period."), answer)
         return
     name = top["stage_name"] if top else None
     funnel.show_lost(view, rows.with_columns(stage_name=pl.lit(name)), key="brief_lost")
@@ -228,16 +228,9 @@ def _lost_list(view: View, answer: Answer) -> None:
 def _left_list(view: View, answer: Answer) -> None:
     rows = clients.happened(answer, "CHURNED", _month_left(answer))
     if rows.is_empty():
-        _empty(answer, _("Nobody left in this month."))
+        states.nothing_found(_("Nobody left in this month."), answer)
         return
     clients.show_clients(view, rows, key="brief_left")
-
-
-def _empty(answer: Answer, sentence: str) -> None:
-    if answer.is_covered:
-        states.nothing_found(sentence)
-    else:
-        st.caption(formats.no_data())
 
 
 PAGE = Page(

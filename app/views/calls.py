@@ -31,8 +31,7 @@ def render(view: View) -> None:
     tiles.about(answer, view.publication)
     threads = answer.table("threads")
     if threads.is_empty():
-        if answer.is_covered:
-            states.nothing_found(_("No missed calls in this period."))
+        states.nothing_found(_("No missed calls in this period."), answer)
         return
     _tiles(view, answer, before)
     left, right = st.columns([1, 1], gap="medium")
@@ -136,7 +135,7 @@ def _managers(view: View, answer: Answer) -> None:
     st.subheader(_("By manager"), anchor=False)
     people = tables.with_names(_unreached(answer), view.users)
     if people.is_empty():
-        states.nothing_found(_("Everybody who missed us was reached."))
+        states.nothing_found(_("Everybody who missed us was reached."), answer)
         return
     parts = [bars.Series(_(STATES[state][0]), people[f"n_{state}"].to_list(), STATES[state][1]) for state in UNREACHED]
     names = people["user_name"].to_list()

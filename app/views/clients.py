@@ -27,8 +27,7 @@ def render(view: View) -> None:
     tiles.about(answer, view.publication)
     months = by_month(answer)
     if months.is_empty() or not months["buyers"].sum():
-        if answer.is_covered:
-            states.nothing_found(_("Nobody has bought anything yet, so there is nobody to lose."))
+        states.nothing_found(_("Nobody has bought anything yet, so there is nobody to lose."), answer)
         return
     _tiles(view, months)
     with st.container(border=True, key="opened"):  # right below the tiles: what they open has to be in sight

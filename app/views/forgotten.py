@@ -37,10 +37,10 @@ def render(view: View) -> None:
     total, of_leavers = totals(answer), listed(answer, to_hand_over=True)
     if total["den"]:
         _of_managers(view, answer, total, of_leavers)
-    elif answer.is_covered and answer.table("reassign").is_empty():
-        states.nothing_found(_("There are no clients with a deal yet, so nobody can be forgotten."))
-    elif answer.is_covered and of_leavers.is_empty():
-        states.nothing_found(_("Nobody is forgotten."))
+    elif answer.table("reassign").is_empty():
+        states.nothing_found(_("There are no clients with a deal yet, so nobody can be forgotten."), answer)
+    elif of_leavers.is_empty():
+        states.nothing_found(_("Nobody is forgotten."), answer)
     if of_leavers.height:
         _hand_over(view, of_leavers, total)
 
@@ -56,7 +56,7 @@ def _of_managers(view: View, answer: Answer, total: dict[str, Any], of_leavers: 
         st.subheader(_("Whom to call"), anchor=False)
         rows = listed(answer)
         if rows.is_empty():
-            states.nothing_found(_("Nobody is forgotten."))
+            states.nothing_found(_("Nobody is forgotten."), answer)
         else:
             show_clients(view, rows, key="forgotten")
 
@@ -100,7 +100,7 @@ def _managers(view: View, answer: Answer, total: dict[str, Any]) -> None:
     st.subheader(_("By manager"), anchor=False)
     people = _people(view, answer)
     if people.is_empty():
-        states.nothing_found(_("Nobody is forgotten."))
+        states.nothing_found(_("Nobody is forgotten."), answer)
         return
     names = people["user_name"].to_list()
     texts = [

@@ -309,7 +309,7 @@ def _lost(view: View, answer: Answer, stages: pl.DataFrame, top: dict[str, Any])
     wanted = list(names) if chosen == ALL_STAGES else [chosen]
     rows = lost.filter(pl.col("group_key").is_in(wanted))
     if rows.is_empty():
-        states.nothing_found(_("No deals were lost here in this period."))
+        states.nothing_found(_("No deals were lost here in this period."), answer)
         return
     show_lost(view, rows.with_columns(stage_name=pl.col("group_key").replace_strict(names, default=None)), key="lost")
 

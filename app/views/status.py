@@ -119,7 +119,9 @@ def _ended(run: Mapping[str, Any] | None, publication: data.Publication) -> str:
 
 
 def _accounts(publication: data.Publication, names: Mapping[str, str]) -> None:
+    """Every account there ought to be, those of which nothing was read yet last."""
     zone = publication.zone
+    unread = publication.manifest.get("unread_accounts", ())
     rows = pl.DataFrame(
         [
             {
@@ -130,7 +132,8 @@ def _accounts(publication: data.Publication, names: Mapping[str, str]) -> None:
                 "state": _("stale") if account.get("is_stale") else _("fresh"),
             }
             for account in publication.accounts
-        ],
+        ]
+        + [{"name": names.get(account_id, account_id), "state": _("not read yet")} for account_id in unread],
         schema={name: pl.Datetime("us") if name == "watermark" else pl.String for name in ACCOUNT},
     )
     with st.container(border=True):
@@ -277,7 +280,7 @@ def _checks(publication: data.Publication) -> None:
     st.subheader(_("Checks of the data"), anchor=False)
     found = [check for check in publication.manifest.get("checks", ()) if check.get("count")]
     if not found:
-        states.nothing_found(_("All checks passed."))
+        st.success(_("All checks passed."), icon=":material/check_circle:")
         return
     for check in found:
         sentence = check["en"] if language() == "en" else check["ru"]
