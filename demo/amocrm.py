@@ -8,33 +8,28 @@ the company's as_of. Nothing outside the token end point and `/_emu` can be writ
 are pages for people who follow a link of the dashboard.
 """
 
-import argparse
 import asyncio
 import dataclasses
-import json
 import os
-import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import orjson
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from demo.amocrm_account import Account
 from demo.amocrm_api import Api
-from demo.amocrm_gate import BLOCKED_PAGE, TOO_MANY, Fault, Limiter, RequestLog
+from demo.amocrm_gate import BLOCKED_PAGE, TOO_MANY, Limiter
 from demo.amocrm_mutate import OrderError, mutate
 from demo.amocrm_pages import card_page, missing_page
 from demo.amocrm_switches import Switches
-from demo.company import Company, answer_key, build
+from demo.company import Company
+from demo.gate import Fault, RequestLog, arguments, company_of, cut, serve
 
 __all__ = ["Switches", "create_app", "main"]
 
@@ -122,8 +117,8 @@ class Server:
             response = self._json(status, body) if status == 200 else self._problem(status, body)
         else:
             response = answer()
-        cut = next((fault.cut_after_bytes for fault in struck if fault.cut_after_bytes is not None), None)
-        return response if cut is None else _cut(response, cut)
+        end = next((fault.cut_after_bytes for fault in struck if fault.cut_after_bytes is not None), None)
+        return response if end is None else cut(response, end)
 
     def _broken(self, fault: Fault) -> Response:
         status = fault.status or 500
@@ -227,17 +222,6 @@ async def _form(request: Request) -> Json:
     return dict(await request.form())
 
 
-def _cut(response: Response, n_bytes: int) -> Response:
-    """The same answer, announced whole and broken off."""
-    body = bytes(response.body)
-
-    async def stream() -> AsyncIterator[bytes]:
-        yield body[:n_bytes]
-
-    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
-    return StreamingResponse(stream(), response.status_code, {**headers, "content-length": str(len(body))})
-
-
 def create_app(
     company: Company,
     switches: Switches | None = None,
@@ -269,27 +253,10 @@ def create_app(
 
 def main() -> None:
     """Serve on the loopback until stopped; prints `READY http://127.0.0.1:PORT` once it listens."""
-    parser = argparse.ArgumentParser(prog="demo.amocrm", description=main.__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=20260101)
-    parser.add_argument("--as-of", type=datetime.fromisoformat, default=datetime(2026, 11, 20, 21, tzinfo=UTC))
+    parser = arguments("demo.amocrm", main.__doc__)
     parser.add_argument("--token", default=os.environ.get("DEMO_TOKEN", "demo-token"))
-    parser.add_argument("--key-out", type=Path, help="write the answer key there as JSON")
-    parser.add_argument("--limit", action="store_true", help="turn the rate limit on")
     options = parser.parse_args()
-    company = build(options.seed, options.scale, options.as_of)
-    if options.key_out:
-        options.key_out.write_text(json.dumps(answer_key(company), ensure_ascii=False, indent=1), encoding="utf-8")
-    app = create_app(company, Switches(limiter=options.limit), token=options.token)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; else 40 ms of Nagle a page
-    listener.bind(("127.0.0.1", options.port))
-    listener.listen(128)
-    print(f"READY http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201 - the contract with callers
-    config = uvicorn.Config(app, log_level="warning", access_log=False, date_header=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    serve(create_app(company_of(options), Switches(limiter=options.limit), token=options.token), options.port)
 
 
 if __name__ == "__main__":

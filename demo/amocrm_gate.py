@@ -1,10 +1,7 @@
-"""What stands before the API of the emulated amoCRM: the request log, the rate limit, and faults on order."""
+"""The rate limit of the emulated amoCRM."""
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import Any
 
 Json = dict[str, Any]
@@ -52,48 +49,3 @@ class Limiter:
         self._refusals.clear()
         self._tokens.clear()
         self._account.clear()
-
-
-@dataclass
-class Fault:
-    """Something to go wrong: from the `nth` request whose path matches, for `times` requests (0: for ever).
-
-    Without a status the request is answered as usual, after `delay` seconds and cut after `cut_after_bytes`.
-    """
-
-    path: str
-    nth: int = 1
-    status: int | None = None
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
-    cut_after_bytes: int | None = None
-    times: int = 1
-    seen: int = 0
-
-    def strikes(self, path: str) -> bool:
-        """Count a request; whether it is one of those that go wrong."""
-        if not fnmatch(path, self.path):
-            return False
-        self.seen += 1
-        return self.seen >= self.nth and (not self.times or self.seen < self.nth + self.times)
-
-
-class RequestLog:
-    """The last hundred thousand requests; a token is shown only as a fingerprint."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.entries: deque[Json] = deque(maxlen=100_000)
-
-    def add(self, *, method: str, path: str, query: str, token: str) -> Json:
-        entry: Json = {
-            "at": self._clock(),
-            "method": method,
-            "path": path,
-            "query": query,
-            "key_id": hashlib.blake2b(token.encode(), digest_size=6).hexdigest() if token else None,
-            "status": None,
-        }
-        self.entries.append(entry)
-        return entry

@@ -37,8 +37,8 @@ from connectors.connector import Window
 from connectors.errors import CredentialsError, ForbiddenError, PayloadError, RetriableError
 from connectors.http import Pace, redacted
 from connectors.records import Call, Deal, Notice, RawRecord, Stub, Task, User
-from demo.amocrm_gate import Fault
 from demo.amocrm_oauth import CLIENT_SECRET
+from demo.gate import Fault
 
 LEADS = "/api/v4/leads"
 EVENTS = "/api/v4/events"
