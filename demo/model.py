@@ -275,6 +275,7 @@ class CallNote(NamedTuple):
     """A note of a call as the telephony wrote it. Meaning of the coded columns: see `demo.amocrm_cards.call_note`.
 
     duration -1: null; status 0: absent; phone 0: hidden; uniq 0: absent, negative: an array instead of a string.
+    role: what it is in its conversation, `PLAIN`, `DOUBLE` (told once already) or `PASSED_ON` (to a colleague).
     """
 
     id: int
@@ -292,6 +293,10 @@ class CallNote(NamedTuple):
     uniq: int
     provider: int
     style: int
+    role: int = 0
+
+
+PLAIN, DOUBLE, PASSED_ON = range(3)
 
 
 class Task(NamedTuple):

@@ -12,7 +12,20 @@ from random import Random
 from typing import NamedTuple
 
 from demo import office
-from demo.model import COMPANY, CONTACT, DAY, LEAD, CallNote, Columns, Conversation, Deal, Move
+from demo.model import (
+    COMPANY,
+    CONTACT,
+    DAY,
+    DOUBLE,
+    LEAD,
+    PASSED_ON,
+    PLAIN,
+    CallNote,
+    Columns,
+    Conversation,
+    Deal,
+    Move,
+)
 from demo.office import MSK_S, Calendar
 from demo.people import Draft
 
@@ -52,7 +65,7 @@ class Phone:
         self._managers, self._left_at = managers, left_at
         self.burnout_from = now - 28 * DAY
         self.conversations: Columns[Conversation] = Columns(Conversation, "iibbiibb")
-        self.notes: Columns[CallNote] = Columns(CallNote, "ibiiiiiibibqqbb")
+        self.notes: Columns[CallNote] = Columns(CallNote, "ibiiiiiibibqqbbb")
         self._n_uniq = 0
         self._old_uniqs: list[tuple[int, int]] = []
 
@@ -197,7 +210,8 @@ class Phone:
         ring = ring._replace(status=4, uniq=ring.uniq or self._uniq(ring.at, ring.provider, ring.is_in))
         self._note(card, ring._replace(duration=first))
         other = self._colleague(ring.user)
-        self._note(card, ring._replace(at=ring.at + first + 2, duration=ring.duration - first, user=other))
+        second = ring._replace(at=ring.at + first + 2, duration=ring.duration - first, user=other)
+        self._note(card, second, role=PASSED_ON)
 
     def _legs(self, card: tuple[int, int], ring: Ring, *, n_rung: int, is_answered: bool) -> None:
         """A ring group: several phones ring a few seconds apart, the last may be answered."""
@@ -221,11 +235,13 @@ class Phone:
         other = cards.deal_open_at(ring.at)
         if chance < 0.09 and ring.uniq > 0 and other and card[0] != LEAD:
             shift = rng.randrange(0, 30)
-            self._note((LEAD, other), ring._replace(at=ring.at + shift, written=ring.written + shift))
+            again_at = ring._replace(at=ring.at + shift, written=ring.written + shift)
+            self._note((LEAD, other), again_at, role=DOUBLE)
         elif chance < 0.11:
             shift = rng.randrange(0, 4)
             again = max(ring.duration - rng.randrange(0, 2), 1) if ring.duration >= 15 else ring.duration
-            self._note(card, ring._replace(at=ring.at + shift, written=ring.written + shift, duration=again, uniq=0))
+            told = ring._replace(at=ring.at + shift, written=ring.written + shift, duration=again, uniq=0)
+            self._note(card, told, role=DOUBLE)
 
     def _status(self, is_answered: int, is_in: int, is_voicemail: bool) -> int:
         chance = self._rng.random()
@@ -250,7 +266,7 @@ class Phone:
             self._old_uniqs.append((at, self._n_uniq))
         return self._n_uniq
 
-    def _note(self, card: tuple[int, int], ring: Ring) -> None:
+    def _note(self, card: tuple[int, int], ring: Ring, *, role: int = PLAIN) -> None:
         chance = self._rng.random()
         user, created_by, named = ring.user, ring.user, 0
         if chance < 0.1:
@@ -262,7 +278,7 @@ class Phone:
         kind, entity_id = card
         written, style = max(ring.written, ring.at), self._rng.randrange(128)
         _, _, _, is_in, *rest = ring
-        self.notes.append((0, kind, entity_id, ring.at, written, created_by, user, named, is_in, *rest, style))
+        self.notes.append((0, kind, entity_id, ring.at, written, created_by, user, named, is_in, *rest, style, role))
 
     def noise(self, draft: Draft, cards: "Cards", n: int) -> None:
         """Calls that are no conversation with a client: hidden numbers that rang in vain."""

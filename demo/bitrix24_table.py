@@ -1,0 +1,95 @@
+"""A list of the demo Bitrix24: ids in order, rows painted when they are asked for, and what was changed since."""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from demo.amocrm_store import Order
+from demo.bitrix24_values import Row
+
+NOTHING = array("q")
+
+
+class Table:
+    """Rows by id. Those that were deleted are in no list and cannot be got either.
+
+    `stamp`: the column that says when a row was changed; `modified` keeps the ids in its order (None without one).
+    """
+
+    def __init__(
+        self,
+        ids: "array[int]",
+        paint: Callable[[int], Row],
+        *,
+        stamp: str = "",
+        changed: "array[int]" = NOTHING,
+        next_id: int = 0,
+        owner: tuple[str, ...] = (),
+    ) -> None:
+        """`ids` ascend, `changed` are the instants of `stamp`. owner: columns that together name whose a row is."""
+        self.ids = ids
+        self.stamp = stamp
+        self.modified = Order(changed, ids) if stamp else None
+        self.version = 0
+        self.next_id = next_id or (ids[-1] + 1 if ids else 1)
+        self.deleted: dict[int, Row] = {}
+        """Rows as they were when they were deleted."""
+        self._paint, self._owner = paint, owner
+        self._changed: dict[int, Row] = {}
+        self._owned: tuple[int, dict[tuple[Any, ...], list[int]]] = (-1, {})
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], *, stamp: str = "", owner: tuple[str, ...] = ()) -> "Table":
+        """A short list, whose rows are all there already."""
+        by_id = {row["ID"]: row for row in rows}
+        ids = array("q", sorted(by_id))
+        changed = array("q", (by_id[number][stamp] for number in ids)) if stamp else NOTHING
+        return cls(ids, by_id.__getitem__, stamp=stamp, changed=changed, owner=owner)
+
+    def __contains__(self, number: int) -> bool:
+        place = bisect_left(self.ids, number)
+        return place < len(self.ids) and self.ids[place] == number
+
+    def get(self, number: int) -> Row | None:
+        """The row, if it is listed. Not to be changed in place."""
+        if number in self._changed:
+            return self._changed[number]
+        return self._paint(number) if number in self else None
+
+    def put(self, row: Row) -> None:
+        """Add a row, or replace the one with its id."""
+        number: int = row["ID"]
+        self._unstamp(number)
+        if number not in self:
+            self.ids.insert(bisect_left(self.ids, number), number)
+        self._changed[number] = row
+        if self.modified is not None:
+            self.modified.add(row[self.stamp], number)
+        self.next_id = max(self.next_id, number + 1)
+        self.version += 1
+
+    def remove(self, number: int) -> Row | None:
+        """Delete a row; it is kept in `deleted`."""
+        row = self.get(number)
+        if row is not None:
+            self._unstamp(number)
+            self.ids.pop(bisect_left(self.ids, number))
+            self._changed.pop(number, None)
+            self.deleted[number] = row
+            self.version += 1
+        return row
+
+    def _unstamp(self, number: int) -> None:
+        if self.modified is not None and (row := self.get(number)) is not None:
+            self.modified.remove(row[self.stamp], number)
+
+    def owned_by(self, *owner: Any) -> list[int]:
+        """Ids of the rows of one owner, by the columns the table was made with."""
+        if self._owned[0] != self.version:
+            found: dict[tuple[Any, ...], list[int]] = {}
+            for number in self.ids:
+                row: Any = self.get(number)
+                found.setdefault(tuple(row[name] for name in self._owner), []).append(number)
+            self._owned = (self.version, found)
+        return self._owned[1].get(owner, [])
