@@ -473,20 +473,20 @@ class Painter:
         }
 
     def meeting(self, number: int, task: Task) -> Row:
-        """The meeting that a task to meet became."""
+        """A meeting, which is planned until it took place."""
         owners = [(task.entity_kind, task.entity_id)]
-        done_at = task.completed_at
-        row = _activity(number, owners, user=task.user_id, created_at=task.created_at, updated_at=done_at)
+        at = task.completed_at or task.due_at
+        row = _activity(number, owners, user=task.user_id, created_at=task.created_at, updated_at=task.updated_at)
         return row | {
             "TYPE_ID": 1,
             "PROVIDER_ID": "CRM_MEETING",
             "PROVIDER_TYPE_ID": "MEETING",
             "SUBJECT": words.TASK_TEXTS[task.text],
-            "START_TIME": Instant(done_at),
-            "END_TIME": Instant(done_at),
+            "START_TIME": Instant(at),
+            "END_TIME": Instant(at),
             "DEADLINE": Instant(task.due_at),
-            "COMPLETED": True,
-            "STATUS": 2,
+            "COMPLETED": bool(task.completed_at),
+            "STATUS": 2 if task.completed_at else 1,
         }
 
     def letter(self, number: int, note: TextNote) -> Row:
@@ -573,6 +573,7 @@ class Painter:
             "CONTACT_ID": talk.contact_id,
             "DEAL_ID": talk.deal_id or None,
             "DATE_CREATE": Instant(talk.created_at),
+            "CLOSED": not talk.is_in_work,
             "MESSAGES": [opening, *lines],
             "USERS": [
                 {"ID": who, "NAME": self._name(who), "CONNECTOR": who == guest, "BOT": who == BOT}

@@ -31,6 +31,7 @@ CREATED, MOVED, FINISHED, PIPELINE_CHANGED = 1, 2, 3, 5
 NEW, _, CONVERTED, _ = (code for code, _, _ in LEAD_STATUSES)
 CALL, MEETING, LETTER, SESSION, FORM = range(5)
 """What an activity is of."""
+TO_MEET = next(kind.id for kind in office.TASK_TYPES if kind.code == "MEETING")
 SAME_CALL_S = 30
 """How much later a call is told once more on the deal."""
 
@@ -164,7 +165,7 @@ class Past:
             if role != DOUBLE:
                 add(CALL, place, at, at + (0 if status == 1 else max(duration, 0)))
         for place, task in self._meetings():
-            add(MEETING, place, task.created_at, task.completed_at)
+            add(MEETING, place, task.created_at, task.updated_at)
         for place, note in enumerate(company.notes):
             if note.note_type in LETTERS:
                 add(LETTER, place, note.created_at, note.updated_at)
@@ -179,13 +180,12 @@ class Past:
         )
 
     def _meetings(self) -> Iterator[tuple[int, Task]]:
-        """Tasks to meet that were done, on cards that are still there."""
+        """Meetings on cards that are still there."""
         company = self._company
-        to_meet = {kind.id for kind in company.task_types if kind.code == "MEETING"}
         gone = {deal.id for deal in company.deals if deal.deleted_at}
         for place, task in enumerate(company.tasks):
-            is_on_card = task.entity_kind and not (task.entity_kind == LEAD and task.entity_id in gone)
-            if task.type_id in to_meet and task.completed_at and not task.deleted_at and is_on_card:
+            is_on_gone = task.entity_kind == LEAD and task.entity_id in gone
+            if is_meeting(task) and not task.deleted_at and not is_on_gone:
                 yield place, task
 
     def deal_called_about(self, note: CallNote) -> int:
@@ -210,6 +210,11 @@ class Past:
         """Who of ours wrote last, 0 if only a bot did."""
         _, messages = self.messages(talk)
         return next((message.user_id for message in reversed(messages) if message.user_id), 0)
+
+
+def is_meeting(task: Task) -> bool:
+    """Whether it is an activity of its card here: a task to meet. Without a card it stays a task."""
+    return task.type_id == TO_MEET and bool(task.entity_kind)
 
 
 def _starts(owners: "array[int]", first: int, n: int) -> "array[int]":

@@ -18,7 +18,7 @@ from demo.bitrix24_cards import (
     invoice_turns,
     paid_invoices,
 )
-from demo.bitrix24_past import CALL, FIRST_DEAL, LETTER, MEETING, SESSION, Past, Turns, turn_row
+from demo.bitrix24_past import CALL, FIRST_DEAL, LETTER, MEETING, SESSION, Past, Turns, is_meeting, turn_row
 from demo.bitrix24_setup import (
     INVOICE_CATEGORY,
     INVOICE_TYPE,
@@ -35,7 +35,7 @@ from demo.bitrix24_setup import (
     user_field_rows,
 )
 from demo.bitrix24_switches import Switches
-from demo.bitrix24_table import Table
+from demo.bitrix24_table import Table, named_by
 from demo.bitrix24_values import Row
 from demo.model import DOUBLE, Company, Deal
 from demo.notes import LETTERS
@@ -128,12 +128,12 @@ class Portal:
             f"item:{PROCESS_TYPE}": _item_table(put_in, lambda number: painter.installation(sold[number], number)),
             f"stagehistory:{INVOICE_TYPE}": _turns(bill_turns, INVOICE_CATEGORY),
             f"stagehistory:{PROCESS_TYPE}": _turns(put_in, PROCESS_CATEGORY),
-            "payment": Table.of(payments, owner=("ENTITY_TYPE_ID", "ENTITY_ID")),
+            "payment": Table.of(payments, owners=named_by("ENTITY_TYPE_ID", "ENTITY_ID")),
             "product": Table(array("q", (product.id for product in company.products)), painter.product),
             "productrow": Table(
                 line_ids,
                 lambda number: painter.product_row(*lines[number - FIRST_ROW], number),
-                owner=("OWNER_TYPE", "OWNER_ID"),
+                owners=named_by("OWNER_TYPE", "OWNER_ID"),
             ),
         }
 
@@ -150,7 +150,7 @@ class Portal:
         calls, activities = company.calls, past.activities
         roles, ids, starts = (calls.column(name) for name in ("role", "id", "created_at"))
         heard = [place for place, role in enumerate(roles) if role != DOUBLE]
-        tasks = [place for place, deleted_at in enumerate(company.tasks.column("deleted_at")) if not deleted_at]
+        tasks = [place for place, task in enumerate(company.tasks) if not (task.deleted_at or is_meeting(task))]
         task_ids, task_changes = company.tasks.column("id"), company.tasks.column("updated_at")
         first_call, first_task = ids[0], task_ids[0]
         comments = [painter.comment(note) for note in company.notes if note.note_type not in LETTERS]
@@ -176,10 +176,11 @@ class Portal:
                 changed=array("q", map(task_changes.__getitem__, tasks)),
                 next_id=first_task + len(company.tasks),
             ),
-            "comment": Table.of(comments, owner=("ENTITY_TYPE", "ENTITY_ID")),
+            "comment": Table.of(comments, owners=named_by("ENTITY_TYPE", "ENTITY_ID")),
             "session": Table(
                 array("q", talks),
                 lambda number: painter.session(talk := company.talks[talks[number]], *past.messages(talk)),
+                owners=lambda row: [("CONTACT", row["CONTACT_ID"]), ("DEAL", row["DEAL_ID"])],
             ),
         }
 
@@ -240,7 +241,7 @@ def _item_table(turns: dict[int, list[Turn]], paint: Callable[[int], Row]) -> Ta
 def _history(turns: Turns, paint: Callable[[int], Row]) -> Table:
     """Rows numbered in the order they were written."""
     ids = array("q", range(1, len(turns.codes) + 1))
-    return Table(ids, paint, stamp="CREATED_TIME", changed=turns.instants, owner=("OWNER_ID",))
+    return Table(ids, paint, stamp="CREATED_TIME", changed=turns.instants, owners=named_by("OWNER_ID"))
 
 
 def _turns(turns: dict[int, list[Turn]], category_id: int) -> Table:
@@ -254,4 +255,4 @@ def _turns(turns: dict[int, list[Turn]], category_id: int) -> Table:
         turn_row(row_id, number, at, place(turns[number][step]), place(turns[number][step - 1]) if step else None)
         for row_id, (at, number, step) in enumerate(found, start=1)
     ]
-    return Table.of(rows, stamp="CREATED_TIME", owner=("OWNER_ID",))
+    return Table.of(rows, stamp="CREATED_TIME", owners=named_by("OWNER_ID"))

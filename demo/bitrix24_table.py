@@ -2,13 +2,19 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from demo.amocrm_store import Order
 from demo.bitrix24_values import Row
 
 NOTHING = array("q")
+Owners = Callable[[Row], Iterable[tuple[Any, ...]]]
+
+
+def named_by(*columns: str) -> Owners:
+    """The one owner that columns together name."""
+    return lambda row: [tuple(row[name] for name in columns)]
 
 
 class Table:
@@ -25,9 +31,9 @@ class Table:
         stamp: str = "",
         changed: "array[int]" = NOTHING,
         next_id: int = 0,
-        owner: tuple[str, ...] = (),
+        owners: Owners | None = None,
     ) -> None:
-        """`ids` ascend, `changed` are the instants of `stamp`. owner: columns that together name whose a row is."""
+        """`ids` ascend, `changed` are the instants of `stamp`. owners: whose a row is, see `owned_by`."""
         self.ids = ids
         self.stamp = stamp
         self.modified = Order(changed, ids) if stamp else None
@@ -35,17 +41,17 @@ class Table:
         self.next_id = next_id or (ids[-1] + 1 if ids else 1)
         self.deleted: dict[int, Row] = {}
         """Rows as they were when they were deleted."""
-        self._paint, self._owner = paint, owner
+        self._paint, self._owners = paint, owners
         self._changed: dict[int, Row] = {}
         self._owned: tuple[int, dict[tuple[Any, ...], list[int]]] = (-1, {})
 
     @classmethod
-    def of(cls, rows: Sequence[Row], *, stamp: str = "", owner: tuple[str, ...] = ()) -> "Table":
+    def of(cls, rows: Sequence[Row], *, stamp: str = "", owners: Owners | None = None) -> "Table":
         """A short list, whose rows are all there already."""
         by_id = {row["ID"]: row for row in rows}
         ids = array("q", sorted(by_id))
         changed = array("q", (by_id[number][stamp] for number in ids)) if stamp else NOTHING
-        return cls(ids, by_id.__getitem__, stamp=stamp, changed=changed, owner=owner)
+        return cls(ids, by_id.__getitem__, stamp=stamp, changed=changed, owners=owners)
 
     def __contains__(self, number: int) -> bool:
         place = bisect_left(self.ids, number)
@@ -85,11 +91,12 @@ class Table:
             self.modified.remove(row[self.stamp], number)
 
     def owned_by(self, *owner: Any) -> list[int]:
-        """Ids of the rows of one owner, by the columns the table was made with."""
-        if self._owned[0] != self.version:
+        """Ids of the rows of one owner, named as `owners` names them."""
+        if self._owners is not None and self._owned[0] != self.version:
             found: dict[tuple[Any, ...], list[int]] = {}
             for number in self.ids:
                 row: Any = self.get(number)
-                found.setdefault(tuple(row[name] for name in self._owner), []).append(number)
+                for one in self._owners(row):
+                    found.setdefault(one, []).append(number)
             self._owned = (self.version, found)
         return self._owned[1].get(owner, [])
