@@ -520,16 +520,13 @@ class Painter:
         return row | {
             "TYPE_ID": 6,
             "PROVIDER_ID": "IMOPENLINES_SESSION",
-            "PROVIDER_TYPE_ID": CONNECTORS[talk.origin],
+            "PROVIDER_TYPE_ID": "1",
             "ASSOCIATED_ENTITY_ID": talk.id,
             "SUBJECT": "Чат открытой линии",
             "END_TIME": Instant(talk.updated_at),
             "COMPLETED": not talk.is_in_work,
             "STATUS": 1 if talk.is_in_work else 2,
             "DIRECTION": 1,
-            "PROVIDER_PARAMS": {
-                "USER_CODE": f"{CONNECTORS[talk.origin]}|1|{talk.contact_id}|{GUEST + talk.contact_id}"
-            },
         }
 
     def web_form(self, number: int, request: Request) -> Row:
