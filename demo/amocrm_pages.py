@@ -1,13 +1,12 @@
 """The cards of the demo CRM as pages, so that links of the dashboard lead somewhere: who it is, what was said last."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from html import escape
 
 from demo.amocrm_account import Account
 from demo.amocrm_store import Query
 from demo.model import COMPANY, CONTACT, LEAD, CallNote, Contact, Deal, Firm, Task, TextNote
-from demo.office import MSK_S
+from demo.pages import Line, block, missing, moment, page
 from demo.words import TASK_TEXTS
 
 KIND_OF = {"leads": LEAD, "contacts": CONTACT, "companies": COMPANY}
@@ -16,9 +15,9 @@ PATHS = {kind: path for path, kind in KIND_OF.items()}
 MOST_ROWS = 10
 TALKED = 4  # call_status of amoCRM
 
+CRM = "amoCRM"
+
 Card = Deal | Contact | Firm
-Line = tuple[str, str]
-"""What a row is about, and its HTML."""
 
 
 def card_page(account: Account, entity: str, number: int) -> str | None:
@@ -29,16 +28,16 @@ def card_page(account: Account, entity: str, number: int) -> str | None:
         return None
     kind = KIND_OF[entity]
     blocks = [
-        _block("", _facts(account, card)),
-        _block("Связано", _linked(account, card)),
-        _block("Открытые задачи", _tasks(account, kind, number)),
-        _block("Последние события", _notes(account, card)),
+        block("", _facts(account, card)),
+        block("Связано", _linked(account, card)),
+        block("Открытые задачи", _tasks(account, kind, number)),
+        block("Последние события", _notes(account, card)),
     ]
-    return _page(f"{WORDS[kind]}: {_name(card)}", "".join(blocks))
+    return page(f"{WORDS[kind]}: {_name(card)}", "".join(blocks), crm=CRM)
 
 
 def missing_page() -> str:
-    return _page("Карточки нет", "<p>Её удалили или объединили с другой. В демо-CRM такой карточки больше нет.</p>")
+    return missing(crm=CRM)
 
 
 def _name(card: Card) -> str:
@@ -56,7 +55,7 @@ def _facts(account: Account, card: Card) -> Iterator[Line]:
     owner = people.get(card.user_id)
     left = " (больше не работает)" if owner and owner.left_at else ""
     yield "Ответственный", escape(owner.name if owner else "не назначен") + left
-    yield "Создана" if not isinstance(card, Contact) else "Создан", _moment(card.created_at)
+    yield "Создана" if not isinstance(card, Contact) else "Создан", moment(card.created_at)
 
 
 def _facts_of_deal(account: Account, deal: Deal) -> Iterator[Line]:
@@ -69,7 +68,7 @@ def _facts_of_deal(account: Account, deal: Deal) -> Iterator[Line]:
     if reason:
         yield "Причина отказа", escape(reason)
     if deal.closed_at:
-        yield "Закрыта", _moment(deal.closed_at)
+        yield "Закрыта", moment(deal.closed_at)
 
 
 def _linked(account: Account, card: Card) -> Iterator[Line]:
@@ -95,7 +94,7 @@ def _tasks(account: Account, kind: int, number: int) -> Iterator[Line]:
     for task_id in query.run(account.tasks)[:MOST_ROWS]:
         task: Task | None = account.tasks.get(task_id)
         if task is not None:
-            yield f"до {_moment(task.due_at)}", escape(TASK_TEXTS[task.text])
+            yield f"до {moment(task.due_at)}", escape(TASK_TEXTS[task.text])
 
 
 def _notes(account: Account, card: Card) -> Iterator[Line]:
@@ -108,7 +107,7 @@ def _notes(account: Account, card: Card) -> Iterator[Line]:
     for note in sorted(notes, key=lambda note: (note.created_at, note.id), reverse=True)[:MOST_ROWS]:
         told = str(note.params.get("text") or note.note_type) if isinstance(note, TextNote) else _call(note)
         who = names.get(note.responsible_id, "")
-        yield _moment(note.created_at), escape(f"{told} · {who}" if who else told)
+        yield moment(note.created_at), escape(f"{told} · {who}" if who else told)
 
 
 def _notes_of(account: Account, kind: int, number: int) -> Iterator[CallNote | TextNote]:
@@ -128,34 +127,3 @@ def _call(note: CallNote) -> str:
     if note.duration > 0:
         return f"{way}, разговор {note.duration // 60}:{note.duration % 60:02}"
     return f"{way}, {'разговор' if note.status == TALKED else 'без ответа'}"
-
-
-def _moment(at: int) -> str:
-    return f"{datetime.fromtimestamp(at + MSK_S, UTC):%d.%m.%Y %H:%M}"
-
-
-def _block(title: str, lines: Iterator[Line]) -> str:
-    rows = "".join(f"<tr><th>{name}</th><td>{text}</td></tr>" for name, text in lines)
-    heading = f"<h2>{title}</h2>" if title else ""
-    return f"{heading}<table>{rows}</table>" if rows else ""
-
-
-def _page(title: str, content: str) -> str:
-    return (
-        '<!doctype html><html lang="ru"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-        "<p class=note>Демо-CRM с выдуманной компанией: так откроется карточка в вашей amoCRM.</p>"
-        f"<main><h1>{escape(title)}</h1>{content}</main></body></html>"
-    )
-
-
-STYLE = """
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
-body { margin: 0 auto; max-width: 46rem; padding: 1rem }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere } h2 { font-size: 1.05rem; margin: 1.5rem 0 .25rem }
-table { border-collapse: collapse; width: 100% }
-th, td { padding: .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #8884 }
-th { font-weight: 400; opacity: .7; width: min(11rem, 38%); padding-right: 1rem } td { overflow-wrap: anywhere }
-.note { background: #8882; border-radius: .5rem; padding: .5rem .75rem; margin: 0 }
-"""

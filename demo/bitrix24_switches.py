@@ -41,6 +41,8 @@ class Switches:
     costs_are_slept: bool = False
     """Whether an answer takes as long as it costs; else only the meter knows."""
     timeout_s: float = 60
+    is_overloaded: bool = False
+    """Whether the vendor blocked the whole portal."""
     clock_runs: bool = False
     """Whether the portal's clock goes on with the server's timer; else it stands still."""
     clock_skew_s: int = 0
@@ -65,6 +67,12 @@ class Switches:
         "crm", "task", "telephony", "user", "user_basic", "department", "imopenlines", "im", "catalog",
         "userfieldconfig",
     )  # fmt: skip
+    denied_methods: tuple[str, ...] = ()
+    """Patterns of methods that the caller has no right to."""
+    hidden_categories: tuple[int, ...] = ()
+    """Deal pipelines the caller lost the right to see."""
+    telephony_rights: Literal["all", "own", "none"] = "all"
+    bindings_in_activity_list: bool = False
     absent_methods: tuple[str, ...] = ()
     """Patterns of methods whose module the portal lacks."""
     offline_extended: bool = True

@@ -1,0 +1,291 @@
+"""All methods of the emulated Bitrix24: those of the base, telephony, tasks, users, chats, and the CRM's."""
+
+from fnmatch import fnmatch
+from typing import Any
+
+from demo import bitrix24_php as php
+from demo.bitrix24_calls import Answer, Call, Json, Page, Registry, controller_page, offset_page, old_page, order_of
+from demo.bitrix24_crm import CRM, filters_by, old_filter, one, present, shuffled
+from demo.bitrix24_errors import RestError
+from demo.bitrix24_events import EVENTS
+from demo.bitrix24_filters import Condition, Dialect, Query
+from demo.bitrix24_values import Row
+from demo.bitrix24_wire import camel
+
+METHODS = Registry()
+USER_SCOPES = ("user", "user_basic", "user_brief")
+
+
+# --- the base
+
+
+@METHODS.method("profile")
+def _profile(call: Call) -> Answer:
+    user = _me(call)
+    zone = call.switches.user_zone
+    return Answer({
+        "ID": str(call.caller.user_id), "ADMIN": call.switches.is_admin, "NAME": user.get("NAME", ""),
+        "LAST_NAME": user.get("LAST_NAME", ""), "PERSONAL_GENDER": "", "TIME_ZONE": zone,
+    })  # fmt: skip
+
+
+def _me(call: Call) -> Row:
+    users = call.table("user")
+    return (users.get(call.caller.user_id) if users else None) or {}
+
+
+@METHODS.method("server.time")
+def _server_time(call: Call) -> Answer:
+    return Answer(call.wire.instant(call.engine.portal.now))
+
+
+@METHODS.method("scope")
+def _scope(call: Call) -> Answer:
+    return Answer(list(call.switches.scopes))
+
+
+@METHODS.method("method.get")
+def _method(call: Call) -> Answer:
+    found = METHODS.get(str(call.param("name", "")).lower())
+    is_there = found is not None and not is_absent(call, found.name)
+    is_open = is_there and (not found.scopes or bool(set(found.scopes) & set(call.switches.scopes)))
+    return Answer({"isExisting": is_there, "isAvailable": bool(is_open)})
+
+
+def is_absent(call: Call, name: str) -> bool:
+    """Whether the portal lacks the module of a method."""
+    return any(fnmatch(name.lower(), pattern.lower()) for pattern in call.switches.absent_methods)
+
+
+@METHODS.method("feature.get")
+def _feature(call: Call) -> Answer:
+    has = call.param("CODE") == "rest_offline_extended" and call.switches.offline_extended
+    return Answer({"value": "Y" if has else "N"})
+
+
+@METHODS.method("app.info", is_for_apps=True)
+def _app(call: Call) -> Answer:
+    return Answer({"ID": 1, "CODE": call.caller.key, "VERSION": 1, "STATUS": "L", "INSTALLED": True,
+                   "LANGUAGE_ID": "ru", "LICENSE": "ru_pro100"})  # fmt: skip
+
+
+# --- telephony
+
+
+CALL_FIELDS = (
+    "ID", "PORTAL_USER_ID", "PORTAL_NUMBER", "PHONE_NUMBER", "CALL_ID", "CALL_CATEGORY", "CALL_DURATION",
+    "CALL_START_DATE", "CALL_VOTE", "COST", "COST_CURRENCY", "CALL_FAILED_CODE", "CRM_ENTITY_TYPE", "CRM_ENTITY_ID",
+    "CRM_ACTIVITY_ID", "SESSION_ID", "CALL_TYPE",
+)  # fmt: skip
+
+
+@METHODS.method("voximplant.statistic.get", "telephony")
+def _calls(call: Call) -> Answer:
+    """Without SORT in any order, another one each time."""
+    if call.switches.telephony_rights == "none":
+        raise RestError("ACCESS_DENIED", "Access denied!", status=403)
+    names = {name: name for name in CALL_FIELDS}
+    query = Query("call")
+    query.conditions = Dialect(names).conditions(call.param("FILTER") or {})
+    if call.switches.telephony_rights == "own":
+        query.conditions = [one for one in query.conditions if getattr(one, "name", "") != "PORTAL_USER_ID"]
+        query.conditions.append(Condition("PORTAL_USER_ID", "=", call.caller.user_id))
+    query.order = _flat_order(call, {name: name for name in CALL_FIELDS if name != "CALL_TYPE"})
+    shuffled(call, query)
+    page = offset_page(call, call.select(query))
+    return page.answer([
+        call.wire.old(row, row, native={"RECORD_FILE_ID"}) for row in present(call, "call", page.ids)
+    ])  # fmt: skip
+
+
+def _flat_order(call: Call, names: dict[str, str]) -> list[tuple[str, bool]]:
+    """`SORT` and `ORDER` as two texts."""
+    sort, direction = call.param("SORT"), call.param("ORDER", "ASC")
+    return order_of({sort: direction}, names) if isinstance(sort, str) else []
+
+
+# --- users, departments
+
+
+WITHOUT_CONTACTS = {"EMAIL", "PERSONAL_MOBILE", "PERSONAL_PHONE", "WORK_PHONE"}
+
+
+def _users(call: Call) -> Answer:
+    names = {name: name for row in call.rows("user")[:1] for name in row}
+    wanted = {key: value for key, value in call.params.items() if key.lstrip("!<>=@%") in names and key != "SORT"}
+    query = Query("user")
+    query.conditions = Dialect(names).conditions({**wanted, **dict(php.items(call.param("FILTER") or {}))})
+    query.order = _flat_order(call, names) or [("ID", False)]
+    page = offset_page(call, call.select(query))
+    if not page.ids and page.is_counted:
+        page = page._replace(total=None)
+    return page.answer([_user(call, row) for row in present(call, "user", page.ids)])
+
+
+def _user(call: Call, row: Row) -> Json:
+    scopes = set(call.switches.scopes)
+    names = [name for name in row if name != "IS_ADMIN" and not (row[name] is None and name == "SECOND_NAME")]
+    if not scopes & {"user", "user_basic"}:
+        names = [name for name in names if name not in WITHOUT_CONTACTS]
+    if "user" not in scopes:
+        names = [name for name in names if not name.startswith("UF_USR_")]
+    return call.wire.old(row, names, native={"ACTIVE", "UF_DEPARTMENT", "TIMESTAMP_X"})
+
+
+METHODS.add("user.get", USER_SCOPES, _users)
+METHODS.add("user.search", USER_SCOPES, _users)
+
+
+@METHODS.method("department.get", "department")
+def _departments(call: Call) -> Answer:
+    """Exact filters only; whatever else is asked for is passed over."""
+    names = {name: name for name in ("ID", "NAME", "SORT", "PARENT", "UF_HEAD")}
+    wanted = {key: value for key, value in call.params.items() if key in names and key != "SORT"}
+    query = Query("department", conditions=Dialect(names).conditions(wanted), order=_flat_order(call, names))
+    page = old_page(call, call.select(query))
+    rows = present(call, "department", page.ids)
+    found = [call.wire.old(row, [n for n in names if row.get(n) is not None], native={"SORT"}) for row in rows]
+    return page.answer(found)
+
+
+# --- tasks
+
+
+TASK_FIELDS = (
+    "ID", "PARENT_ID", "TITLE", "DESCRIPTION", "MARK", "PRIORITY", "STATUS", "GROUP_ID", "STAGE_ID", "CREATED_BY",
+    "CREATED_DATE", "RESPONSIBLE_ID", "CHANGED_BY", "CHANGED_DATE", "STATUS_CHANGED_BY", "CLOSED_BY", "CLOSED_DATE",
+    "DATE_START", "DEADLINE", "START_DATE_PLAN", "END_DATE_PLAN", "TIME_ESTIMATE", "AUDITORS", "ACCOMPLICES",
+    "UF_CRM_TASK", "SUB_STATUS", "ACTIVITY_DATE", "TAGS", "COMMENTS_COUNT",
+)  # fmt: skip
+
+
+@METHODS.method("tasks.task.list", "task")
+def _tasks(call: Call) -> Answer:
+    names = {name: name for name in TASK_FIELDS}
+    query = Query("task")
+    query.conditions = Dialect({**names, "REAL_STATUS": "STATUS"}).conditions(old_filter(call))
+    query.order = order_of(call.param("order"), names, on_unknown=_bad_task_order) or [("ID", True)]
+    query.tests = own_tasks(call)
+    page = controller_page(call, call.select(query))
+    select = {str(name) for name in php.values(call.param("select") or [])}
+    rows = [_task(call, row, select) for row in present(call, "task", page.ids)]
+    return page.answer({"tasks": rows}, has_star=not select or "*" in select)
+
+
+def own_tasks(call: Call) -> list[Any]:
+    """Whoever is no administrator sees his own."""
+    me = call.caller.user_id
+    return [] if call.switches.is_admin else [lambda row: me in (row.get("RESPONSIBLE_ID"), row.get("CREATED_BY"))]
+
+
+def _bad_task_order(name: str) -> RestError:
+    return RestError("0", f"Could not find description of {name} in Bitrix\\Tasks\\Internals\\TaskTable")
+
+
+def _task(call: Call, row: Row, select: set[str]) -> Json:
+    every = not select or "*" in select
+    names = [n for n in row if n == "ID" or n in select or (every and n in TASK_FIELDS and not n.startswith("UF_"))]
+    found = call.wire.task(row, names)
+    if "UF_CRM_TASK" in names:
+        found["ufCrmTask"] = found["ufCrmTask"] or False
+    return {**found, "group": []} if every or "GROUP_ID" in select else found
+
+
+@METHODS.method("tasks.task.get", "task")
+def _task_get(call: Call) -> Answer:
+    row = one(call, "task", call.integer("taskId"), missing=RestError("100", "Task not found"))
+    return Answer({"task": _task(call, row, set())})
+
+
+@METHODS.method("tasks.task.history.list", "task")
+def _task_history(call: Call) -> Answer:
+    row = one(call, "task", call.integer("taskId"), missing=RestError("100", "Task not found"))
+    return Answer({"list": [call.wire.task(step, step) for step in row.get("HISTORY") or ()]})
+
+
+# --- chats
+
+
+@METHODS.method("imopenlines.session.history.get", "imopenlines")
+def _session(call: Call) -> Answer:
+    missing = RestError("ACCESS_DENIED", "You dont have access to this session")
+    row = one(call, "session", call.integer("SESSION_ID"), missing=missing)
+    messages = {str(m["ID"]): _message(call, row, m) for m in reversed(row["MESSAGES"])}
+    users = {str(user["ID"]): {camel(name): value for name, value in user.items()} for user in row.get("USERS") or ()}
+    return Answer({
+        "chatId": row["CHAT_ID"], "sessionId": row["ID"], "canJoin": "N", "message": messages or [],
+        "users": users or [], "files": [],
+    })  # fmt: skip
+
+
+def _message(call: Call, row: Row, message: Row) -> Json:
+    return {
+        "id": str(message["ID"]), "chatid": str(row["CHAT_ID"]), "senderid": str(message["SENDERID"]),
+        "recipientid": f"chat{row['CHAT_ID']}", "date": call.wire.instant(message["DATE"]), "text": message["TEXT"],
+        "params": message.get("PARAMS") or [],
+    }  # fmt: skip
+
+
+@METHODS.method("imopenlines.crm.chat.get", "imopenlines")
+def _crm_chats(call: Call) -> Answer:
+    """Chats of a card; only those still going on unless asked otherwise."""
+    column = f"{str(call.param('CRM_ENTITY_TYPE', '')).upper()}_ID"
+    active_only = call.param("ACTIVE_ONLY", "Y") != "N"
+    found = {
+        row["CHAT_ID"]: {"CHAT_ID": str(row["CHAT_ID"]), "CONNECTOR_ID": row["CONNECTOR_ID"],
+                         "CONNECTOR_TITLE": row["CONNECTOR_ID"]}
+        for row in call.rows("session")
+        if row.get(column) == call.integer("CRM_ENTITY") and not (active_only and row.get("CLOSED", True))
+    }  # fmt: skip
+    return Answer(list(found.values()))
+
+
+@METHODS.method("imopenlines.dialog.get", "imopenlines")
+def _dialog(call: Call) -> Answer:
+    chat, session = call.integer("CHAT_ID"), call.integer("SESSION_ID")
+    rows = [row for row in call.rows("session") if row["ID"] == session or row["CHAT_ID"] == chat]
+    if not rows:
+        raise RestError("ACCESS_DENIED", "You dont have access to this chat")
+    row = rows[-1]
+    links = "|".join(f"{kind}|{row.get(f'{kind}_ID') or 0}" for kind in ("LEAD", "COMPANY", "CONTACT", "DEAL"))
+    return Answer({"id": row["CHAT_ID"], "entity_data_1": f"Y|LEAD|0|N|N|{row['ID']}|", "entity_data_2": links})
+
+
+@METHODS.method("im.dialog.messages.get", "im")
+def _dialog_messages(call: Call) -> Answer:
+    """A page of messages before LAST_ID, or after FIRST_ID."""
+    chat = php.integer(str(call.param("DIALOG_ID", "")).removeprefix("chat"))
+    messages = [
+        _message(call, row, message) for row in call.rows("session") if row["CHAT_ID"] == chat
+        for message in row["MESSAGES"]
+    ]  # fmt: skip
+    limit = min(call.integer("LIMIT") or 20, 50)
+    before, after = call.integer("LAST_ID"), call.integer("FIRST_ID")
+    if after or call.param("FIRST_ID") is not None:
+        page = [one for one in messages if int(one["id"]) > after][:limit]
+    else:
+        page = [one for one in messages if not before or int(one["id"]) < before][::-1][:limit]
+    return Answer({"chat_id": chat, "messages": page, "users": [], "files": []})
+
+
+# --- catalogue
+
+
+@METHODS.method("catalog.product.list", "catalog")
+def _products(call: Call) -> Answer:
+    select = [str(name) for name in php.values(call.param("select") or [])]
+    wanted = dict(php.items(call.param("filter") or {}))
+    if not {"id", "iblockId"} <= set(select) or not filters_by(wanted, "iblockId"):
+        raise RestError("0", "Required select fields: id, iblockId")
+    wanted = {key: value for key, value in wanted.items() if key.lstrip("=@") != "iblockId"}
+    names = {camel(name): name for row in call.rows("product")[:1] for name in row}
+    query = Query("product", conditions=Dialect(names, is_strict=True).conditions(wanted))
+    query.order = order_of(call.param("order"), names)
+    page: Page = controller_page(call, call.select(query))
+    rows = present(call, "product", page.ids)
+    products = [call.wire.item(row, [name for name in row if camel(name) in select]) for row in rows]
+    return page.answer({"products": [{"iblockId": 24, **product} for product in products]})
+
+
+METHODS.update(CRM)
+METHODS.update(EVENTS)
