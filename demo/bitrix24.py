@@ -32,6 +32,7 @@ from demo.bitrix24_batch import Outcome, run_batch
 from demo.bitrix24_calls import Answer, Call, Caller, Engine, Method
 from demo.bitrix24_errors import RestError
 from demo.bitrix24_gate import Bucket, Hit, Meter, cost, time_block
+from demo.bitrix24_key import answer_key
 from demo.bitrix24_methods import METHODS, is_absent
 from demo.bitrix24_mutate import OrderError, mutate
 from demo.bitrix24_oauth import CLIENT_ID, OAuth
@@ -472,7 +473,8 @@ def main() -> None:
     parser.add_argument("--switches", type=json.loads, default={}, help="JSON: knobs of demo.bitrix24_switches")
     options = parser.parse_args()
     switches = Switches(limiter=options.limit, clock_runs=options.limit)
-    serve(create_app(company_of(options), replace(switches, **options.switches), secret=options.secret), options.port)
+    company = company_of(options, answer_key)
+    serve(create_app(company, replace(switches, **options.switches), secret=options.secret), options.port)
 
 
 if __name__ == "__main__":

@@ -91,11 +91,11 @@ def arguments(program: str, description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def company_of(options: argparse.Namespace) -> Company:
-    """The company asked for; its answer key is written if that is asked for too."""
+def company_of(options: argparse.Namespace, key: Callable[[Company], Any] = answer_key) -> Company:
+    """The company asked for; its answer key (`key` makes it) is written if that is asked for too."""
     company = build(options.seed, options.scale, options.as_of)
     if options.key_out:
-        options.key_out.write_text(json.dumps(answer_key(company), ensure_ascii=False, indent=1), encoding="utf-8")
+        options.key_out.write_text(json.dumps(key(company), ensure_ascii=False, indent=1), encoding="utf-8")
     return company
 
 
