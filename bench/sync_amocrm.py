@@ -225,13 +225,14 @@ def outcome(command: list[Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--leads", type=int, default=20_000)
+    parser.add_argument("--scale", type=float, default=0.1, help="of the company, for pace and latency")
     parser.add_argument("--million", action="store_true", help="also the memory of 1 000 000 leads (minutes)")
     parser.add_argument("--only", default="pace,latency,processor,peers")
     chosen = parser.parse_args()
     print(f"{os.cpu_count()} cores")
     for name in chosen.only.split(","):
         if name in ("pace", "latency"):
-            {"pace": pace, "latency": latency}[name](0.03)
+            {"pace": pace, "latency": latency}[name](chosen.scale)
         else:
             {"processor": processor, "peers": peers}[name](chosen.leads)
     if chosen.million:
