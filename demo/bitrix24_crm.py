@@ -79,7 +79,8 @@ def _old_list(entity_type: int) -> Callable[[Call], Answer]:
         query.conditions = Dialect(names, equal_only=EQUAL_ONLY).conditions(wanted)
         query.order = order_of(call.param("order"), names)
         if entity_type == DEAL and not filters_by(wanted, "ID") and not filters_by(wanted, "IS_RECURRING"):
-            query.left_out = getattr(call.table(source), "templates", frozenset())
+            table = call.table(source)
+            query.left_out = frozenset(table.templates if table else ())
         shuffled(call, query)
         page = old_page(call, call.select(query))
         select = [str(name) for name in php.values(call.param("select") or [])]

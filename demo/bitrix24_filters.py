@@ -36,6 +36,7 @@ class Table(Protocol):
     version: int
     stamp: str
     modified: Any
+    templates: set[int]
 
     def get(self, number: int) -> Row | None:
         """The row with that id; None where there is none, or no more."""

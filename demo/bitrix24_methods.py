@@ -5,7 +5,7 @@ from typing import Any
 
 from demo import bitrix24_php as php
 from demo.bitrix24_calls import Answer, Call, Json, Page, Registry, controller_page, offset_page, old_page, order_of
-from demo.bitrix24_crm import CRM, filters_by, old_filter, one, present, shuffled
+from demo.bitrix24_crm import CRM, filters_by, old_filter, one, owned, present, shuffled
 from demo.bitrix24_errors import RestError
 from demo.bitrix24_events import EVENTS
 from demo.bitrix24_filters import Condition, Dialect, Query
@@ -229,13 +229,13 @@ def _message(call: Call, row: Row, message: Row) -> Json:
 @METHODS.method("imopenlines.crm.chat.get", "imopenlines")
 def _crm_chats(call: Call) -> Answer:
     """Chats of a card; only those still going on unless asked otherwise."""
-    column = f"{str(call.param('CRM_ENTITY_TYPE', '')).upper()}_ID"
+    owner = str(call.param("CRM_ENTITY_TYPE", "")).upper(), call.integer("CRM_ENTITY")
     active_only = call.param("ACTIVE_ONLY", "Y") != "N"
     found = {
         row["CHAT_ID"]: {"CHAT_ID": str(row["CHAT_ID"]), "CONNECTOR_ID": row["CONNECTOR_ID"],
                          "CONNECTOR_TITLE": row["CONNECTOR_ID"]}
-        for row in call.rows("session")
-        if row.get(column) == call.integer("CRM_ENTITY") and not (active_only and row.get("CLOSED", True))
+        for row in owned(call, "session", *owner)
+        if not (active_only and row.get("CLOSED", True))
     }  # fmt: skip
     return Answer(list(found.values()))
 

@@ -41,6 +41,8 @@ class Table:
         self.next_id = next_id or (ids[-1] + 1 if ids else 1)
         self.deleted: dict[int, Row] = {}
         """Rows as they were when they were deleted."""
+        self.templates: set[int] = set()
+        """Recurring deals among the rows put so far: one of the lists hides them, and has to know without painting."""
         self._paint, self._owners = paint, owners
         self._changed: dict[int, Row] = {}
         self._owned: tuple[int, dict[tuple[Any, ...], list[int]]] = (-1, {})
@@ -51,7 +53,9 @@ class Table:
         by_id = {row["ID"]: row for row in rows}
         ids = array("q", sorted(by_id))
         changed = array("q", (by_id[number][stamp] for number in ids)) if stamp else NOTHING
-        return cls(ids, by_id.__getitem__, stamp=stamp, changed=changed, owners=owners)
+        table = cls(ids, by_id.__getitem__, stamp=stamp, changed=changed, owners=owners)
+        table.templates = {row["ID"] for row in rows if row.get("IS_RECURRING")}
+        return table
 
     def __contains__(self, number: int) -> bool:
         place = bisect_left(self.ids, number)
@@ -70,6 +74,7 @@ class Table:
         if number not in self:
             self.ids.insert(bisect_left(self.ids, number), number)
         self._changed[number] = row
+        (self.templates.add if row.get("IS_RECURRING") else self.templates.discard)(number)
         if self.modified is not None:
             self.modified.add(row[self.stamp], number)
         self.next_id = max(self.next_id, number + 1)
@@ -82,6 +87,7 @@ class Table:
             self._unstamp(number)
             self.ids.pop(bisect_left(self.ids, number))
             self._changed.pop(number, None)
+            self.templates.discard(number)
             self.deleted[number] = row
             self.version += 1
         return row

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.testclient import TestClient
 
 from demo.bitrix24 import Switches, create_app
-from demo.bitrix24_table import Table
+from demo.bitrix24_table import Table, named_by
 from demo.bitrix24_values import Day, Instant, Never
 
 NOW = 1_787_219_542
@@ -121,10 +121,11 @@ class SmallPortal:
         stamps = {"deal": "DATE_MODIFY", "lead": "DATE_MODIFY", "contact": "DATE_MODIFY", "company": "DATE_MODIFY",
                   "activity": "LAST_UPDATED", "task": "CHANGED_DATE", "call": "CALL_START_DATE",
                   "stagehistory:1": "CREATED_TIME", "stagehistory:2": "CREATED_TIME"}  # fmt: skip
-        owners = {"productrow": ("OWNER_TYPE", "OWNER_ID"), "payment": ("ENTITY_TYPE_ID", "ENTITY_ID"),
-                  "comment": ("ENTITY_TYPE", "ENTITY_ID")}  # fmt: skip
+        owners = {"productrow": named_by("OWNER_TYPE", "OWNER_ID"), "comment": named_by("ENTITY_TYPE", "ENTITY_ID"),
+                  "payment": named_by("ENTITY_TYPE_ID", "ENTITY_ID"),
+                  "session": lambda row: [("CONTACT", row["CONTACT_ID"]), ("DEAL", row["DEAL_ID"])]}  # fmt: skip
         self.tables = {
-            name: Table.of(found, stamp=stamps.get(name, ""), owner=owners.get(name, ()))
+            name: Table.of(found, stamp=stamps.get(name, ""), owners=owners.get(name))
             for name, found in {**usual(), **rows}.items()
         }
 
