@@ -8,10 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from demo import office
 from demo.answer_key import answer_key as of_company
 from demo.bitrix24_past import is_meeting
 from demo.bitrix24_portal import INSTALLED_EVERY
 from demo.bitrix24_setup import (
+    CARDS,
     CATEGORIES,
     DEAL_TYPE,
     INVOICE_STAGES,
@@ -59,6 +61,11 @@ def answer_key(company: Company) -> dict[str, Any]:
 
 
 STAGE_IDS = {f"status:{stage_id}": f"stage:{place.code}" for (_, stage_id), place in PLACES.items()}
+FIELD_IDS = {
+    f"field:{field.id}": f"field:{CARDS[field.entity]}:UF_CRM_{field.id}"
+    for field in office.FIELDS
+    if field.entity in CARDS
+}
 PIPELINE_IDS = {f"pipeline:{number}": f"pipeline:{DEAL_TYPE}:{category}" for number, category in CATEGORIES.items()}
 
 
@@ -70,7 +77,7 @@ def translated(value: Any) -> Any:
         return [translated(one) for one in value]
     if not isinstance(value, str):
         return value
-    known = STAGE_IDS.get(value) or PIPELINE_IDS.get(value)
+    known = STAGE_IDS.get(value) or PIPELINE_IDS.get(value) or FIELD_IDS.get(value)
     return known or re.sub(r"^lead:(?=\d)", "deal:", re.sub(r"^loss_reason:", f"loss:field:{LOSS_FIELD}:", value))
 
 
