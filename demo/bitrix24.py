@@ -39,7 +39,7 @@ from demo.bitrix24_oauth import CLIENT_ID, OAuth
 from demo.bitrix24_pages import CardPages, missing_page
 from demo.bitrix24_portal import Portal
 from demo.bitrix24_switches import Switches
-from demo.bitrix24_v3 import V3, V3Error
+from demo.bitrix24_v3 import PREFIX, V3, V3Error
 from demo.gate import Fault, RequestLog, arguments, company_of, cut, serve
 
 __all__ = ["Switches", "create_app", "main"]
@@ -48,6 +48,10 @@ Json = dict[str, Any]
 MEMBER_ID = "d3m0c0mpany0000000000000000bitrix"
 USER_IN_PATH = "1"
 GATEWAY_TIMEOUT = "<html><head><title>504</title></head><body><h1>504 Gateway Time-out</h1></body></html>"
+V3_REFUSALS = {
+    "insufficient_scope": (403, "INSUFFICIENTSCOPEEXCEPTION"),
+    "OPERATION_TIME_LIMIT": (429, "RATELIMITEXCEPTION"),
+}
 SAFE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
@@ -155,8 +159,8 @@ class Server:
         status = error.status(self.switches.status_mode)
         if not asked.is_v3:
             return self._json(status, error.body, headers)
-        name = {401: "ACCESSDENIEDEXCEPTION", 403: "INSUFFICIENTSCOPEEXCEPTION", 429: "RATELIMITEXCEPTION"}
-        code = error.code if status in {404, 503} else f"BITRIX_REST_V3_EXCEPTION_{name.get(status, 'EXCEPTION')}"
+        status, name = V3_REFUSALS.get(error.code, (status, "ACCESSDENIEDEXCEPTION" if status == 401 else ""))
+        code = f"{PREFIX}{name}" if name else error.code
         return self._json(status, {"error": {"code": code, "message": error.text}}, headers)
 
     def _admitted(self, asked: Asked) -> Caller:
@@ -252,7 +256,7 @@ class Server:
 
     def _v3(self, asked: Asked, caller: Caller, hit: Hit) -> Json:
         wire, now = self.engine.wire, self._now() + self.switches.clock_skew_s
-        if asked.body is None and asked.params:
+        if asked.body is None:
             raise V3Error("INVALIDJSONEXCEPTION", "Request body is not valid JSON")
         if asked.method.lower() == "batch":
             commands = asked.body if isinstance(asked.body, list) else []

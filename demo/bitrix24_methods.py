@@ -47,9 +47,10 @@ def _scope(call: Call) -> Answer:
 @METHODS.method("method.get")
 def _method(call: Call) -> Answer:
     found = METHODS.get(str(call.param("name", "")).lower())
-    is_there = found is not None and not is_absent(call, found.name)
-    is_open = is_there and (not found.scopes or bool(set(found.scopes) & set(call.switches.scopes)))
-    return Answer({"isExisting": is_there, "isAvailable": bool(is_open)})
+    if found is None or is_absent(call, found.name):
+        return Answer({"isExisting": False, "isAvailable": False})
+    is_open = not found.scopes or bool(set(found.scopes) & set(call.switches.scopes))
+    return Answer({"isExisting": True, "isAvailable": is_open})
 
 
 def is_absent(call: Call, name: str) -> bool:
@@ -271,20 +272,31 @@ def _dialog_messages(call: Call) -> Answer:
 # --- catalogue
 
 
+IBLOCK_ID = 24
+PRODUCT_FIELDS = ("ID", "IBLOCK_ID", "NAME", "ACTIVE", "CODE", "XML_ID", "SORT", "TYPE", "TIMESTAMP_X", "DATE_CREATE")
+
+
+@METHODS.method("catalog.catalog.list", "catalog")
+def _catalogs(_: Call) -> Answer:
+    found = [{"iblockId": IBLOCK_ID, "id": IBLOCK_ID, "iblockTypeId": "CRM_PRODUCT_CATALOG", "name": "CRM",
+              "productIblockId": None}]  # fmt: skip
+    return Answer({"catalogs": found}, len(found))
+
+
 @METHODS.method("catalog.product.list", "catalog")
 def _products(call: Call) -> Answer:
     select = [str(name) for name in php.values(call.param("select") or [])]
     wanted = dict(php.items(call.param("filter") or {}))
     if not {"id", "iblockId"} <= set(select) or not filters_by(wanted, "iblockId"):
         raise RestError("0", "Required select fields: id, iblockId")
-    wanted = {key: value for key, value in wanted.items() if key.lstrip("=@") != "iblockId"}
-    names = {camel(name): name for row in call.rows("product")[:1] for name in row}
+    names = {camel(name): name for name in PRODUCT_FIELDS}
     query = Query("product", conditions=Dialect(names, is_strict=True).conditions(wanted))
     query.order = order_of(call.param("order"), names)
     page: Page = controller_page(call, call.select(query))
     rows = present(call, "product", page.ids)
-    products = [call.wire.item(row, [name for name in row if camel(name) in select]) for row in rows]
-    return page.answer({"products": [{"iblockId": 24, **product} for product in products]})
+    return page.answer({
+        "products": [call.wire.item(row, [name for name in row if camel(name) in select]) for row in rows]
+    })  # fmt: skip
 
 
 METHODS.update(CRM)

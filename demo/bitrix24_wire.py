@@ -116,7 +116,7 @@ class Wire:
             value = row[name]
             kind = type(value)
             if name in native:
-                found[name] = value
+                found[name] = self._native.get(kind, _same)(value)
             elif value is None:
                 found[name] = self._nothing(name)
             elif kind is list and name in MULTI_FIELDS:

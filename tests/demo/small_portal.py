@@ -165,7 +165,7 @@ def usual() -> dict[str, list[dict[str, Any]]]:
                      "USERS": [{"ID": 5, "NAME": "Ivan"}],
                      "MESSAGES": [{"ID": 1, "SENDERID": 0, "DATE": Instant(NOW), "TEXT": "begun"},
                                   {"ID": 2, "SENDERID": 5, "DATE": Instant(NOW + 5), "TEXT": "hello"}]}],
-        "product": [{"ID": 1, "NAME": "Door", "PRICE": Decimal(10)}],
+        "product": [{"ID": 1, "IBLOCK_ID": 24, "NAME": "Door", "PRICE": Decimal(10)}],
     }  # fmt: skip
 
 
