@@ -1,6 +1,6 @@
 """Stays of deals in stages (R-STAGE) and what became of each deal (R-OUTCOME)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -10,6 +10,8 @@ from metrics.marts.money import in_base
 
 CLOSED = ("won", "lost")
 PLACE = ("pipeline_id", "stage_id")
+ECHO = timedelta(minutes=1)
+"""Between a card and its history, which are written one after the other."""
 
 
 def deals_then(facts: Facts) -> pl.DataFrame:
@@ -51,9 +53,24 @@ def amount_changes(facts: Facts) -> pl.DataFrame:
 
 
 def _moves(facts: Facts) -> pl.DataFrame:
-    ends = ["from_pipeline_id", "from_stage_id", "to_pipeline_id", "to_stage_id"]
-    rows = facts.rows("deal_stage_transition", ["deal_id", "changed_at", "change_id", *ends, "origin"])
-    return rows.sort("changed_at", "change_id")
+    """Moves in order. One that does not say where it came from came from where the move before it led."""
+    columns = ["deal_id", "changed_at", "change_id", *_ends("from"), *_ends("to"), "origin"]
+    rows = _without_echoes(facts.rows("deal_stage_transition", columns)).sort("deal_id", "changed_at", "change_id")
+    is_told = pl.col("from_stage_id").is_not_null()
+    before = {f"from_{name}": pl.col(f"to_{name}").shift(1).over("deal_id") for name in PLACE}
+    told = {name: pl.when(is_told).then(name).otherwise(place).alias(name) for name, place in before.items()}
+    return rows.with_columns(**told).sort("changed_at", "change_id")
+
+
+def _without_echoes(moves: pl.DataFrame) -> pl.DataFrame:
+    """A snapshot of a place that an event leads to at that very time says nothing new."""
+    seen = moves.filter(pl.col("origin") == "snapshot")
+    if seen.is_empty():
+        return moves
+    place = ["deal_id", *_ends("to")]
+    told = moves.filter(pl.col("origin") == "event").select(*place, told_at="changed_at")
+    echoes = seen.join(told, on=place).filter((pl.col("changed_at") - pl.col("told_at")).abs() <= ECHO)
+    return moves.join(echoes.select("change_id"), on="change_id", how="anti")
 
 
 def _stages(facts: Facts) -> pl.DataFrame:

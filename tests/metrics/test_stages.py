@@ -150,6 +150,34 @@ def test_a_snapshot_shows_that_a_deal_moved_but_not_when():
     assert marts(deal("qualified"), seen)["stage_interval"]["is_inferred"].to_list() == [False, True]
 
 
+def arrivals(*steps):
+    """Moves of a source that does not say where they come from."""
+    nowhere = {"from_pipeline_id": None, "from_stage_id": None}
+    return [{**row, **nowhere} for row in moves(*((when, "new", target) for when, target in steps))]
+
+
+def test_where_a_move_came_from_is_where_the_one_before_it_led():
+    told = arrivals((0, "new"), (2, "qualified"), (5, "offer"))
+    assert way(marts(deal("offer"), told)) == [("new", 0, 2), ("qualified", 2, 5), ("offer", 5, None)]
+    assert state(marts(deal("offer"), told, as_of=day(3)))["stage_id"] == "qualified"
+
+
+def test_a_snapshot_of_what_an_event_tells_says_nothing_new():
+    told = arrivals((0, "new"), (2, "qualified"))
+    seen = {**told[1], "change_id": "snap:1", "changed_at": day(2, -1), "origin": "snapshot"}
+    built = marts(deal("qualified"), [*told, seen])
+    assert way(built) == [("new", 0, 2), ("qualified", 2, None)]
+    assert not built["stage_interval"]["is_inferred"].any()
+
+
+def test_a_snapshot_of_what_no_event_tells_is_a_stay_that_is_inferred():
+    told = arrivals((0, "new"), (2, "qualified"))
+    seen = {**told[1], "change_id": "snap:1", "to_stage_id": "offer", "changed_at": day(6), "origin": "snapshot"}
+    built = marts(deal("offer"), [*told, seen])
+    assert way(built) == [("new", 0, 2), ("qualified", 2, 6), ("offer", 6, None)]
+    assert built["stage_interval"]["is_inferred"].to_list() == [False, False, True]
+
+
 # What is older than the history
 
 
