@@ -76,13 +76,16 @@ def demo(
     port: Annotated[int, typer.Option(help=_("Of the dashboard; 0 takes a free one."))] = 8501,
     sync_only: Annotated[bool, typer.Option("--sync-only", help=_("Sync, compare with the answer key, stop."))] = False,
     data_dir: Annotated[Path, typer.Option(metavar="DIR")] = Path("demo-data"),
+    crm: Annotated[
+        Literal["amocrm", "bitrix24", "both"], typer.Option(help=_("Whose REST the company is read from."))
+    ] = "amocrm",
     scale: Annotated[float, typer.Option(help=_("Size of the company; 1 is 20,000 deals."))] = 1.0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help=_("Open the dashboard."))] = True,
     config: ConfigOption = None,
 ) -> None:
     from demo.run import run_demo
 
-    raise typer.Exit(run_demo(data_dir, port=port, scale=scale, sync_only=sync_only, browser=browser))
+    raise typer.Exit(run_demo(data_dir, crm=crm, port=port, scale=scale, sync_only=sync_only, browser=browser))
 
 
 @app.command("sync", help=_("Read the CRM into the warehouse, from where the last run ended."))

@@ -56,9 +56,9 @@ def stage_sync(folder: Path, url: str) -> dict[str, Any]:
     from commands.run import sync_with
     from config import load_config
     from connectors.connector import find_connectors
-    from demo.run import TOKEN, TOKEN_VARIABLE, write_config
+    from demo.run import AMOCRM, TOKEN, TOKEN_VARIABLE, write_config
 
-    config = load_config(write_config(folder, url), {n: c.settings for n, c in find_connectors().items()})
+    config = load_config(write_config(folder, [(AMOCRM, url)]), {n: c.settings for n, c in find_connectors().items()})
     begun = time.perf_counter()
     run = sync_with(config, env={TOKEN_VARIABLE: TOKEN})
     seconds = time.perf_counter() - begun
@@ -179,9 +179,9 @@ def alone(stage: str, arguments: list[str]) -> None:
 
 @contextmanager
 def crm(folder: Path, scale: float) -> Iterator[str]:
-    from demo.run import demo_crm
+    from demo.run import AMOCRM, demo_crms
 
-    with demo_crm(folder, scale=scale, as_of=AS_OF) as url:
+    with demo_crms(folder, [AMOCRM], scale=scale, as_of=AS_OF) as (url,):
         yield url
 
 

@@ -50,10 +50,10 @@ def measure_sync(url: str, parallel: int, pace: float) -> dict[str, Any]:
     from commands.run import sync_with
     from config import load_config
     from connectors.connector import find_connectors
-    from demo.run import TOKEN, TOKEN_VARIABLE, write_config
+    from demo.run import AMOCRM, TOKEN, TOKEN_VARIABLE, write_config
 
     with tempfile.TemporaryDirectory(prefix="voronka-bench-") as made:
-        file = write_config(Path(made), url)
+        file = write_config(Path(made), [(AMOCRM, url)])
         content = yaml.safe_load(file.read_text("utf-8"))
         content["accounts"][0]["requests_per_second"] = pace
         content["sync"]["windows_in_parallel"] = parallel

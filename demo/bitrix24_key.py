@@ -26,7 +26,7 @@ from demo.bitrix24_setup import (
 )
 from demo.catalogs import BILL_STATUS, CREATED
 from demo.counts import phone_key
-from demo.model import DAY, DOUBLE, LEAD, Company, Deal, Invoice
+from demo.model import DAY, DOUBLE, LEAD, Company, Contact, Deal, Firm, Invoice
 from demo.notes import LETTERS
 from demo.office import SALES, WON
 
@@ -96,7 +96,8 @@ def counts(company: Company) -> dict[str, int]:
         *(value for card in contacts for value in card.values if value[0] in fields["contact"]),
         *(value for card in firms for value in card.values if value[0] in fields["company"]),
     ]
-    phones = sum(len({phone_key(phone) for phone in card.phones}) for card in (*contacts, *firms))
+    clients: list[Contact | Firm] = [*contacts, *firms]
+    phones = sum(len({phone_key(phone) for phone in card.phones}) for card in clients)
     tasks, n_links = _tasks(company)
     pipelines = [[stage for stage in pipeline.stages if stage.kind != "unsorted"] for pipeline in company.pipelines]
     return {
@@ -127,7 +128,7 @@ def counts(company: Company) -> dict[str, int]:
         "request": sum(request.category == "forms" for request in company.requests),
         "contact": len(contacts),
         "client_phone": phones + len(company.requests),
-        "client_email": sum(len({email.strip().lower() for email in card.emails}) for card in (*contacts, *firms)),
+        "client_email": sum(len({email.strip().lower() for email in card.emails}) for card in clients),
         "task": tasks,
         "task_link": n_links,
         "task_type": 0,

@@ -300,7 +300,7 @@ def _record(portal: Portal, name: str, row: Row, at: int, before: Row | None = N
     history = _table(portal, f"stagehistory:{_type_id(name)}")
     number, stage = history.next_id, _stage_column(name)
     if name == "lead":
-        history.put(lead_turn_row(number, row["ID"], at, row[stage], before and before[stage]))
+        history.put(lead_turn_row(number, row["ID"], at, row[stage], before[stage] if before else None))
         return
 
     def place(of: Row) -> Place:

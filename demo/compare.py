@@ -1,6 +1,6 @@
 """The answers beside the answer key: counts per table, and the four metrics.
 
-Each comparison is a pure function of what was planted (the key, JSON) and what was found (a manifest, a result).
+Each comparison is a pure function of what was planted (the key, JSON) and what was found (frames, a result).
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from math import isclose
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import narwhals.stable.v2 as nw
 import polars as pl
 
 from metrics.evaluate import evaluate
@@ -39,13 +40,16 @@ def _equal(expected: Any, found: Any) -> bool:
     return bool(expected == found)
 
 
-def counts(key: Key, manifest: Mapping[str, Any]) -> list[Comparison]:
-    """Rows per table: the key's beside the published ones."""
-    tables = manifest["tables"]
+def counts(key: Key, frames: FrameSet) -> list[Comparison]:
+    """Rows per table: the key's beside the published ones of its account."""
     return [
-        Comparison(name, expected, tables[name]["rows"] if name in tables else None)
+        Comparison(name, expected, _rows(frames[name]) if name in frames else None)
         for name, expected in sorted(key["counts"].items())
     ]
+
+
+def _rows(frame: nw.LazyFrame[Any]) -> int:
+    return int(frame.select(nw.len()).collect().item())
 
 
 def metrics(key: Key, frames: FrameSet) -> list[Comparison]:

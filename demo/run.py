@@ -1,8 +1,8 @@
 """`voronka demo`: the whole straight line on an invented company, from a CRM's REST to a number on the screen.
 
-Starts the demo CRM, writes a configuration for it, syncs through the real connector, publishes, and then either
-compares everything with the answer key or opens the dashboard. Running it again goes on with what is there; a company
-of another day or size begins anew (only in a folder that this command made).
+Starts the demo CRMs (one company, an account in each), writes a configuration for them, syncs through the real
+connectors, publishes, and then either compares everything with the answer keys or opens the dashboard. Running it again
+goes on with what is there; a company of another day or size begins anew (only in a folder that this command made).
 """
 
 import hashlib
@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,32 +35,80 @@ from commands.text import _
 from config import ConfigError, load_config
 from connectors.connector import find_connectors
 from demo import compare
+from demo.bitrix24_setup import LOSS_FIELD
 from metrics.frames import open_frames
 
-TOKEN_VARIABLE = "VORONKA_DEMO_TOKEN"
-TOKEN = "demo-token"
+TOKEN_VARIABLE, WEBHOOK_VARIABLE = "VORONKA_DEMO_TOKEN", "VORONKA_DEMO_WEBHOOK"
+TOKEN, SECRET = "demo-token", "demo-secret"
 ZONE = ZoneInfo("Europe/Moscow")
 MARK = "demo.json"
-KEY = "answer_key.json"
 START_S = 120
 """How long the demo CRM may take to build its company."""
 
 NOT_OURS = "{folder} holds something else than a demo. Name another folder with --data-dir."
 
 
+@dataclass(frozen=True)
+class Crm:
+    """A demo CRM: the module that serves it, what its account says in the configuration, and where its key lies.
+
+    secret: the variable its connector asks for; `{url}` in its value is the CRM's address. names_itself: whether the
+    account has the address too.
+    """
+
+    module: str
+    account: Mapping[str, Any]
+    secret: tuple[str, str]
+    key: str
+    names_itself: bool = True
+
+    def of_config(self, url: str) -> dict[str, Any]:
+        """The account: like a real one, but without a limit to the pace."""
+        return {**self.account, **({"base_url": url} if self.names_itself else {}), "requests_per_second": 1000}
+
+    def environment(self, url: str) -> dict[str, str]:
+        variable, value = self.secret
+        return {variable: value.format(url=url)}
+
+
+AMOCRM = Crm(
+    "demo.amocrm",
+    {"id": "main", "connector": "amocrm", "token_env": TOKEN_VARIABLE},
+    (TOKEN_VARIABLE, TOKEN),
+    "answer_key.json",
+)
+BITRIX24 = Crm(
+    "demo.bitrix24",
+    {
+        "id": "bitrix24",
+        "connector": "bitrix24",
+        "webhook_env": WEBHOOK_VARIABLE,
+        "phone_country": "RU",  # a loopback address tells none
+        "burst": 1000,
+        "loss_reason_fields": {"deal": LOSS_FIELD},
+    },
+    (WEBHOOK_VARIABLE, f"{{url}}/rest/1/{SECRET}/"),
+    "answer_key.bitrix24.json",
+    names_itself=False,  # a webhook is an address
+)
+CRMS = {"amocrm": [AMOCRM], "bitrix24": [BITRIX24], "both": [AMOCRM, BITRIX24]}
+
+
 class DemoError(Exception):
     """A part of the demo did not start; the text says which and why."""
 
 
-def run_demo(data_dir: Path, *, port: int, scale: float, sync_only: bool, browser: bool) -> int:
+def run_demo(data_dir: Path, *, crm: str, port: int, scale: float, sync_only: bool, browser: bool) -> int:
     """The exit code: 0, or 1 when a number differs from the answer key (with `sync_only`) or a resource failed."""
     signal.signal(signal.SIGTERM, _as_interrupt)  # or the demo CRM would outlive us
     folder = data_dir.absolute()
     as_of = local_midnight(datetime.now(ZONE))
-    prepare(folder, {"scale": scale, "as_of": as_of.isoformat(), "company": fingerprint()})
-    with demo_crm(folder, scale=scale, as_of=as_of) as url:
-        file = write_config(folder, url)
-        os.environ[TOKEN_VARIABLE] = TOKEN
+    crms = CRMS[crm]
+    prepare(folder, {"crm": crm, "scale": scale, "as_of": as_of.isoformat(), "company": fingerprint()})
+    with demo_crms(folder, crms, scale=scale, as_of=as_of) as urls:
+        file = write_config(folder, zip(crms, urls, strict=True))
+        for one, url in zip(crms, urls, strict=True):
+            os.environ.update(one.environment(url))
         config = load_config(file, {name: found.settings for name, found in find_connectors().items()})
         begun = time.monotonic()
         with stop_on_signals() as stop:  # DuckDB must not be interrupted in the middle of a commit
@@ -68,7 +117,7 @@ def run_demo(data_dir: Path, *, port: int, scale: float, sync_only: bool, browse
         publish_with(config)
         note(_("Synced and published in {seconds:.0f} s.").format(seconds=time.monotonic() - begun))
         if sync_only:
-            return report(folder)
+            return report(folder, crms)
         return dashboard(file, port=port, browser=browser)
 
 
@@ -96,28 +145,31 @@ def prepare(folder: Path, wanted: dict[str, Any]) -> None:
     mark.write_text(json.dumps(wanted), "utf-8")
 
 
-def write_config(folder: Path, url: str) -> Path:
-    """The configuration of the demo account: like a real one, but without a limit to the pace."""
-    account = {
-        "id": "main",
-        "connector": "amocrm",
-        "base_url": url,
-        "token_env": TOKEN_VARIABLE,
-        "requests_per_second": 1000,
-    }
+def write_config(folder: Path, running: Iterable[tuple[Crm, str]]) -> Path:
+    """The configuration of the demo accounts. running: the CRMs with their addresses."""
     file = folder / "config.yaml"
+    accounts = [crm.of_config(url) for crm, url in running]
     # The CRM answers at once, so the processor is the limit: more threads would only wait for each other.
-    content = {"data_dir": str(folder), "accounts": [account], "sync": {"windows_in_parallel": 2}}
+    content = {"data_dir": str(folder), "accounts": accounts, "sync": {"windows_in_parallel": 2}}
     file.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
     return file
 
 
 @contextmanager
-def demo_crm(folder: Path, *, scale: float, as_of: datetime) -> Iterator[str]:
-    """The demo amoCRM as a process of its own, on a free port of loopback; yields its address."""
-    arguments = [sys.executable, "-m", "demo.amocrm", "--port", "0", "--scale", str(scale)]
-    arguments += ["--as-of", as_of.isoformat(), "--key-out", str(folder / KEY)]
-    with open(folder / "demo_crm.log", "w", encoding="utf-8") as log:
+def demo_crms(folder: Path, crms: Sequence[Crm], *, scale: float, as_of: datetime) -> Iterator[list[str]]:
+    """The demo CRMs as processes of their own, on free ports of loopback; yields their addresses, in order."""
+    note(_("Building the demo company and starting its CRM…"))
+    with ExitStack() as running:
+        servers = [running.enter_context(started(folder, crm, scale=scale, as_of=as_of)) for crm in crms]
+        yield [ready(server, log) for server, log in servers]
+
+
+@contextmanager
+def started(folder: Path, crm: Crm, *, scale: float, as_of: datetime) -> "Iterator[tuple[subprocess.Popen[str], str]]":
+    """A CRM that is being started, and its log."""
+    arguments = [sys.executable, "-m", crm.module, "--port", "0", "--scale", str(scale)]
+    arguments += ["--as-of", as_of.isoformat(), "--key-out", str(folder / crm.key)]
+    with open(folder / f"{crm.module}.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(
             arguments,
             stdout=subprocess.PIPE,
@@ -127,8 +179,7 @@ def demo_crm(folder: Path, *, scale: float, as_of: datetime) -> Iterator[str]:
             start_new_session=True,  # Ctrl-C reaches us; we stop it after the dashboard
         )
         try:
-            note(_("Building the demo company and starting its CRM…"))
-            yield ready(server, log.name)
+            yield server, log.name
         finally:
             stop(server)
 
@@ -202,13 +253,20 @@ def stop(server: "subprocess.Popen[Any]") -> None:
             server.wait()
 
 
-def report(folder: Path) -> int:
-    """Print what was found beside the answer key; 1 when anything differs."""
-    key = json.loads((folder / KEY).read_text("utf-8"))
-    frames = open_frames(folder / "publication")
-    rows, answers = compare.counts(key, frames.manifest), compare.metrics(key, frames)
-    say(tables_text({_("Rows per table"): table_of(rows), _("Metrics"): table_of(answers)}, titled=True))
-    different = [row.what for row in (*rows, *answers) if not row.is_equal]
+def report(folder: Path, crms: Sequence[Crm]) -> int:
+    """Print what was found in each account beside its answer key; 1 when anything differs."""
+    published = open_frames(folder / "publication")
+    tables: dict[str, pl.DataFrame] = {}
+    different: list[str] = []
+    for crm in crms:
+        account_id = crm.account["id"]
+        key = json.loads((folder / crm.key).read_text("utf-8"))
+        frames = published.accounts([account_id])
+        rows, answers = compare.counts(key, frames), compare.metrics(key, frames)
+        named = {_("Rows per table"): rows, _("Metrics"): answers}
+        tables |= {f"{account_id}: {title}": table_of(found) for title, found in named.items()}
+        different += [f"{account_id} {row.what}" for row in (*rows, *answers) if not row.is_equal]
+    say(tables_text(tables, titled=True))
     if different:
         say(_("Differ from the answer key: {names}.").format(names=", ".join(different)))
         return 1

@@ -483,13 +483,13 @@ def test_init_refuses_what_would_not_work(voronka, tmp_path, option, value):
 def test_the_doctor_looks_at_the_demo_account(voronka, demo, monkeypatch):
     from datetime import datetime
 
-    from demo.run import TOKEN, ZONE, demo_crm, local_midnight, write_config
+    from demo.run import AMOCRM, TOKEN, ZONE, demo_crms, local_midnight, write_config
 
     folder = demo.folder.parent / "doctor"
     folder.mkdir(mode=0o700, exist_ok=True)
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
-    with demo_crm(folder, scale=0.01, as_of=local_midnight(datetime.now(ZONE))) as url:
-        said = voronka("doctor", "--config", write_config(folder, url))
+    with demo_crms(folder, [AMOCRM], scale=0.01, as_of=local_midnight(datetime.now(ZONE))) as (url,):
+        said = voronka("doctor", "--config", write_config(folder, [(AMOCRM, url)]))
     for word in ("administrator", "Filters of the API are on", "log of events can be read", "answers"):
         assert word in said.out
 

@@ -223,6 +223,7 @@ def test_a_call_and_its_activity_name_each_other(portal: Portal) -> None:
         assert activity["START_TIME"] == call["CALL_START_DATE"]
         is_missed = call["CALL_TYPE"] == 2 and call["CALL_FAILED_CODE"] == "304"
         assert activity["SETTINGS"] == ({"MISSED_CALL": True} if is_missed else {})
+    assert sum(one["TYPE_ID"] == 2 for one in activities.values()) == len(rows(portal, "call"))
 
 
 def test_activities_hang_on_cards_that_are_there(portal: Portal) -> None:
