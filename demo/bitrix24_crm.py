@@ -1,6 +1,7 @@
 """The `crm.*` methods of the emulated Bitrix24 (`bitrix24.md`, section 4)."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from demo import bitrix24_php as php
@@ -17,7 +18,7 @@ from demo.bitrix24_calls import (
 )
 from demo.bitrix24_errors import RestError, invalid_argument
 from demo.bitrix24_fields import described, fields_of, universal
-from demo.bitrix24_filters import Dialect, Query
+from demo.bitrix24_filters import Dialect, Query, read_datetime
 from demo.bitrix24_values import Row
 from demo.bitrix24_wire import ITEM_ONLY, MULTI_FIELDS, SWITCHED_OFF, item_name
 
@@ -101,18 +102,19 @@ def old_rows(call: Call, source: str, page: Page, select: list[str]) -> list[Jso
     ids: Iterable[int] = dict.fromkeys(page.ids) if is_keyed else page.ids
     if select and set(select) <= {"ID"}:
         return [{"ID": str(number)} for number in ids]
-    return [call.wire.old(row, _selected(row, select)) for row in present(call, source, ids)]
+    chosen = cache(lambda names: _selected(names, select))  # rows of a list nearly always have the same names
+    return [call.wire.old(row, chosen(tuple(row))) for row in present(call, source, ids)]
 
 
-def _selected(row: Row, select: list[str]) -> list[str]:
+def _selected(names: tuple[str, ...], select: list[str]) -> list[str]:
     """Names of the fields asked for; unknown ones are passed over, the id is always given."""
     every, own, users = not select, "*" in select, "UF_*" in select
     if not (every or own or users):
-        return [name for name in dict.fromkeys(("ID", *select)) if name in row and name not in ITEM_ONLY]
+        return [name for name in dict.fromkeys(("ID", *select)) if name in names and name not in ITEM_ONLY]
     asked = set(select)
     return [
         name
-        for name in row
+        for name in names
         if name in asked or name == "ID" or _is_masked(name, every or own, every or users)
         if name not in ITEM_ONLY
     ]
@@ -230,8 +232,9 @@ def _items(call: Call) -> Answer:
     page = controller_page(call, call.select(query))
     select = [str(name) for name in php.values(call.param("select") or ["*"])]
     originals = call.param("useOriginalUfNames") == "Y"
-    rows = (_item(call, entity_type, row, select, originals) for row in _narrow(call, source, page, select))
-    return page.answer({"items": list(rows)}, has_star="*" in select)
+    write = _item_writer(call, entity_type, select, originals=originals)
+    rows = [write(row) for row in _narrow(call, source, page, select)]
+    return page.answer({"items": rows}, has_star="*" in select)
 
 
 def _array(call: Call, name: str) -> Any:
@@ -251,24 +254,34 @@ def _narrow(call: Call, source: str, page: Page, select: list[str]) -> Iterable[
     return ({"ID": number} for number in ids) if set(select) <= {"id", "ID"} else present(call, source, ids)
 
 
-def _item(call: Call, entity_type: int, row: Row, select: list[str], originals: bool = False) -> Any:
-    """One item: what was selected, or everything."""
-    if "*" not in select:
-        asked = {"id", *select}
-        names = [name for name in row if (item_name(name) in asked or name in asked) and name not in MULTI_FIELDS]
+def _item_writer(call: Call, entity_type: int, select: list[str], *, originals: bool = False) -> Callable[[Row], Any]:
+    """Writes one item: what was selected, or everything."""
+    asked, wire = {"id", *select}, call.wire
+
+    @cache
+    def chosen(names: tuple[str, ...]) -> list[str]:
+        own = [name for name in names if name not in MULTI_FIELDS]
+        return own if "*" in select else [name for name in own if item_name(name) in asked or name in asked]
+
+    def some(row: Row) -> Json:
+        return _as_item(call, entity_type, row, chosen(tuple(row)))
+
+    def some_originals(row: Row) -> Any:
+        """Only the user fields come through."""
+        users = {name: wire.values(row[name]) for name in chosen(tuple(row)) if name.startswith("UF_")}
+        return users or ([] if call.switches.empty_item_as_list else {})
+
+    def everything(row: Row) -> Json:
+        item = some(row)
         if originals:
-            found = {name: call.wire.values(row[name]) for name in names if name.startswith("UF_")}
-            return found or ([] if call.switches.empty_item_as_list else {})
-        return _as_item(call, entity_type, row, names)
-    names = [name for name in row if name not in MULTI_FIELDS]
-    item = _as_item(call, entity_type, row, names)
-    if originals:
-        for name in names:
-            if name.startswith("UF_"):
-                item[name] = item.pop(item_name(name))
-    if entity_type in {LEAD, CONTACT, COMPANY}:
-        item["fm"] = call.wire.multi_fields(row)
-    return {**item, **dict.fromkeys(SWITCHED_OFF), "entityTypeId": entity_type}
+            item |= {name: item.pop(item_name(name)) for name in row if name.startswith("UF_")}
+        if entity_type in {LEAD, CONTACT, COMPANY}:
+            item["fm"] = wire.multi_fields(row)
+        return {**item, **dict.fromkeys(SWITCHED_OFF), "entityTypeId": entity_type}
+
+    if "*" in select:
+        return everything
+    return some_originals if originals else some
 
 
 def _as_item(call: Call, entity_type: int, row: Row, names: list[str]) -> Json:
@@ -285,7 +298,7 @@ def _item_get(call: Call) -> Answer:
     entity_type = _entity_type(call)
     missing = RestError("NOT_FOUND", "Элемент не найден")
     row = one(call, table_name(entity_type), call.integer("id"), missing=missing)
-    return Answer({"item": _item(call, entity_type, row, ["*"])}, has_star=True)
+    return Answer({"item": _item_writer(call, entity_type, ["*"])(row)}, has_star=True)
 
 
 @CRM.method("crm.item.fields", "crm")
@@ -318,6 +331,9 @@ def _history(call: Call) -> Answer:
     if entity_type not in {LEAD, OLD_INVOICE} and call.table(source) is None:
         raise RestError("ENTITY_TYPE_NOT_SUPPORTED", f"Entity type {entity_type} is not supported")
     names = _history_names(entity_type)
+    for key, value in php.items(_array(call, "filter")):
+        if key.endswith("CREATED_TIME") and read_datetime(value, call.wire.zone) is None:
+            raise invalid_argument(f"Invalid filter: value of '{key}' is not a date")
     query = Query(source)
     query.conditions = Dialect(names, is_strict=True).conditions(_array(call, "filter"))
     query.order = order_of(_array(call, "order"), names)

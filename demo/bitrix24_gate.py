@@ -129,7 +129,7 @@ def time_block(wire: Wire, now: float, seconds: float, hit: Hit, method: str | N
     switches = wire.switches
     finish = now + seconds
     block: Json = {
-        "start": now, "finish": finish, "duration": seconds, "processing": seconds,
+        "start": float(now), "finish": finish, "duration": seconds, "processing": seconds,
         "date_start": wire.instant(floor(now)), "date_finish": wire.instant(floor(finish)),
     }  # fmt: skip
     if switches.time_int:

@@ -130,7 +130,7 @@ def _user(call: Call, row: Row) -> Json:
         names = [name for name in names if name not in WITHOUT_CONTACTS]
     if "user" not in scopes:
         names = [name for name in names if not name.startswith("UF_USR_")]
-    return call.wire.old(row, names, native={"ACTIVE", "UF_DEPARTMENT", "TIMESTAMP_X"})
+    return {**call.wire.old(row, names, native={"ACTIVE", "UF_DEPARTMENT"}), "TIMESTAMP_X": {}}
 
 
 METHODS.add("user.get", USER_SCOPES, _users)

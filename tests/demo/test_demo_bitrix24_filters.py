@@ -126,6 +126,8 @@ def test_no_deadline_is_later_than_any():
 
 def test_history_can_be_filtered_by_its_own_fields_only(bitrix):
     assert bitrix.error("crm.stagehistory.list", entityTypeId=2, filter={"TITLE": "x"}) == (400, "INVALID_ARG_VALUE")
+    wrong = {">CREATED_TIME": "yesterday"}
+    assert bitrix.error("crm.stagehistory.list", entityTypeId=2, filter=wrong) == (400, "INVALID_ARG_VALUE")
     rows = bitrix.result("crm.stagehistory.list", entityTypeId=2, filter={"OWNER_ID": 105}, order={"NO": "ASC"})
     assert ids(rows["items"]) == [5]
 

@@ -174,6 +174,7 @@ def test_calls_are_texts_but_for_the_file_of_the_record(bitrix):
 def test_users_have_booleans_and_lists_and_lack_what_is_empty(bitrix):
     first, second = bitrix.result("user.get")
     assert (first["ID"], first["ACTIVE"], first["IS_ONLINE"], first["UF_DEPARTMENT"]) == ("5", True, "N", [1, 14])
+    assert first["TIMESTAMP_X"] == {}
     assert ("SECOND_NAME" in first, second["SECOND_NAME"], second["ACTIVE"]) == (False, "I.", False)
 
 
