@@ -118,20 +118,24 @@ def client_base(frames: Frames, *, base: Base = "existing") -> Lazy:
 def _deals_of_clients(frames: Frames) -> Lazy:
     """One row per client with deals: account_id, client_id, n_deals, n_won, n_open, n_disqualified.
 
-    Won and open count deals only, won those of sales (R-ENTITY); a closed lead can disqualify a client as well.
+    Won and open count deals only, won those of sales (R-ENTITY); a closed lead can disqualify a client as well, one
+    that became a deal is judged as that.
     """
     col = nw.col
     is_later = (col("outcome_epoch") > col("as_of_epoch")).fill_null(False)  # closed after as_of: open then
     is_deal = (col("entity_kind") == "deal").fill_null(True)
     is_closed = col("outcome").is_in(["won", "lost"])
     is_open = is_deal & ((col("outcome") == "open") | (is_closed & is_later))
+    is_converted = (~is_deal & (col("outcome") == "won")).fill_null(False)
     is_won = is_deal & (col("outcome") == "won") & ~is_later & col("is_sales").fill_null(True)
     is_lost = (col("outcome") == "lost") & ~is_later
     is_disqualified = is_lost & col("category").is_in(list(DISQUALIFIED)).fill_null(False)
     return (
         frames["deal_state"]
         .join(frames["clock"].select("account_id", "as_of_epoch"), on="account_id")
-        .filter(~col("client_id").is_null(), (col("created_epoch") <= col("as_of_epoch")).fill_null(True))
+        .filter(
+            ~col("client_id").is_null(), ~is_converted, (col("created_epoch") <= col("as_of_epoch")).fill_null(True)
+        )
         .join(loss_categories(frames), on=["account_id", "loss_reason_id"], how="left")
         .with_columns(
             n_deals=_one(nw.lit(True)), n_won=_one(is_won), n_open=_one(is_open), n_disqualified=_one(is_disqualified)

@@ -102,13 +102,15 @@ def _with_firsts(client: pl.DataFrame, touch: pl.DataFrame, sold: pl.DataFrame) 
 
 
 def _spam(facts: Facts, state: pl.DataFrame) -> pl.DataFrame:
-    """client_id and is_spam: every deal of the client was lost as spam."""
+    """client_id and is_spam: every deal of the client was lost as spam; a lead that became a deal is judged as that."""
     names = facts.rows("loss_reason", ["loss_reason_id", "name"]).select(
         "loss_reason_id", reason_is_spam=pl.col("name").str.contains(SPAM_REASON)
     )
     is_spam = (pl.col("outcome") == "lost") & pl.col("reason_is_spam").fill_null(False)
+    is_converted = (pl.col("entity_kind") == "lead") & (pl.col("outcome") == "won")
     return (
-        state.join(names, on="loss_reason_id", how="left")
+        state.filter(~is_converted.fill_null(False))
+        .join(names, on="loss_reason_id", how="left")
         .filter(pl.col("client_id").is_not_null())
         .group_by("client_id")
         .agg(is_spam=is_spam.all())

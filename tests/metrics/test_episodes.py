@@ -212,6 +212,9 @@ def test_a_client_whose_every_deal_was_lost_as_spam_is_spam():
     deal |= {"main_contact_id": "contact:1", "closed_at": NOON}
     lost = [{**deal, "deal_id": f"lead:{n}", "loss_reason_id": f"loss_reason:{n}"} for n in (1, 2)]
     assert only(call(1), stage=stage, loss_reason=reason, deal=lost[:1])["is_spam"]
+    taken_up = {**deal, "deal_id": "lead:9", "entity_kind": "lead", "pipeline_id": "leads", "stage_id": "w"}
+    converted = [*stage, {"pipeline_id": "leads", "stage_id": "w", "kind": "won", "sort": 1, "name": "w"}]
+    assert only(call(1), stage=converted, loss_reason=reason, deal=[lost[0], taken_up])["is_spam"]
     assert not only(call(1), stage=stage, loss_reason=reason, deal=lost)["is_spam"]
 
 

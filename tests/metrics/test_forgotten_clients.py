@@ -233,6 +233,7 @@ def test_who_is_in_the_base(engine, base, names):
         deal("won-elsewhere", is_sales=False),
         deal("rejected", "lost", loss_reason_id="spam"),
         deal("rejected", "lost", loss_reason_id="twin", number=2),
+        deal("rejected", "won", entity_kind="lead", number=3),
         deal("rejected-then-open", "lost", loss_reason_id="spam"),
         deal("rejected-then-open", "open", number=2),
     ]
