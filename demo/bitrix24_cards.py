@@ -553,7 +553,7 @@ class Painter:
         guest = GUEST + talk.contact_id
         number = FIRST_MESSAGE + first + (talk.id - self.company.talks[0].id)
         opening = {"ID": number, "SENDERID": 0, "DATE": Instant(talk.created_at), "TEXT": "Обращение принято"}
-        lines = [
+        lines: list[Row] = [
             {
                 "ID": number + place,
                 "SENDERID": guest if message.is_in else message.user_id or BOT,
