@@ -70,15 +70,18 @@ PIPELINE_IDS = {f"pipeline:{number}": f"pipeline:{DEAL_TYPE}:{category}" for num
 
 
 def translated(value: Any) -> Any:
-    """A part of a key with Bitrix24's ids for amoCRM's."""
+    """A part of a key, or of an answer, with Bitrix24's ids for amoCRM's."""
     if isinstance(value, Mapping):
         return {translated(name): translated(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [translated(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    known = STAGE_IDS.get(value) or PIPELINE_IDS.get(value) or FIELD_IDS.get(value)
-    return known or re.sub(r"^lead:(?=\d)", "deal:", re.sub(r"^loss_reason:", f"loss:field:{LOSS_FIELD}:", value))
+    if isinstance(value, list | tuple):
+        return type(value)(map(translated, value))
+    return "|".join(map(_id, value.split("|"))) if isinstance(value, str) else value
+
+
+def _id(text: str) -> str:
+    """An id; whatever else stays as it is."""
+    known = STAGE_IDS.get(text) or PIPELINE_IDS.get(text) or FIELD_IDS.get(text)
+    return known or re.sub(r"^lead:(?=\d)", "deal:", re.sub(r"^loss_reason:", f"loss:field:{LOSS_FIELD}:", text))
 
 
 def counts(company: Company) -> dict[str, int]:
