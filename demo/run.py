@@ -36,10 +36,11 @@ from config import ConfigError, load_config
 from connectors.connector import find_connectors
 from demo import compare
 from demo.bitrix24_setup import LOSS_FIELD
+from demo.twins import twins
 from metrics.frames import open_frames
 
 TOKEN_VARIABLE, WEBHOOK_VARIABLE = "VORONKA_DEMO_TOKEN", "VORONKA_DEMO_WEBHOOK"
-TOKEN, SECRET = "demo-token", "demo-secret"
+TOKEN, SECRET = "demo-token", "demosecret"
 ZONE = ZoneInfo("Europe/Moscow")
 MARK = "demo.json"
 START_S = 120
@@ -53,7 +54,7 @@ class Crm:
     """A demo CRM: the module that serves it, what its account says in the configuration, and where its key lies.
 
     secret: the variable its connector asks for; `{url}` in its value is the CRM's address. names_itself: whether the
-    account has the address too.
+    account has the address too. options: of the module.
     """
 
     module: str
@@ -61,6 +62,7 @@ class Crm:
     secret: tuple[str, str]
     key: str
     names_itself: bool = True
+    options: tuple[str, ...] = ()
 
     def of_config(self, url: str) -> dict[str, Any]:
         """The account: like a real one, but without a limit to the pace."""
@@ -90,6 +92,7 @@ BITRIX24 = Crm(
     (WEBHOOK_VARIABLE, f"{{url}}/rest/1/{SECRET}/"),
     "answer_key.bitrix24.json",
     names_itself=False,  # a webhook is an address
+    options=("--secret", SECRET),
 )
 CRMS = {"amocrm": [AMOCRM], "bitrix24": [BITRIX24], "both": [AMOCRM, BITRIX24]}
 
@@ -168,7 +171,7 @@ def demo_crms(folder: Path, crms: Sequence[Crm], *, scale: float, as_of: datetim
 def started(folder: Path, crm: Crm, *, scale: float, as_of: datetime) -> "Iterator[tuple[subprocess.Popen[str], str]]":
     """A CRM that is being started, and its log."""
     arguments = [sys.executable, "-m", crm.module, "--port", "0", "--scale", str(scale)]
-    arguments += ["--as-of", as_of.isoformat(), "--key-out", str(folder / crm.key)]
+    arguments += ["--as-of", as_of.isoformat(), "--key-out", str(folder / crm.key), *crm.options]
     with open(folder / f"{crm.module}.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(
             arguments,
@@ -254,7 +257,8 @@ def stop(server: "subprocess.Popen[Any]") -> None:
 
 
 def report(folder: Path, crms: Sequence[Crm]) -> int:
-    """Print what was found in each account beside its answer key; 1 when anything differs."""
+    """Print what was found in each account beside its answer key, and what two say beside each other; 1 when anything
+    differs."""
     published = open_frames(folder / "publication")
     tables: dict[str, pl.DataFrame] = {}
     different: list[str] = []
@@ -266,6 +270,11 @@ def report(folder: Path, crms: Sequence[Crm]) -> int:
         named = {_("Rows per table"): rows, _("Metrics"): answers}
         tables |= {f"{account_id}: {title}": table_of(found) for title, found in named.items()}
         different += [f"{account_id} {row.what}" for row in (*rows, *answers) if not row.is_equal]
+    if len(crms) > 1:
+        key = json.loads((folder / AMOCRM.key).read_text("utf-8"))
+        beside = list(twins(key, published, *(crm.account["id"] for crm in crms)))
+        tables[_("Accounts beside each other")] = table_of(beside)
+        different += [row.what for row in beside if not row.is_equal]
     say(tables_text(tables, titled=True))
     if different:
         say(_("Differ from the answer key: {names}.").format(names=", ".join(different)))
