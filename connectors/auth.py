@@ -7,6 +7,7 @@ account apart, across threads and processes; who waited for it finds the pair an
 
 import base64
 import fcntl
+import hmac
 import os
 import tempfile
 import time
@@ -49,12 +50,14 @@ class Bearer(SourceAuth):
 
 @dataclass(frozen=True)
 class Tokens:
-    """An OAuth pair. expires_at: unix seconds after which the access token is worth nothing."""
+    """An OAuth pair. expires_at: unix seconds after which the access token is worth nothing. number: the source's own
+    of the account, where the token end point names it."""
 
     access_token: str
     refresh_token: str
     expires_at: float
     host: str
+    number: str | None = None
 
     def __repr__(self) -> str:
         return f"Tokens(host={self.host!r})"
@@ -155,12 +158,16 @@ class OAuthClient:
         }
         return httpx.Request("POST", self.token_url, json=body, headers={"Accept": "application/json"})
 
+    def tokens(self, answer: httpx.Response, *, now: float) -> Tokens:
+        """The pair an answer of the token end point holds, or the error that says who has to do what."""
+        return tokens_from(answer, self, now=now)
+
 
 Asking = Generator[httpx.Request, httpx.Response, Any]
 
 
 class RotatingToken(SourceAuth):
-    """OAuth: refreshes shortly before the access token ends, and once after a 401.
+    """OAuth: refreshes shortly before the access token ends, and once after it was refused.
 
     A refused refresh is final for the run: every thread gets its error, none asks again.
     """
@@ -177,13 +184,20 @@ class RotatingToken(SourceAuth):
         tokens = self._tokens or self._stored()
         if self._clock() > tokens.expires_at - REFRESH_BEFORE_S:
             tokens = yield from self._renewed(tokens)
-        request.headers["Authorization"] = f"Bearer {tokens.access_token}"
-        response = yield request
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        response = yield self.signed(request, tokens)
+        if self.is_refused(response):
             if tokens != self._fetched:  # one just fetched is refused for another reason than its age
                 tokens = yield from self._renewed(tokens)
-            request.headers["Authorization"] = f"Bearer {tokens.access_token}"
-            yield request
+            yield self.signed(request, tokens)
+
+    def signed(self, request: httpx.Request, tokens: Tokens) -> httpx.Request:
+        """The request with the access token where the source wants it."""
+        request.headers["Authorization"] = f"Bearer {tokens.access_token}"
+        return request
+
+    def is_refused(self, response: httpx.Response) -> bool:
+        """Whether an answer means that the access token is worth nothing any more. Its body is still to be read."""
+        return response.status_code == httpx.codes.UNAUTHORIZED
 
     def refusal(self, where: str) -> CredentialsError:
         return again(self.client.account, Phrase("{where} does not accept our authorisation any more", where=where))
@@ -213,7 +227,7 @@ class RotatingToken(SourceAuth):
                 pass  # the client has paused the account, or it ends the run
             answer.read()
             try:
-                tokens = tokens_from(answer, self.client, now=self._clock())
+                tokens = self.client.tokens(answer, now=self._clock())
             except CredentialsError as error:
                 self._lost = error  # before the question, whose answer may never come
                 self._lost = (yield from self.explain(stored, answer)) or error
@@ -241,7 +255,7 @@ def exchange(
             raise RetriableError(
                 "{host}: cannot connect to exchange the code; try again.", host=httpx.URL(client.token_url).host
             ) from None
-        store.write(tokens_from(answer, client, now=clock()))
+        store.write(client.tokens(answer, now=clock()))
 
 
 def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> Tokens:
@@ -279,6 +293,14 @@ def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> T
             redirect=client.redirect_uri,
         ),
     )
+
+
+def state_of(client: OAuthClient) -> str:
+    """What the consent page hands back, so that an answer to somebody else's request is known as such.
+
+    Made from the secret instead of kept: the person who pastes the address may do so in another call of the program.
+    """
+    return hmac.digest(client.client_secret.encode(), f"state:{client.account}".encode(), "sha256").hex()[:32]
 
 
 def again(account: str, why: Phrase) -> CredentialsError:

@@ -1,4 +1,4 @@
-"""The one way to a source: pace, retries, time limits, what status codes mean, and no secrets in any message.
+"""The one way to a source: pace, retries, time limits, no secrets in any message. What answers mean is its own affair.
 
 Read-only by construction: a client is given the (method, path) pairs it may ask for, anything else is a bug.
 """
@@ -24,16 +24,8 @@ from typing import Any, NoReturn
 import httpx
 import orjson
 
-from connectors.errors import (
-    ConnectorError,
-    CredentialsError,
-    ForbiddenError,
-    MissingError,
-    PayloadError,
-    Phrase,
-    RetriableError,
-    SlowError,
-)
+from connectors.answers import Answers, Asked, PassingError
+from connectors.errors import ConnectorError, CredentialsError, MissingError, Phrase, RetriableError, SlowError
 
 for _chatty in ("httpx", "httpcore"):  # at INFO they print every URL, and a URL can be a secret
     logging.getLogger(_chatty).setLevel(logging.WARNING)
@@ -43,16 +35,16 @@ log = logging.getLogger(__name__)
 MAX_TRIES = 4
 RETRY_AFTER_S = (1.0, 4.0, 15.0)
 """Waits between tries after a failure that may pass by itself."""
-PAUSE_AFTER_429_S = (10.0, 30.0, 120.0, 300.0)
-"""Waits after 429s in a row where the source names none."""
 MAX_PAUSE_S = 900.0
 HEADROOM = 0.015
 """Turns are that much further apart than the rate allows: requests travel for unequal times, and a source that counts
 them by the second would see one too many."""
+ROUNDING_S = 1e-9
 SHARED = struct.Struct("=ddq")
 MAX_AHEAD_S = 86_400.0
 """No turn is ever that far off: who finds one has found a broken file."""
-MAX_429 = 3
+MAX_MOVES = 3
+"""So many new addresses of an account in a row are a circle."""
 DEADLINE_S = 300.0
 """The longest one answer may take, all of its body included."""
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -70,12 +62,14 @@ def user_agent() -> str:
 
 
 class Pace:
-    """Evenly spaced requests of one account, whatever the number of threads and processes; a pause holds all of them.
+    """Requests of one account, whatever the number of threads and processes: `burst` at once, then evenly spaced; a
+    pause holds all of them.
 
-    file: what the processes share: when it was last written, the next free turn, how many pauses there were; without
-    one the account is this process's alone. clock and sleep are given, so that tests need neither; the clock must be
-    the machine's, as `time.monotonic` is. That one goes back by a restart of the machine only: what was written later
-    than now was written before it, and is void.
+    burst: turns that may be taken before they are due (a leaky bucket of that size); 1: none. file: what the processes
+    share: when it was last written, when the next turn is due, how many pauses there were; without one the account is
+    this process's alone. clock and sleep are given, so that tests need neither; the clock must be the machine's, as
+    `time.monotonic` is. That one goes back by a restart of the machine only: what was written later than now was
+    written before it, and is void.
     """
 
     def __init__(
@@ -83,10 +77,12 @@ class Pace:
         per_second: float,
         file: Path | None = None,
         *,
+        burst: int = 1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.interval_s = (1 + HEADROOM) / per_second
+        self._early_s = (burst - 1) * self.interval_s
         self.clock = clock
         self.sleep = sleep
         self._lock = threading.Lock()
@@ -104,17 +100,20 @@ class Pace:
         while True:
             with self._alone():
                 now = self.clock()
-                next_at, n_pauses = self._read(now)
-                if next_at <= now:
-                    SHARED.pack_into(self._shared, 0, now, now + self.interval_s, n_pauses)
+                due_at, n_pauses = self._read(now)
+                wait_s = due_at - self._early_s - now
+                if wait_s <= ROUNDING_S:
+                    SHARED.pack_into(self._shared, 0, now, max(due_at, now) + self.interval_s, n_pauses)
                     return n_pauses
-            self.sleep(next_at - now)
+            self.sleep(wait_s)
 
     def pause(self, seconds: float) -> None:
+        """Hold everybody; after it turns are evenly spaced, for the source has just said that its bucket is full."""
         with self._alone():
             now = self.clock()
-            next_at, n_pauses = self._read(now)
-            SHARED.pack_into(self._shared, 0, now, max(next_at, now + seconds), n_pauses + 1)
+            due_at, n_pauses = self._read(now)
+            held_until = now + seconds + self._early_s
+            SHARED.pack_into(self._shared, 0, now, max(due_at, held_until), n_pauses + 1)
 
     @property
     def n_pauses(self) -> int:
@@ -183,6 +182,18 @@ class Route:
     is_extra: bool = False
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One request. is_divisible: less can be asked for at once, so that a single time too slow is enough to know."""
+
+    method: str
+    path: str
+    asked: Asked
+    params: Mapping[str, Any] | None = None
+    body: bytes | None = None
+    is_divisible: bool = False
+
+
 class ApiClient:
     """Asks one account of one source; safe to share between threads.
 
@@ -197,16 +208,16 @@ class ApiClient:
         *,
         source: str,
         auth: SourceAuth,
+        answers: Answers,
         routes: Sequence[Route],
         pace: Pace,
         ordinals: Callable[[], int],
         transport: httpx.BaseTransport | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        host = httpx.URL(base_url).host
-        self.host = host
-        self._where = f"{source} ({host})"
+        self._source = source
         self._auth = auth
+        self._answers = answers
         self._routes = tuple(routes)
         self._pace = pace
         self._ordinals = ordinals
@@ -214,7 +225,8 @@ class ApiClient:
         self._server_now: datetime | None = None
         self._read = threading.local()
         self._lock = threading.Lock()
-        self._n_429 = 0
+        self._n_pleas = 0
+        self._n_moves = 0
         self._stopped: ConnectorError | None = None
         self._http = httpx.Client(
             base_url=base_url,
@@ -223,13 +235,22 @@ class ApiClient:
             headers={"User-Agent": user_agent(), "Accept": "application/json"},
             timeout=TIMEOUT,
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
-            follow_redirects=False,  # a redirect means the wrong host, and the token must not go there
+            follow_redirects=False,  # the token goes to no host that its source has not been asked about
             transport=transport,
-            trust_env=host not in LOOPBACK,  # a proxy cannot reach our own machine
+            trust_env=httpx.URL(base_url).host not in LOOPBACK,  # a proxy cannot reach our own machine
         )
 
     def close(self) -> None:
         self._http.close()
+
+    @property
+    def host(self) -> str:
+        return self._http.base_url.host
+
+    @property
+    def account(self) -> str:
+        """The source and its host, as messages name them."""
+        return f"{self._source} ({self.host})"
 
     def server_now(self) -> datetime:
         """The source's clock as of its last answer (UTC); ours where it tells none."""
@@ -239,21 +260,26 @@ class ApiClient:
         """Ordinal of the last answer that this thread has read; 0 before the first."""
         return int(getattr(self._read, "seq", 0))
 
+    def took_s(self) -> float:
+        """How long the last answer that this thread has read was waited for, seconds."""
+        return float(getattr(self._read, "took_s", 0.0))
+
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
         """The JSON at `path`, or None where there is nothing (204; with `missing_ok` also 404)."""
         route = self._route("GET", path)
         what = "GET " + re.sub(r"(?<=/)\d+(?=/|$)", "{id}", path)
-        response = self._answer(what, path, params)
-        if response.status_code == httpx.codes.NOT_FOUND and missing_ok:
-            return None
-        if not response.is_success:
-            self._refuse(response, what, is_extra=route.is_extra)
-        if not response.content.strip():
-            return None
         try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            raise PayloadError("{where}: the answer is not JSON.", where=f"{self._where}, {what}") from None
+            return self._answer(Ask("GET", path, Asked(self.account, what, route.is_extra), params=params))
+        except MissingError:
+            if missing_ok:
+                return None
+            raise
+
+    def post(self, name: str, body: Mapping[str, Any], *, is_divisible: bool = False) -> Any:
+        """The JSON that a remote procedure answers; one that reads, for every route is such."""
+        route = self._route("POST", name)
+        asked = Asked(self.account, name, route.is_extra)
+        return self._answer(Ask("POST", name, asked, body=orjson.dumps(body), is_divisible=is_divisible))
 
     def _route(self, method: str, path: str) -> Route:
         for route in self._routes:
@@ -261,59 +287,71 @@ class ApiClient:
                 return route
         raise AssertionError(f"{method} {path} is not among the requests this connector may make")
 
-    def _answer(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
-        """An answer worth looking at: failures that may pass were repeated, pauses kept."""
+    def _answer(self, ask: Ask) -> Any:
+        """What an answer holds: failures that may pass were repeated, pauses kept."""
         failure = Phrase("")
-        status = 0
         for tried in range(MAX_TRIES):
             if tried:
                 self._pace.sleep(RETRY_AFTER_S[tried - 1])
+            is_slow = False
             try:
-                response = self._ask_in_turn(what, path, params)
+                return self._answers.read(self._ask_in_turn(ask), ask.asked)
             except (httpx.TransportError, httpx.DecodingError) as error:
-                failure, status = _network_trouble(error), 0
-            else:
-                status = response.status_code
-                if status < httpx.codes.INTERNAL_SERVER_ERROR and not _is_cut_off(response):
-                    return response
-                failure = (
-                    Phrase("status {status}", status=status)
-                    if not response.is_success
-                    else Phrase("the answer was cut off")
-                )
-            log.debug("%s %s: %s, try %d", self.host, what, failure, tried + 1)
-            if status == httpx.codes.GATEWAY_TIMEOUT and tried:
-                raise SlowError("{where}: too slow (504) twice.", where=f"{self._where}, {what}")
+                failure = _network_trouble(error)
+                is_slow = ask.is_divisible and isinstance(error, httpx.ReadTimeout)
+            except PassingError as error:
+                failure = error.said
+                is_slow = error.is_slow and (ask.is_divisible or tried > 0)
+            except CredentialsError as error:  # a lost account is lost for every thread
+                self.stop(error)
+            log.debug("%s %s: %s, try %d", self.host, ask.asked.what, failure, tried + 1)
+            if is_slow and ask.is_divisible:
+                raise SlowError("{where}: too slow for so much at once.", where=ask.asked.where)
+            if is_slow:
+                raise SlowError("{where}: too slow (504) twice.", where=ask.asked.where)
         raise RetriableError(
             "{where}: no answer after {n} tries ({failure}). "
             "The next sync tries again; if it goes on, check the network and the service's status page.",
-            where=f"{self._where}, {what}",
+            where=ask.asked.where,
             n=MAX_TRIES,
             failure=failure,
         )
 
-    def _ask_in_turn(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
-        """One request at our pace; a 429 has paused the whole account and the request is sent again."""
+    def _ask_in_turn(self, ask: Ask) -> httpx.Response:
+        """One request at our pace; a plea to slow down has paused the whole account and the request is sent again."""
         while True:
-            try:
-                response = self._send(what, path, params)
-            except CredentialsError as error:  # from the auth flow: a lost authorisation is lost for every thread
-                self._stop(error)
-            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            response = self._send(ask)
+            if home := self._answers.new_home(response):
+                self._move_to(home)
+            elif not self._answers.is_too_fast(response):
                 return response
 
-    def _send(self, what: str, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
-        answer = self._http.get(path, params=params)
+    def _move_to(self, home: httpx.URL) -> None:
+        with self._lock:
+            if home.host == self.host:
+                return  # another thread was told before us
+            self._n_moves += 1
+            if self._n_moves > MAX_MOVES:
+                self.stop(
+                    CredentialsError("{where}: its addresses lead in a circle; set base_url anew.", where=self.account)
+                )
+            log.warning("%s: the account has moved to %s", self.host, home.host)
+            self._http.base_url = home
+
+    def _send(self, ask: Ask) -> httpx.Response:
+        headers = None if ask.body is None else {"Content-Type": "application/json"}
+        answer = self._http.request(ask.method, ask.path, params=ask.params, content=ask.body, headers=headers)
         answer.stream = READ  # else the stream and the answer hold each other, and the body, until the collector runs
         self._read.seq = self._ordinals()
+        self._read.took_s = self._pace.clock() - answer.request.extensions[SENT_AT]
         if moment := _http_date(answer):
             self._server_now = moment
         log.debug(
             "%s %s: %d in %.2f s, request %s",
             self.host,
-            what,
+            ask.asked.what,
             answer.status_code,
-            self._pace.clock() - answer.request.extensions[SENT_AT],
+            self._read.took_s,
             answer.headers.get("x-request-id", "-"),
         )
         return answer
@@ -326,32 +364,32 @@ class ApiClient:
         request.extensions[SENT_AT] = self._pace.clock()
 
     def _after(self, response: httpx.Response) -> None:
-        """Put a deadline on any answer's body, and heed its status if it is about our pace."""
+        """Put a deadline on any answer's body, and heed it if it is about our pace."""
         sent = response.request.extensions
         assert isinstance(response.stream, httpx.SyncByteStream)
         response.stream = Timely(response.stream, until=sent[SENT_AT] + DEADLINE_S, clock=self._pace.clock)
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        if self._answers.is_too_fast(response):
             response.read()
             self._pause_after(response, sent[N_PAUSES])
-        elif self._n_429 and sent[N_PAUSES] == self._pace.n_pauses:
-            self._n_429 = 0
+        elif self._n_pleas and sent[N_PAUSES] == self._pace.n_pauses:
+            self._n_pleas = 0
 
     def _pause_after(self, response: httpx.Response, n_pauses: int) -> None:
+        pauses_s = self._answers.pauses_s
         with self._lock:
             if n_pauses < self._pace.n_pauses:
-                return  # sent before the pause another thread has already made: the same 429
-            self._n_429 += 1
-            n_429 = self._n_429
-            seconds = _retry_after(response) or PAUSE_AFTER_429_S[min(n_429, len(PAUSE_AFTER_429_S)) - 1]
-            if n_429 < MAX_429 and seconds <= MAX_PAUSE_S:
+                return  # sent before the pause another thread has already made: the same plea
+            self._n_pleas += 1
+            seconds = self._answers.pause_s(response) or pauses_s[min(self._n_pleas, len(pauses_s)) - 1]
+            if self._n_pleas < self._answers.most_pleas and seconds <= MAX_PAUSE_S:
                 log.warning("%s: rate limit, pause of %.0f s", self.host, seconds)
                 self._pace.pause(seconds)
                 return
-        self._stop(
+        self.stop(
             RetriableError(
                 "{where}: rate limited. The run stops here and the next one goes on; "
                 "if it happens again, lower requests_per_second of this account.",
-                where=self._where,
+                where=self.account,
             )
         )
 
@@ -359,55 +397,10 @@ class ApiClient:
         if self._stopped is not None:
             raise type(self._stopped)(self._stopped.said)
 
-    def _stop(self, error: ConnectorError) -> NoReturn:
+    def stop(self, error: ConnectorError) -> NoReturn:
+        """Raise `error`, for this thread and for every later call: the account is lost for this run."""
         self._stopped = self._stopped or error
         raise error
-
-    def _refuse(self, response: httpx.Response, what: str, *, is_extra: bool) -> NoReturn:
-        """What an unsuccessful status means; the order is that of the codes."""
-        status = response.status_code
-        problem = _problem(response)
-        said = _said(problem)
-        where = f"{self._where}, {what}"
-        if response.is_redirect:
-            self._stop(
-                CredentialsError("{where}: answered from a wrong host; check base_url of this account.", where=where)
-            )
-        if status == httpx.codes.UNAUTHORIZED:
-            self._stop(self._auth.refusal(self._where))
-        if status == httpx.codes.PAYMENT_REQUIRED and is_extra:
-            raise ForbiddenError("{where}: not in the plan of this account (402).", where=where)
-        if status == httpx.codes.PAYMENT_REQUIRED:
-            self._stop(
-                CredentialsError("{where}: the account is not paid for, so it cannot be read.", where=self._where)
-            )
-        if status == httpx.codes.FORBIDDEN:
-            self._forbid(response, problem, what)
-        if status == httpx.codes.NOT_FOUND:
-            raise MissingError("{where}: there is no such list (404); check base_url of this account.", where=where)
-        raise PayloadError("{where}: refused with {status}{said}.", where=where, status=status, said=said)
-
-    def _forbid(self, response: httpx.Response, problem: Mapping[str, Any] | None, what: str) -> NoReturn:
-        if "113" in str((problem or {}).get("code", "")) or "this IP" in response.text[:500]:
-            self._stop(
-                CredentialsError(
-                    "{where}: this server's IP address is not on the account's white list; add it there.",
-                    where=self._where,
-                )
-            )
-        if problem is None:
-            self._stop(
-                CredentialsError(
-                    "{where}: requests are blocked (a 403 page instead of data). "
-                    "Do not run it again before support has lifted the block.",
-                    where=self._where,
-                )
-            )
-        raise ForbiddenError(
-            "{where}: the token has no right to read this{said}. Let an administrator of the account create it.",
-            where=f"{self._where}, {what}",
-            said=_said(problem),
-        )
 
 
 def _network_trouble(error: Exception) -> Phrase:
@@ -418,50 +411,8 @@ def _network_trouble(error: Exception) -> Phrase:
     return Phrase("the connection broke")
 
 
-def _is_cut_off(response: httpx.Response) -> bool:
-    """A success whose body ends in the middle: read again. Anything else that is not JSON is the caller's matter."""
-    if response.status_code != httpx.codes.OK:
-        return False
-    body = response.content.strip()
-    return body[:1] in (b"{", b"[") and body[-1:] not in (b"}", b"]")
-
-
 def _http_date(response: httpx.Response) -> datetime | None:
     try:
         return parsedate_to_datetime(response.headers["date"]).astimezone(UTC)
     except (KeyError, ValueError, TypeError):
         return None
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds to wait: from the body, else from the header."""
-    for value in ((_problem(response) or {}).get("retry_after"), response.headers.get("retry-after")):
-        try:
-            seconds = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            continue
-        if seconds > 0:
-            return seconds
-    return None
-
-
-def _problem(response: httpx.Response) -> Mapping[str, Any] | None:
-    """The JSON object of an error answer; None for HTML and text."""
-    try:
-        body = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _said(problem: Mapping[str, Any] | None) -> str:
-    """What the source says about a refusal, short and without anything that could be a secret or a person."""
-    if not problem:
-        return ""
-    words = [str(problem[key]) for key in ("title", "detail", "hint") if problem.get(key)]
-    return f" ({redacted('; '.join(words))[:200]})" if words else ""
-
-
-def redacted(text: str) -> str:
-    """`text` without what looks like an e-mail, an address, a phone number or a token."""
-    return re.sub(r"\S+@\S+|https?://\S+|\+?\d[\d\s()-]{6,}\d|[\w.-]{24,}", "…", text)

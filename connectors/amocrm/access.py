@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
-from connectors.auth import Asking, OAuthClient, RotatingToken, Tokens, TokenStore, claims, exchange
+from connectors.auth import Asking, OAuthClient, RotatingToken, Tokens, TokenStore, claims, exchange, state_of
 from connectors.errors import CredentialsError, Phrase
 from connectors.http import Pace
 from connectors.paging import as_object
@@ -110,14 +110,6 @@ def login(
     code = code_of(answer.strip(), settings, state=state_of(client))
     store, pace = token_store(settings, state_dir), account_pace(settings, state_dir)
     exchange(client, store, code, pace=pace, transport=transport, clock=clock)
-
-
-def state_of(client: OAuthClient) -> str:
-    """What the consent page hands back, so that an answer to somebody else's request is known as such.
-
-    Made from the secret instead of kept: the person who pastes the address may do so in another call of the program.
-    """
-    return hmac.digest(client.client_secret.encode(), f"state:{client.account}".encode(), "sha256").hex()[:32]
 
 
 def code_of(answer: str, settings: AmoSettings, *, state: str) -> str:

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import httpx
 
 from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oauth_client, secret, token_store
+from connectors.amocrm.answers import AmoAnswers
 from connectors.amocrm.mapping import TASK_KINDS
 from connectors.amocrm.reading import Goods, Reading, at
 from connectors.amocrm.settings import AmoSettings
@@ -243,6 +244,7 @@ def open_api(
         settings.base_url,
         source=settings.product,
         auth=auth,
+        answers=AmoAnswers(auth),
         routes=ROUTES,
         pace=pace or account_pace(settings, state_dir),
         ordinals=ordinals,

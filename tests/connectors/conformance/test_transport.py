@@ -33,9 +33,10 @@ from demo_crm import BY_CONSENT, DemoCrm, look, settings
 
 from connectors.amocrm.api import ROUTES
 from connectors.amocrm.resources import RESOURCES
+from connectors.answers import redacted
 from connectors.connector import Window
 from connectors.errors import CredentialsError, ForbiddenError, PayloadError, RetriableError
-from connectors.http import Pace, redacted
+from connectors.http import Pace
 from connectors.records import Call, Deal, Notice, RawRecord, Stub, Task, User
 from demo.amocrm_oauth import CLIENT_SECRET
 from demo.gate import Fault
@@ -96,7 +97,7 @@ def test_429s_of_requests_sent_together_count_once():
     before = client._pace.wait()
     for _ in range(5):  # five threads had sent theirs before the first 429 came
         client._pause_after(HTML_429, before)
-    assert client._n_429 == 1
+    assert client._n_pleas == 1
 
 
 def test_c16_a_403_page_stops_the_run_after_one_request():
