@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 import connectors
 from connectors.records import Account, Record, Yield
 
-WindowKind = Literal["created", "changed_within", "changed", "ids", "whole", "sweep", "probe"]
-FIRST_KINDS: tuple[WindowKind, ...] = ("created", "changed_within")
+WindowKind = Literal["created", "changed_within", "numbered", "changed", "ids", "whole", "sweep", "probe"]
+FIRST_KINDS: tuple[WindowKind, ...] = ("created", "changed_within", "numbered")
 """Kinds a first read is cut into, so that it can be read in parallel and goes on where it was stopped."""
 
 
@@ -26,15 +26,32 @@ class Window:
     """What part of a resource to read. Bounds are inclusive: overlaps are harmless, gaps are not.
 
     created: both bounds fixed (membership does not move). changed_within: both fixed, by change time: a row that
-    changes during the walk leaves it, so a `changed` one from the walk's start follows. changed: `start` only (a fixed
-    upper bound would lose such a row). ids: the source's own ids. whole: everything there is. sweep: the ids of
-    everything there is (`Shown`). probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
+    changes during the walk leaves it, so a `changed` one from the walk's start follows. numbered: rows of the list
+    `part` whose number at the source is above `after` and not above `until` (None: whatever comes). changed: `start`
+    only (a fixed upper bound would lose such a row). ids: the source's own ids. whole: everything there is. sweep: the
+    ids of everything there is (`Shown`). probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
     """
 
     kind: WindowKind
     start: datetime | None = None
     end: datetime | None = None
     ids: tuple[str, ...] = ()
+    part: str = ""
+    after: int = 0
+    until: int | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can come into it any more, so that once read it is done for good."""
+        return self.end is not None or self.until is not None
+
+
+@dataclass(frozen=True)
+class Span:
+    """The least and the greatest number of a list's rows."""
+
+    least: int
+    greatest: int
 
 
 class Api(Protocol):
@@ -58,7 +75,11 @@ class Resource:
     windows: kinds it can read. `created` or `changed_within` is used for the first read (cut into windows of
     `first_window`), `changed` for later ones; a resource with `changed` alone is first read from the beginning in one
     walk; `whole` is read whole every time; one with `ids` alone only when another asks for it. `sweep` and `probe` come
-    on top, now and then.
+    on top, now and then. With `numbered` the first read is cut by number, and later ones are what has changed and what
+    is numbered above all that was there last time, whatever its dates say: rows come back from a bin, or are imported.
+    spans: of a resource with `numbered`: how far each of its lists reaches now, by part; empty ones are left out.
+    lane: resources of one lane share so many threads of the account, those of another have their own: for a source
+    that holds up each kind of request by itself.
     is_core: the account's watermark waits for it (deals, stage events, calls, tasks).
     after: names of resources whose rows this one refers to; they are read first.
     fills: canonical tables whose completeness it decides, for `coverage`.
@@ -72,6 +93,8 @@ class Resource:
     windows: tuple[WindowKind, ...]
     fills: tuple[type[Record], ...]
     first_window: timedelta = timedelta(days=30)
+    spans: Callable[[Any], Mapping[str, Span]] | None = None
+    lane: str = ""
     is_core: bool = False
     after: tuple[str, ...] = ()
     log_column: str | None = None

@@ -65,6 +65,8 @@ class ResourceDone:
     resource: str
     watermark: datetime
     complete_from: datetime
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Up to where each numbered list was read, by part."""
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,50 @@
 """Which windows of a resource a run has to read."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
-from connectors.connector import FIRST_KINDS, Resource, Window, WindowKind
+from connectors.connector import FIRST_KINDS, Resource, Span, Window, WindowKind
 from warehouse import state
+
+NO_SPANS: Mapping[str, Span] = MappingProxyType({})
+NUMBERS_A_WINDOW = 20_000
+MOST_WINDOWS = 500
+"""Of one list: where numbers are sparse, windows are longer."""
+NUMBERS_AGAIN = 50
+"""So many of the numbers that were there last time are read again: a row gets its number before it can be seen."""
 
 
 def plan(
-    resource: Resource, known: state.Resume, *, begin: datetime, start: datetime, overlap: timedelta
+    resource: Resource,
+    known: state.Resume,
+    *,
+    begin: datetime,
+    start: datetime,
+    overlap: timedelta,
+    spans: Mapping[str, Span] = NO_SPANS,
 ) -> list[Window]:
     """Windows to read now, those already done left out.
 
-    begin: when the account was opened. start: when this run began, by the server's clock.
+    begin: when the account was opened. start: when this run began, by the server's clock. spans: how far the lists of a
+    resource with `numbered` reach now.
     """
+    numbered = [window for part, span in spans.items() for window in by_number(part, span, known.numbers.get(part))]
     if known.watermark is None:
-        windows = first_windows(resource, begin=begin, start=start)
-        return [window for window in windows if window_key(window) not in known.done]
+        windows = numbered if "numbered" in resource.windows else first_windows(resource, begin=begin, start=start)
+        return left_of(windows, known)
     since = min(known.watermark, start) - overlap  # a clock that was ahead has been put right
     if "changed" in resource.windows:
-        return [Window("changed", since)]
+        return [*left_of(numbered, known), Window("changed", since)]
+    if "numbered" in resource.windows:
+        return left_of(numbered, known)
     if "created" in resource.windows:
         return [Window("created", since, start)]
     return at_once(resource)
+
+
+def left_of(windows: Iterable[Window], known: state.Resume) -> list[Window]:
+    return [window for window in windows if window_key(window) not in known.done]
 
 
 def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> list[Window]:
@@ -39,6 +62,24 @@ def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> li
     return [Window(kind, None, begin), *grid]
 
 
+def by_number(part: str, span: Span, known: int | None) -> Iterator[Window]:
+    """What of a list is above all that was there when it was last read; all of it where it never was.
+
+    The grid stays the same from run to run but when a list has grown to twice what it was, so that done windows are
+    recognised. Its last window stays open, and is read again whenever it was: more may have come into it since.
+    """
+    if known is not None:
+        yield Window("numbered", part=part, after=max(0, known - NUMBERS_AGAIN))
+        return
+    length = NUMBERS_A_WINDOW
+    while span.greatest - span.least > length * MOST_WINDOWS:
+        length *= 2
+    first, last = (max(0, number - 1) // length for number in (span.least, span.greatest))
+    for n in range(first, last):
+        yield Window("numbered", part=part, after=n * length, until=(n + 1) * length)
+    yield Window("numbered", part=part, after=last * length)
+
+
 def catch_up(resource: Resource, known: state.Resume, *, start: datetime, overlap: timedelta) -> list[Window]:
     """What to read after a first read's windows: rows that have left them, unseen, because they were changed."""
     is_due = known.watermark is None and "changed_within" in resource.windows
@@ -52,5 +93,7 @@ def at_once(resource: Resource) -> list[Window]:
 
 
 def window_key(window: Window) -> str:
+    if window.kind == "numbered":
+        return f"{window.kind}:{window.part}:{window.after}:{window.until}"
     low, high = (edge.astimezone(UTC).isoformat() if edge else "" for edge in (window.start, window.end))
     return f"{window.kind}:{low}:{high}"

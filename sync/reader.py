@@ -3,12 +3,13 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from connectors.connector import Api, Resource, Window
 from connectors.errors import ConnectorError, CredentialsError, Phrase
@@ -40,6 +41,28 @@ FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not 
 CHUNK = 1_000  # yields a reader collects before it hands them over
 IDS_A_WINDOW = 250
 REREAD_ROUNDS = 3
+Result = TypeVar("Result")
+
+
+class Lanes:
+    """Threads of one account by lane of its resources, so many of each; made when they are first needed."""
+
+    def __init__(self, parallel: int, name: str) -> None:
+        self._parallel, self._name = parallel, name
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._stack = ExitStack()
+
+    def submit(self, lane: str, function: Callable[..., Result], *arguments: object) -> "Future[Result]":
+        if lane not in self._pools:
+            pool = ThreadPoolExecutor(self._parallel, thread_name_prefix=self._name)
+            self._pools[lane] = self._stack.enter_context(pool)
+        return self._pools[lane].submit(function, *arguments)
+
+    def __enter__(self) -> "Lanes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 @dataclass
@@ -65,6 +88,8 @@ class Reader:
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
     asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    reached: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of resources with numbered lists: the greatest number of each before it was read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_over: bool = False
 
@@ -103,15 +128,15 @@ class Reader:
             return
         account = account.model_copy(update={"account_id": self.target.target})
         self.tell(Opened(self.target.account_id, account, account.external_id, start, self._viewer(api)))
-        with ThreadPoolExecutor(self.parallel, thread_name_prefix=self.target.account_id) as pool:
-            self._read_resources(pool, api, account, start)
-            self._sweep(pool, api, account, start)
-            self._read_again(pool, api, account, start)
+        with Lanes(self.parallel, self.target.account_id) as lanes:
+            self._read_resources(lanes, api, account, start)
+            self._sweep(lanes, api, account, start)
+            self._read_again(lanes, api, account, start)
 
-    def _read_resources(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
+    def _read_resources(self, lanes: Lanes, api: Api, account: Account, start: datetime) -> None:
         """Start a resource when those it comes after are over, well or not; tell its end when its windows are."""
         waiting = {resource.name: resource for resource in self.resources}
-        running: dict[Future[None], Resource] = {}
+        running: dict[Future[list[list[Window]] | None], Resource] = {}
         steps: dict[str, list[list[Window]]] = {}
         left: dict[str, int] = {}
         begin = account.created_at or FALLBACK_START
@@ -122,7 +147,7 @@ class Reader:
                 windows = steps[resource.name].pop(0)
                 left[resource.name] = len(windows)
                 for window in windows:
-                    running[pool.submit(self._window, api, account, resource, window, start)] = resource
+                    running[lanes.submit(resource.lane, self._window, api, account, resource, window, start)] = resource
                 if windows:
                     return
             del left[resource.name]
@@ -134,20 +159,32 @@ class Reader:
                 raise ValueError(f"resources wait for each other: {', '.join(waiting)}")
             for resource in ready:
                 del waiting[resource.name]
-                known = self.known[resource.name]
-                steps[resource.name] = [
-                    plan(resource, known, begin=begin, start=start, overlap=self.overlap),
-                    catch_up(resource, known, start=start, overlap=self.overlap),
-                ]
-                self.tell(Planned(self.target.account_id, resource.name, sum(map(len, steps[resource.name]))))
-                go_on(resource)
+                left[resource.name] = 1
+                running[lanes.submit(resource.lane, self._steps, api, resource, begin, start)] = resource
             over, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in over:
                 resource = running.pop(future)
-                future.result()
+                if (planned := future.result()) is not None:
+                    steps[resource.name] = planned
                 left[resource.name] -= 1
                 if not left[resource.name]:
                     go_on(resource)
+
+    def _steps(self, api: Api, resource: Resource, begin: datetime, start: datetime) -> list[list[Window]]:
+        """Windows of a resource to read, one step after another; none where that cannot be found out."""
+        steps: list[list[Window]] = []
+        if self._is_pointless(resource):
+            return steps
+        known = self.known[resource.name]
+        with self._owned_by(resource):
+            spans = resource.spans(api) if resource.spans else {}
+            self.reached[resource.name] = {part: span.greatest for part, span in spans.items() if span.greatest}
+            steps += [
+                plan(resource, known, begin=begin, start=start, overlap=self.overlap, spans=spans),
+                catch_up(resource, known, start=start, overlap=self.overlap),
+            ]
+            self.tell(Planned(self.target.account_id, resource.name, sum(map(len, steps))))
+        return steps
 
     def _finished(self, resource: Resource, begin: datetime, start: datetime) -> None:
         if resource.name in self.failed or self.is_over:
@@ -155,7 +192,8 @@ class Reader:
         known = self.known[resource.name]
         # windows that an earlier run read are as old as that run
         watermark = min([start, *known.done.values()]) if known.watermark is None else start
-        self.tell(ResourceDone(self.target.account_id, resource.name, watermark, begin))
+        reached = self.reached.get(resource.name, {})
+        self.tell(ResourceDone(self.target.account_id, resource.name, watermark, begin, reached))
 
     def _viewer(self, api: Api) -> str | None:
         ask = self.target.connector.viewer
@@ -166,10 +204,11 @@ class Reader:
         except ConnectorError:
             return None
 
-    def _sweep(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
+    def _sweep(self, lanes: Lanes, api: Api, account: Account, start: datetime) -> None:
         """Look for every row on hand where it is due: what left without a trace is found in no window."""
         due = [resource for resource in self.resources if self._is_due(resource, start)]
-        shown = [pool.submit(self._window, api, account, resource, Window("sweep"), start) for resource in due]
+        sweep = Window("sweep")
+        shown = [lanes.submit(resource.lane, self._window, api, account, resource, sweep, start) for resource in due]
         for future in shown:
             future.result()
         for resource in due:
@@ -179,7 +218,7 @@ class Reader:
             with self.lock:
                 self.asked[resource.name].update(found.unknown)
             probes = [Window("probe", ids=tuple(part)) for part in _parts(found.missing, IDS_A_WINDOW)]
-            probed = [pool.submit(self._window, api, account, resource, window, start) for window in probes]
+            probed = [lanes.submit(resource.lane, self._window, api, account, resource, part, start) for part in probes]
             for future in probed:
                 future.result()
             if not (found.is_doubtful or self._is_pointless(resource)):
@@ -202,7 +241,7 @@ class Reader:
             if self.stop.is_set():
                 raise Stopped
 
-    def _read_again(self, pool: ThreadPoolExecutor, api: Api, account: Account, start: datetime) -> None:
+    def _read_again(self, lanes: Lanes, api: Api, account: Account, start: datetime) -> None:
         """Ids that walks asked for, when everything else is read: a list read last is the truth."""
         by_name = {resource.name: resource for resource in self.target.connector.resources}
         asked = {name: set(ids) for name, ids in self.pending.items()}
@@ -220,7 +259,7 @@ class Reader:
             asked = {}
             if not windows or self.is_over:
                 return
-            futures = [pool.submit(self._window, api, account, *one, start) for one in windows]
+            futures = [lanes.submit(one[0].lane, self._window, api, account, *one, start) for one in windows]
             for future in futures:
                 future.result()
 
@@ -229,7 +268,7 @@ class Reader:
         if self._is_pointless(resource):
             return
         reads: list[Read] = []
-        try:
+        with self._owned_by(resource):
             for item in resource.read(api, account, window):
                 reads.append((api.read_seq(), item))
                 if isinstance(item, Reread):
@@ -240,15 +279,20 @@ class Reader:
                     reads = []
                 if self._is_pointless(resource):
                     return
+            self.tell(Chunk(self.target.account_id, resource.name, reads))
+            self.tell(WindowDone(self.target.account_id, resource.name, window, start))
+
+    @contextmanager
+    def _owned_by(self, resource: Resource) -> Iterator[None]:
+        """A failure within is the resource's and does not stop the others; a lost authorisation is the account's."""
+        try:
+            yield
         except Stopped:
             raise
         except CredentialsError as error:
             self._give_up(None, error)
-        except Exception as error:  # one resource that fails does not stop the others
+        except Exception as error:
             self._give_up(resource.name, error)
-        else:
-            self.tell(Chunk(self.target.account_id, resource.name, reads))
-            self.tell(WindowDone(self.target.account_id, resource.name, window, start))
 
     def _is_pointless(self, resource: Resource) -> bool:
         return self.is_over or resource.name in self.failed or self.stop.is_set()

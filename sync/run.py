@@ -207,7 +207,7 @@ class Run:
         if full:
             never = {name: state.Swept(r.watermark) for name, r in known.items() if r.watermark is not None}
             sweeps = never | sweeps
-            known = {name: replace(resume, watermark=None) for name, resume in known.items()}
+            known = {name: replace(resume, watermark=None, numbers={}) for name, resume in known.items()}
         return Reader(
             target=account,
             resources=resources,

@@ -166,7 +166,7 @@ class Writer:
         done = [
             state.DoneWindow(event.account_id, event.resource, window_key(event.window), event.started_at)
             for event in batch
-            if isinstance(event, WindowDone) and event.window.kind in FIRST_KINDS
+            if isinstance(event, WindowDone) and event.window.kind in FIRST_KINDS and event.window.is_closed
         ]
         if done:
             state.windows_done(self.connection, done, run_id=self.run.run_id, now=now)
@@ -207,6 +207,7 @@ class Writer:
                 to=event.watermark,
                 complete_from=self._known_since(event),
             )
+            state.know_numbers(self.connection, event.account_id, event.resource, event.numbers)
             viewer = self.viewers[event.account_id]
             seen = state.Swept(event.watermark, viewer, viewer)
             state.first_sight(self.connection, event.account_id, event.resource, seen)

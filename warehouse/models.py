@@ -786,6 +786,16 @@ sync_state = Table(
     Column("done_at", Instant, nullable=False),
 )
 
+# The greatest number each numbered list of a resource had when it was last read: what is above it is new.
+sync_number = Table(
+    "sync_number",
+    metadata,
+    indexed("account_id"),
+    indexed("resource"),
+    indexed("part"),
+    Column("number", BigInteger, nullable=False),
+)
+
 # Ids a walk asked to be read again, until that has happened.
 sync_reread = Table(
     "sync_reread",

@@ -32,11 +32,13 @@ class Resume:
     """Where to go on with a resource.
 
     watermark: everything changed before it was read; None: never read whole. done: finished windows of an unfinished
-    first walk, each with the start (server clock) of the run that read it.
+    first walk, each with the start (server clock) of the run that read it. numbers: up to where each numbered list was
+    read, by part; none before the resource was read whole.
     """
 
     watermark: datetime | None = None
     done: Mapping[str, datetime] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,25 @@ def resume(connection: Connection, account_id: str, resource: str) -> Resume:
     done = connection.exec_driver_sql(
         "SELECT window_key, started_at FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource)
     ).fetchall()  # before the next statement: DuckDB keeps one result per connection
-    return Resume(watermark(connection, account_id, resource), {row[0]: row[1] for row in done})
+    read_to = watermark(connection, account_id, resource)
+    known = {} if read_to is None else numbers(connection, account_id, resource)
+    return Resume(read_to, {row[0]: row[1] for row in done}, known)
+
+
+def numbers(connection: Connection, account_id: str, resource: str) -> dict[str, int]:
+    found = connection.exec_driver_sql(
+        "SELECT part, number FROM sync_number WHERE account_id = ? AND resource = ?", (account_id, resource)
+    )
+    return {row[0]: row[1] for row in found.fetchall()}
+
+
+def know_numbers(connection: Connection, account_id: str, resource: str, reached: Mapping[str, int]) -> None:
+    """Remember up to where the numbered lists of a resource were read."""
+    for part, number in reached.items():
+        connection.exec_driver_sql(
+            "INSERT OR REPLACE INTO sync_number (account_id, resource, part, number) VALUES (?, ?, ?, ?)",
+            (account_id, resource, part, number),
+        )
 
 
 def windows_done(connection: Connection, windows: Sequence[DoneWindow], *, run_id: int, now: datetime) -> None:
