@@ -1,0 +1,299 @@
+"""An opened Bitrix24 portal, and what it is like."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
+from threading import Lock
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import httpx
+
+from connectors.bitrix24.access import BitrixToken, WebhookAuth, account_pace, oauth_client, token_store, webhook
+from connectors.bitrix24.answers import BitrixAnswers
+from connectors.bitrix24.batching import Batching, Command, Outcome
+from connectors.bitrix24.budget import BATCH, Budget
+from connectors.bitrix24.reading import Book
+from connectors.bitrix24.settings import BitrixSettings
+from connectors.errors import PayloadError
+from connectors.http import ApiClient, Pace, Route, SourceAuth
+from connectors.money import currency_code
+from connectors.paging import Json, as_list, as_object
+from connectors.records import Account, RawRecord
+
+METHODS = frozenset(
+    {
+        "app.info",
+        "catalog.catalog.list",
+        "catalog.product.list",
+        "crm.activity.binding.list",
+        "crm.activity.list",
+        "crm.category.list",
+        "crm.company.fields",
+        "crm.company.list",
+        "crm.company.userfield.list",
+        "crm.contact.fields",
+        "crm.contact.list",
+        "crm.contact.userfield.list",
+        "crm.currency.list",
+        "crm.deal.contact.items.get",
+        "crm.deal.fields",
+        "crm.deal.list",
+        "crm.deal.productrows.get",
+        "crm.deal.userfield.list",
+        "crm.item.fields",
+        "crm.item.get",
+        "crm.item.list",
+        "crm.item.payment.list",
+        "crm.item.productrow.list",
+        "crm.lead.fields",
+        "crm.lead.list",
+        "crm.lead.productrows.get",
+        "crm.lead.userfield.list",
+        "crm.product.list",
+        "crm.productrow.list",
+        "crm.productsection.list",
+        "crm.stagehistory.list",
+        "crm.status.entity.types",
+        "crm.status.list",
+        "crm.timeline.comment.list",
+        "crm.type.list",
+        "department.get",
+        "event.offline.list",
+        "im.dialog.messages.get",
+        "imopenlines.config.list.get",
+        "imopenlines.crm.chat.get",
+        "imopenlines.session.history.get",
+        "profile",
+        "scope",
+        "server.time",
+        "tasks.task.list",
+        "user.get",
+        "userfieldconfig.list",
+        "voximplant.statistic.get",
+    }
+)
+"""All a connector may call, alone or in a batch; nothing here writes."""
+ROUTES = (Route("POST", BATCH), *(Route("POST", re.escape(method)) for method in sorted(METHODS)))
+COUNTRIES = {"ru": "RU", "by": "BY", "kz": "KZ", "ua": "UA", "de": "DE", "fr": "FR", "es": "ES", "it": "IT", "pl": "PL"}
+"""By the last part of a portal's domain; others write their phones with the country."""
+NOWHERE = "ZZ"
+ZONES = {timedelta(hours=3): "Europe/Moscow", timedelta(0): "UTC"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the portal says of itself and of whose rights we have.
+
+    host: its address now. member_id: its own number, which survives renaming; only OAuth tells it. scopes: what may be
+    called. offset: of the server's zone now. user_zone: the employee's, in whose time tasks are printed.
+    """
+
+    profile: Json
+    host: str
+    member_id: str | None
+    user_id: str
+    is_admin: bool
+    scopes: frozenset[str]
+    offset: timedelta
+    user_zone: str | None
+    currency: str
+
+    @property
+    def number(self) -> str:
+        return self.member_id or self.host
+
+
+class BitrixApi:
+    """One portal for one run, shared by its threads. book: what the run has read of it."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        calls: Batching,
+        settings: BitrixSettings,
+        *,
+        base_url: str,
+        member_id: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """base_url: as configured. member_id: asked after the first answer."""
+        self.settings = settings
+        self.base_url = base_url
+        self.book = Book()
+        self._client = client
+        self._calls = calls
+        self._member_id = member_id
+        self._lock = Lock()
+
+    def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The `result` of one method."""
+        return self._calls.call(method, params)
+
+    def batch(self, commands: Mapping[str, Command], *, halt: bool = False) -> dict[str, Outcome]:
+        """What became of each of the commands, of which there may be any number."""
+        return self._calls.batch(commands, halt=halt)
+
+    def chain(self, method: str, wanted: int, commands: Callable[[int], list[Command]]) -> list[Outcome]:
+        """Outcomes of commands that refer to each other, up to the first that failed."""
+        return self._calls.chain(method, wanted, commands)
+
+    def in_hand(self) -> AbstractContextManager[None]:
+        """Hold the rows of a batch: only so many threads may at once."""
+        return self._calls.in_hand()
+
+    def server_now(self) -> datetime:
+        """The portal's clock as of its last answer (UTC)."""
+        told = self._calls.portal_now()
+        return self._client.server_now() if told is None else datetime.fromtimestamp(told, UTC)
+
+    def read_seq(self) -> int:
+        return self._client.read_seq()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def tells_operating(self) -> bool:
+        """Whether an answer has said so far how much server time was used."""
+        return self._calls.tells_operating
+
+    @property
+    def host(self) -> str:
+        """Where the portal answers now: a renamed one has another than was configured."""
+        return self._client.host
+
+    @property
+    def facts(self) -> Facts:
+        """Read once a run."""
+        with self._lock:
+            return self._facts
+
+    @cached_property
+    def _facts(self) -> Facts:
+        profile = self.call("profile")
+        if not isinstance(profile, dict) or not profile.get("ID"):
+            raise PayloadError("{where}: this is not a portal of Bitrix24.", where=self._client.account)
+        asked = self.batch(
+            {"scope": Command("scope"), "time": Command("server.time"), "money": Command("crm.currency.list")}
+        )
+        money = [as_object(row) for row in as_list(asked["money"].result)]
+        base = next((row for row in money if row.get("BASE") == "Y"), {})
+        return Facts(
+            profile=profile,
+            host=self.host,
+            member_id=self._member_id(),
+            user_id=str(profile["ID"]),
+            is_admin=profile.get("ADMIN") is True,
+            scopes=frozenset(map(str, as_list(asked["scope"].result))),
+            offset=offset_of(asked["time"].result),
+            user_zone=profile.get("TIME_ZONE") or None,
+            currency=currency_code(base.get("CURRENCY") or "RUB"),
+        )
+
+
+def offset_of(text: Any) -> timedelta:
+    """The offset of an ISO instant; none where it is not one."""
+    try:
+        return datetime.fromisoformat(str(text)).utcoffset() or timedelta(0)
+    except ValueError:
+        return timedelta(0)
+
+
+def zone_of(api: BitrixApi) -> tzinfo:
+    """The zone days are reckoned in: of the settings, else of the employee where it agrees with the server, else one
+    with the server's offset."""
+    facts, settings = api.facts, api.settings
+    named = settings.timezone or facts.user_zone or ""
+    try:
+        zone = ZoneInfo(named)
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = None
+    if zone and (settings.timezone or api.server_now().astimezone(zone).utcoffset() == facts.offset):
+        return zone
+    if settings.timezone:
+        raise PayloadError(
+            "{where}: unknown time zone of the account; set timezone of {account} in the config.",
+            where=facts.host,
+            account=settings.id,
+        )
+    if known := ZONES.get(facts.offset):
+        return ZoneInfo(known)
+    hours = round(facts.offset.total_seconds() / 3600)
+    return ZoneInfo(f"Etc/GMT{-hours:+d}")  # which counts the other way round
+
+
+def account(api: BitrixApi, settings: BitrixSettings) -> Account:
+    """Who we are. The portal does not say when it was opened."""
+    facts = api.facts
+    raw = RawRecord.of(settings.id, "profile", facts.user_id, facts.profile)
+    region = settings.phone_country or COUNTRIES.get(facts.host.rpartition(".")[2], NOWHERE)
+    return Account(
+        account_id=settings.id,
+        raw_hash=raw.raw_hash,
+        connector="bitrix24",
+        name=facts.host,
+        base_url=settings.base_url or api.base_url,
+        external_id=facts.number,
+        tz=str(zone_of(api)),
+        base_currency=settings.currency or facts.currency,
+        default_region=region,
+    )
+
+
+def viewer(api: BitrixApi) -> str:
+    """Whose rights we have: lists hold only what that employee may see, without a word about the rest."""
+    facts = api.facts
+    return f"user:{facts.user_id} {'admin' if facts.is_admin else 'not admin'} {','.join(sorted(facts.scopes))}"
+
+
+def open_api(
+    settings: BitrixSettings,
+    *,
+    env: Mapping[str, str],
+    ordinals: Callable[[], int],
+    state_dir: str,
+    transport: httpx.BaseTransport | None = None,
+    pace: Pace | None = None,
+    clock: Callable[[], float] = time.time,
+) -> BitrixApi:
+    """Raises CredentialsError where a secret is missing or is none; asks the portal nothing yet."""
+    auth: SourceAuth
+    if settings.webhook_env:
+        hook = webhook(settings, env)
+        base_url, auth = hook.base_url, WebhookAuth(hook, variable=settings.webhook_env)
+
+        def member_id() -> str | None:
+            return None
+    else:
+        store = token_store(settings, state_dir)
+        base_url = str(settings.base_url)
+        auth = BitrixToken(oauth_client(settings, env), store, in_header=settings.token_in == "header", clock=clock)
+
+        def member_id() -> str | None:
+            tokens = store.read()
+            return tokens.number if tokens else None
+
+    pace = pace or account_pace(settings, state_dir)
+    answers = BitrixAnswers(auth)
+    client = ApiClient(
+        base_url,
+        source="Bitrix24",
+        auth=auth,
+        answers=answers,
+        routes=ROUTES,
+        pace=pace,
+        ordinals=ordinals,
+        transport=transport,
+    )
+    calls = Batching(
+        client,
+        answers,
+        methods=METHODS,
+        pace=pace,
+        budget=Budget(settings.operating_limit_s, clock=pace.clock, sleep=pace.sleep),
+        commands_per_batch=settings.commands_per_batch,
+    )
+    return BitrixApi(client, calls, settings, base_url=base_url, member_id=member_id)

@@ -1,0 +1,92 @@
+"""What can be wrong with a Bitrix24 portal before anything is read: rights, scopes, the address, limits, the clock."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.settings import BitrixSettings
+from connectors.connector import Finding
+
+Clock = Callable[[], datetime]
+WANTED = ("crm", "task", "telephony", "user", "department", "imopenlines", "im", "catalog", "userfieldconfig")
+USERS = frozenset({"user", "user_basic", "user_brief"})
+"""Each of them lists people, with more or fewer fields."""
+MOST_SKEW = timedelta(minutes=5)
+
+
+def examine(
+    api: BitrixApi, settings: BitrixSettings, *, env: Mapping[str, str], now: Clock = lambda: datetime.now(UTC)
+) -> Iterator[Finding]:
+    """Findings about one account; the portal itself has answered already."""
+    yield rights(api)
+    yield scopes(api)
+    yield from address(api)
+    yield limits(api, settings)
+    yield clock(api, now())
+
+
+def rights(api: BitrixApi) -> Finding:
+    """Whether the employee is an administrator: others see only some rows, without a word. Reference, 0.2."""
+    is_admin = api.facts.is_admin
+    return Finding(
+        "rights",
+        is_admin,
+        "Доступ создан администратором: видны все карточки."
+        if is_admin
+        else "Доступ создан не администратором: видны не все карточки. Создайте вебхук под администратором.",
+        "The access belongs to an administrator: all cards can be seen."
+        if is_admin
+        else "The access is not an administrator's: cards may be hidden. Create the webhook as an administrator.",
+    )
+
+
+def scopes(api: BitrixApi) -> Finding:
+    """Which scopes are missing, for what is read with them stays empty. Reference, 1.6."""
+    given = api.facts.scopes
+    missing = [scope for scope in WANTED if scope not in given and not (scope == "user" and given & USERS)]
+    named = ", ".join(missing)
+    return Finding(
+        "scopes",
+        not missing,
+        f"Не отмечены права: {named}. Этих данных не будет." if missing else "Все нужные права отмечены.",
+        f"Scopes that are not ticked: {named}. What they give will be missing."
+        if missing
+        else "All scopes that are of use are ticked.",
+    )
+
+
+def address(api: BitrixApi) -> Iterator[Finding]:
+    """Whether the portal was renamed: its old address will not lead to the new one for ever. Reference, 1.8."""
+    if f"://{api.host}" not in api.base_url:
+        yield Finding(
+            "address",
+            None,
+            f"Портал переехал на {api.host}: укажите этот адрес.",
+            f"The portal has moved to {api.host}: use that address.",
+        )
+
+
+def limits(api: BitrixApi, settings: BitrixSettings) -> Finding:
+    """How fast the portal may be read, and whether it says how much server time is left. Reference, 2.1 and 2.2."""
+    told = api.tells_operating()
+    pace = f"{settings.requests_per_second:g}"
+    return Finding(
+        "limits",
+        None,
+        f"Темп: {settings.burst} запросов сразу, затем {pace} в секунду. "
+        + ("Портал сообщает о лимите времени методов." if told else "О лимите времени методов портал не сообщает."),
+        f"Pace: {settings.burst} requests at once, then {pace} a second. "
+        + ("The portal tells how much server time is used." if told else "The portal tells nothing of server time."),
+    )
+
+
+def clock(api: BitrixApi, now: datetime) -> Finding:
+    """How far the portal's clock is from ours: watermarks go by the portal's."""
+    skew = abs(api.server_now() - now)
+    seconds = round(skew.total_seconds())
+    return Finding(
+        "clock",
+        skew < MOST_SKEW,
+        f"Часы портала и этой машины расходятся на {seconds} с.",
+        f"The clocks of the portal and of this machine differ by {seconds} s.",
+    )
