@@ -3,7 +3,7 @@
 import pytest
 from small_portal import Bitrix, command, deal, ids
 
-from demo.bitrix24_batch import parse_command
+from demo.bitrix24_batch import parse_command, resolved
 
 
 @pytest.fixture
@@ -30,6 +30,11 @@ def test_after_a_short_page_a_chain_of_an_old_list_starts_over(bitrix):
     pages = bitrix.batch(chain(n=5))["result"]
     assert ids(pages["p3"]) == list(range(101, 151))  # the page became an array, and (int) of an array is 1
     assert ids(pages["p4"]) == list(range(151, 201))
+
+
+def test_an_array_as_a_cursor_is_the_number_one():
+    pages = Bitrix({"deal": [deal(number) for number in range(1, 61)]}).batch(chain(n=3))["result"]
+    assert (len(pages["p1"]), ids(pages["p2"])[0]) == (10, 2)
 
 
 def test_after_a_short_page_a_chain_of_items_is_refused(bitrix):
@@ -59,6 +64,9 @@ def test_a_reference_inside_a_text_is_put_there_and_an_array_leaves_the_text(bit
     assert ids(answer["result"]["b"]) == [101]
     assert answer["result"]["c"] == []
     assert ids(answer["result"]["d"])[0] == 101
+    found = {"result": {"a": {"ID": "1"}}, "total": {"a": 5}}
+    texts = {"x": ["id $result[a][ID]", "all $result[a]", "$total[a]"]}
+    assert resolved(texts, found) == {"x": ["id 1", "all $result[a]", 5]}
 
 
 def test_an_unencoded_plus_loses_the_offset_and_with_it_the_filter(bitrix):
