@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,7 +37,7 @@ MAX_TRIES = 4
 RETRY_AFTER_S = (1.0, 4.0, 15.0)
 """Waits between tries after a failure that may pass by itself."""
 MAX_PAUSE_S = 900.0
-HEADROOM = 0.015
+HEADROOM = 0.02
 """Turns are that much further apart than the rate allows: requests travel for unequal times, and a source that counts
 them by the second would see one too many."""
 ROUNDING_S = 1e-9
@@ -228,24 +229,38 @@ class ApiClient:
         self._n_pleas = 0
         self._n_moves = 0
         self._stopped: ConnectorError | None = None
-        self._http = httpx.Client(
-            base_url=base_url,
+        self._home = httpx.URL(base_url)
+        self._own = threading.local()
+        self._opened: list[httpx.Client] = []
+        self._open = partial(
+            httpx.Client,
             auth=auth,
             event_hooks={"request": [self._before], "response": [self._after]},  # also of the requests auth makes
             headers={"User-Agent": user_agent(), "Accept": "application/json"},
             timeout=TIMEOUT,
-            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
             follow_redirects=False,  # the token goes to no host that its source has not been asked about
             transport=transport,
-            trust_env=httpx.URL(base_url).host not in LOOPBACK,  # a proxy cannot reach our own machine
+            verify=httpx.create_ssl_context() if transport is None else True,
+            trust_env=self._home.host not in LOOPBACK,  # a proxy cannot reach our own machine
         )
 
     def close(self) -> None:
-        self._http.close()
+        for http in self._opened:
+            http.close()
 
     @property
     def host(self) -> str:
-        return self._http.base_url.host
+        return self._home.host
+
+    def _http(self) -> httpx.Client:
+        """This thread's own client: threads that share one wait for each other, for it looks at all connections under
+        one lock before it sends anything."""
+        http: httpx.Client | None = getattr(self._own, "http", None)
+        if http is None:
+            http = self._own.http = self._open()
+            self._opened.append(http)
+        http.base_url = self._home
+        return http
 
     @property
     def account(self) -> str:
@@ -336,11 +351,11 @@ class ApiClient:
                     CredentialsError("{where}: its addresses lead in a circle; set base_url anew.", where=self.account)
                 )
             log.warning("%s: the account has moved to %s", self.host, home.host)
-            self._http.base_url = home
+            self._home = home
 
     def _send(self, ask: Ask) -> httpx.Response:
         headers = None if ask.body is None else {"Content-Type": "application/json"}
-        answer = self._http.request(ask.method, ask.path, params=ask.params, content=ask.body, headers=headers)
+        answer = self._http().request(ask.method, ask.path, params=ask.params, content=ask.body, headers=headers)
         answer.stream = READ  # else the stream and the answer hold each other, and the body, until the collector runs
         self._read.seq = self._ordinals()
         self._read.took_s = self._pace.clock() - answer.request.extensions[SENT_AT]

@@ -29,7 +29,7 @@ from warehouse.status import AccountStatus, ResourceStatus, RunStatus
 
 OVERLAP = timedelta(minutes=10)
 QUEUED_CHUNKS = 8  # a chunk of cards with many fields holds five thousand rows
-MEMORY_LIMIT = "250MB"  # of DuckDB; what merges need beyond it is spilled beside the warehouse
+MEMORY_LIMIT = "150MB"  # of DuckDB; what merges need beyond it is spilled beside the warehouse
 JOIN_S = 10.0  # how long readers in the middle of a request are waited for
 
 

@@ -194,7 +194,7 @@ def test_a_later_read_finds_what_people_did_meanwhile(company):
     def change(kind: str, entity_id: str, entity: str = "leads", **more) -> dict:
         return {"op": kind, "entity": entity, "id": int(entity_id.partition(":")[2]), **more}
 
-    app = httpx.Client(transport=api._client._http._transport, base_url="http://testserver")
+    app = httpx.Client(transport=api._client._http()._transport, base_url="http://testserver")
     app.post("/_emu/clock", json={"advance": 3600}).raise_for_status()
     before = api.server_now()
     orders = [
@@ -212,7 +212,7 @@ def test_a_later_read_finds_what_people_did_meanwhile(company):
         env={"TOKEN": "demo-token"},
         ordinals=count(1_000_000).__next__,
         state_dir="/nonexistent",
-        transport=api._client._http._transport,
+        transport=api._client._http()._transport,
         pace=unpaced(),
     )
     read_into(tables, again, since=before)

@@ -189,7 +189,7 @@ def test_c22_a_body_that_breaks_off_is_read_again_and_no_half_page_is_stored(bro
 
 def test_c23_a_slow_answer_is_waited_for_a_minute():
     api, _ = amo()
-    timeout = api._client._http.timeout
+    timeout = api._client._http().timeout
     assert (timeout.connect, timeout.read) == (10, 60)
 
 
@@ -299,7 +299,7 @@ def test_our_own_machine_is_reached_past_any_proxy(monkeypatch):
     loopback = LONG_LIVED.model_copy(update={"base_url": "http://127.0.0.1:8123"})
     for keys, goes_by_proxy in ((loopback, False), (LONG_LIVED.model_copy(update={"base_url": HOST}), True)):
         api, _ = amo(settings=keys)
-        assert api._client._http.trust_env is goes_by_proxy
+        assert api._client._http().trust_env is goes_by_proxy
 
 
 # Against the emulated amoCRM
