@@ -4,6 +4,7 @@ A filter becomes conditions. Those on the id and on the change instant are answe
 page of a walk by id costs a bisection; the others look at the rows.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -233,6 +234,28 @@ class Query:
     """What rights hide."""
 
 
+class Between(Sequence[int]):
+    """A part of a long sequence of ids, not copied."""
+
+    def __init__(self, ids: Sequence[int], first: int, end: int) -> None:
+        self._ids, self._first, self._end = ids, first, max(first, end)
+
+    def __len__(self) -> int:
+        return self._end - self._first
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            first, end, step = place.indices(len(self))
+            return self._ids[self._first + first : self._first + end : step]
+        return self._ids[self._first + place]
+
+    def __iter__(self) -> Iterator[int]:
+        return map(self._ids.__getitem__, range(self._first, self._end))
+
+    def __reversed__(self) -> Iterator[int]:
+        return map(self._ids.__getitem__, range(self._end - 1, self._first - 1, -1))
+
+
 class Selection:
     """The ids that a query finds, lazily: in order, each as often as a join would give it."""
 
@@ -286,22 +309,23 @@ class Selection:
         """All ids: to be counted, or entered anywhere."""
         if self._query.shuffle:
             return list(self._walk())
-        if self._is_plain and not self._query.order:
+        if self._is_plain and self._query.order in ([], [(self._query.key, False)]):
             return self._base()
-        return self._cache.get((self._name, self._low, self._high), lambda: list(self._walk()))
+        return self._kept("all", lambda: list(self._walk()))
+
+    def _kept(self, what: str, compute: Callable[[], Sequence[int]]) -> Sequence[int]:
+        query = self._query
+        name = (
+            what, query.source, repr(self._rest), self._window, repr(self._ids), self._low, self._high,
+            tuple(query.order), len(query.tests), query.left_out,
+        )  # fmt: skip
+        return self._cache.get(name, self._table.version, compute)
 
     @property
     def _is_plain(self) -> bool:
         """Whether indexes alone give the answer."""
         query = self._query
         return not (self._rest or query.tests or query.left_out or query.shuffle)
-
-    @property
-    def _name(self) -> tuple[Any, ...]:
-        """What names the answer in the cache, but for the bounds of the id."""
-        query, table = self._query, self._table
-        wanted = (repr(self._rest), self._window, repr(self._ids), tuple(query.order), len(query.tests))
-        return (query.source, table.version, *wanted, query.left_out)
 
     def _walk(self) -> Iterator[int]:
         order = self._query.order
@@ -313,7 +337,7 @@ class Selection:
             ids_by_key = self._base()
             is_descending = bool(order) and order[0][1]
             return self._passing(reversed(ids_by_key) if is_descending else ids_by_key)
-        return iter(self._cache.get(("order", self._low, self._high, *self._name), self._sorted))
+        return iter(self._kept("sorted", self._sorted))
 
     def _sorted(self) -> list[int]:
         ids = list(self._passing(self._base()))
@@ -334,17 +358,20 @@ class Selection:
             found: Sequence[int] = [number for number in self._ids if _holds(listed, number)]
         elif self._window is not None:
             low, high = self._window
-            name = ("window", self._query.source, self._table.version, low, high)
-            found = self._cache.get(name, lambda: sorted(self._table.modified.between(low, high)))
+            window = (self._query.source, low, high)
+            found = self._cache.get(window, self._table.version, lambda: array("q", sorted(self._inside(low, high))))
         else:
             found = listed
         if self._ids is not None and self._window is not None:
             low, high = self._window
-            inside = set(self._table.modified.between(low, high))
+            inside = set(self._inside(low, high))
             found = [number for number in found if number in inside]
-        if self._low <= 0 and self._high >= FOREVER:
-            return found
-        return found[bisect_left(found, self._low) : bisect_right(found, self._high)]
+        return Between(found, bisect_left(found, self._low), bisect_right(found, self._high))
+
+    def _inside(self, low: int | None, high: int | None) -> Sequence[int]:
+        """Ids of the rows changed between two instants, in that order."""
+        found: Sequence[int] = self._table.modified.between(low, high)
+        return found
 
     def _passing(self, ids: Any) -> Iterator[int]:
         if self._is_plain:
@@ -385,17 +412,18 @@ def _whole(value: Any) -> int | None:
 
 
 class Cache:
-    """The last answers, as long as their tables stay as they are."""
+    """The last answers, each as long as its table stays as it is."""
 
-    def __init__(self, size: int = 64) -> None:
+    def __init__(self, size: int = 32) -> None:
         self._size = size
-        self._kept: OrderedDict[tuple[Any, ...], Sequence[int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], tuple[int, Sequence[int]]] = OrderedDict()
 
-    def get(self, name: tuple[Any, ...], compute: Callable[[], Sequence[int]]) -> Sequence[int]:
-        if name in self._kept:
-            self._kept.move_to_end(name)
-            return self._kept[name]
-        found = self._kept[name] = compute()
+    def get(self, name: tuple[Any, ...], version: int, compute: Callable[[], Sequence[int]]) -> Sequence[int]:
+        """`version` of the table: an answer of another one is computed again."""
+        known = self._kept.get(name)
+        found = known[1] if known and known[0] == version else compute()
+        self._kept[name] = (version, found)
+        self._kept.move_to_end(name)
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
         return found

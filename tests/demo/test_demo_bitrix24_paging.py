@@ -206,3 +206,12 @@ def test_the_change_date_is_an_index_of_its_own(bitrix):
     assert ids(page) == list(range(206, 221))
     items = bitrix.call("crm.item.list", entityTypeId=2, filter={">=updatedTime": since}, order={"id": "ASC"})
     assert (ids(items["result"]["items"]), items["total"]) == (list(range(200, 221)), 21)
+
+
+def test_what_was_counted_is_counted_again_after_a_change(bitrix):
+    asked = {"filter": {"OPENED": "Y"}, "order": {"TITLE": "DESC"}}
+    assert bitrix.call("crm.deal.list", **asked)["total"] == 120
+    first = bitrix.result("crm.deal.list", **asked)[0]["ID"]
+    bitrix.http.post("/_emu/mutate", json={"what": "delete", "table": "deal", "id": int(first)})
+    body = bitrix.call("crm.deal.list", **asked)
+    assert (body["total"], body["result"][0]["ID"] != first) == (119, True)
