@@ -1,0 +1,130 @@
+"""What no list has and is asked for row by row, a page of rows at a time.
+
+An answer is put into its row under a name of its own, so that the raw copy holds all that records are made of.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.availability import SESSIONS
+from connectors.bitrix24.batching import Command
+from connectors.bitrix24.goods import DEAL_LETTER
+from connectors.bitrix24.paging import List, by_start, keyset
+from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, LEAD, Reading
+from connectors.bitrix24.values import ref
+from connectors.errors import ForbiddenError, MissingError, Phrase
+from connectors.paging import Json, as_list, as_object
+
+PAGE = 50
+"""Rows of an answer; one that is full may not be the end."""
+LINES = List("crm.item.productrow.list", rows="productRows", key="id", cursor="id")
+COMMENTS = List("crm.timeline.comment.list")
+OWNERS = {LEAD: "lead", DEAL: "deal", CONTACT: "contact", COMPANY: "company"}
+"""What methods call the owner of something, in capitals or not."""
+
+
+def with_answers(
+    api: BitrixApi, rows: Iterable[Json], name: str, ask: Callable[[Json], Command], reading: Reading
+) -> Iterator[Json]:
+    """Each row with what was asked for it; None where that was refused, which is told.
+
+    Raises what is worth asking again.
+    """
+    asked = list(rows)
+    outcomes = api.batch({f"k{number}": ask(row) for number, row in enumerate(asked)})
+    for row, outcome in zip(asked, outcomes.values(), strict=True):
+        if isinstance(outcome.error, ForbiddenError):
+            reading.notice(outcome.error.said)
+        elif outcome.error is not None and not isinstance(outcome.error, MissingError):
+            raise outcome.error
+        yield {**row, name: outcome.result}
+
+
+def with_activities(api: BitrixApi, calls: Iterable[Json], reading: Reading) -> Iterator[Json]:
+    """Calls with the activities they name, fifty of these to a question."""
+    rows = list(calls)
+    ids = sorted({number for row in rows if (number := ref(row.get("CRM_ACTIVITY_ID")))})
+    parts = [ids[n : n + PAGE] for n in range(0, len(ids), PAGE)]
+    known: dict[int, Json] = {}
+    for outcome in api.batch({f"p{n}": activities(part) for n, part in enumerate(parts)}).values():
+        if isinstance(outcome.error, ForbiddenError | MissingError):
+            reading.notice(Phrase("{error} Calls do not name their deals.", error=outcome.error.said))
+        elif outcome.error is not None:
+            raise outcome.error
+        known |= {ref(row.get("ID")) or 0: row for row in map(as_object, as_list(outcome.result))}
+    for row in rows:
+        activity = known.get(ref(row.get("CRM_ACTIVITY_ID")) or 0)
+        yield {**row, "activity": activity} if activity else row
+
+
+def activities(ids: list[int]) -> Command:
+    columns = ["ID", "OWNER_TYPE_ID", "OWNER_ID", "BINDINGS"]
+    asked = {"select": columns, "filter": {"@ID": ids}, "order": {"ID": "ASC"}, "start": -1}
+    return Command("crm.activity.list", asked)
+
+
+def with_lines(api: BitrixApi, deals: Iterable[Json], reading: Reading) -> Iterator[Json]:
+    """Deals with their lines of products. Which have any, nobody says in advance."""
+    for deal in with_answers(api, deals, "lines", lines, reading):
+        if deal["lines"] is not None:
+            rows = as_list(as_object(deal["lines"]).get(LINES.rows))
+            if len(rows) == PAGE:
+                rows = [row for page in keyset(api, LINES, lines_on(deal)) for row in page]
+            yield {**deal, "lines": rows}
+
+
+def lines(deal: Json) -> Command:
+    return Command(LINES.method, {"filter": lines_on(deal), "order": {"id": "asc"}, "start": -1})
+
+
+def lines_on(deal: Json) -> Json:
+    return {"=ownerType": DEAL_LETTER, "=ownerId": deal["id"]}
+
+
+def with_payments(api: BitrixApi, invoices: Iterable[Json], reading: Reading) -> Iterator[Json]:
+    return with_answers(api, invoices, "payments", payments, reading)
+
+
+def payments(invoice: Json) -> Command:
+    return Command("crm.item.payment.list", {"entityId": invoice["id"], "entityTypeId": INVOICE})
+
+
+def with_comments(type_id: int) -> Callable[[BitrixApi, Iterable[Json], Reading], Iterator[Json]]:
+    """Cards of an entity type with their comments; those without any are left out."""
+
+    def complete(api: BitrixApi, cards: Iterable[Json], reading: Reading) -> Iterator[Json]:
+        typed = ({**card, "entityTypeId": type_id} for card in cards)
+        for card in with_answers(api, typed, "comments", comments, reading):
+            rows = as_list(card["comments"])
+            if len(rows) == PAGE:
+                rows = [row for page in by_start(api, COMMENTS, comments_on(card)) for row in page]
+            if rows:
+                yield {**card, "comments": rows}
+
+    return complete
+
+
+def comments(card: Json) -> Command:
+    return Command(COMMENTS.method, comments_on(card))
+
+
+def comments_on(card: Json) -> Json:
+    on = {"ENTITY_ID": card["id"], "ENTITY_TYPE": OWNERS[card["entityTypeId"]]}
+    return {"filter": on, "order": {"ID": "ASC"}}
+
+
+def with_history(api: BitrixApi, activities: Iterable[Json], reading: Reading) -> Iterator[Json]:
+    """Activities of open lines with what was said in their sessions, and with the chats of their cards: only those name
+    the connector."""
+    told = with_answers(api, activities, "history", history, reading)
+    return with_answers(api, told, "chats", chats, reading)
+
+
+def history(activity: Json) -> Command:
+    return Command(SESSIONS, {"SESSION_ID": ref(activity.get("ASSOCIATED_ENTITY_ID")) or 0})
+
+
+def chats(activity: Json) -> Command:
+    owner = OWNERS.get(ref(activity.get("OWNER_TYPE_ID")) or 0, "contact").upper()
+    asked = {"CRM_ENTITY_TYPE": owner, "CRM_ENTITY": activity.get("OWNER_ID"), "ACTIVE_ONLY": "N"}
+    return Command("imopenlines.crm.chat.get", asked)

@@ -1,0 +1,97 @@
+"""Deletions, as events tell of them: the offline queue of an OAuth application, and outgoing webhooks.
+
+https://apidocs.bitrix24.ru/api-reference/events/offline-events.html
+
+The queue is only looked at, not emptied: what lies there for a month drops out by itself. It says what happened to
+which row; what the row is like now, its list says. What was deleted never comes back under its id.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.paging import List, keyset
+from connectors.bitrix24.reading import FIRST_PROCESS, INVOICE, Reading
+from connectors.bitrix24.values import moment, ref
+from connectors.bitrix24.walking import reading_of
+from connectors.connector import Window
+from connectors.errors import ForbiddenError, MissingError, Phrase
+from connectors.paging import Json, as_object
+from connectors.records import (
+    Account,
+    Activity,
+    Call,
+    Company,
+    Contact,
+    Deal,
+    Invoice,
+    Message,
+    Notice,
+    ProcessItem,
+    Record,
+    Request,
+    Task,
+    Tombstone,
+    Yield,
+)
+from connectors.walk import mapped
+
+QUEUE = List("event.offline.list")
+
+
+class Deleted(NamedTuple):
+    """What an event of a deletion is about."""
+
+    kinds: tuple[type[Record], ...]
+    prefix: str
+
+
+DELETIONS: Mapping[str, Deleted] = {
+    "ONCRMLEADDELETE": Deleted((Deal,), "lead"),
+    "ONCRMDEALDELETE": Deleted((Deal,), "deal"),
+    "ONCRMCONTACTDELETE": Deleted((Contact,), "contact"),
+    "ONCRMCOMPANYDELETE": Deleted((Company,), "company"),
+    "ONCRMACTIVITYDELETE": Deleted((Call, Activity, Message, Task, Request), "activity"),
+    "ONCRMTIMELINECOMMENTDELETE": Deleted((Activity,), "comment"),
+    "ONTASKDELETE": Deleted((Task,), "task"),
+}
+OF_ITEMS = "ONCRMDYNAMICITEMDELETE"
+
+
+def events(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+    """What the queue has of deletions. A webhook may not look at it: then only sweeps find what is gone."""
+    if api.settings.webhook_env:
+        return
+    reading = reading_of(api, account)
+    since = {">=TIMESTAMP_X": window.start.isoformat()} if window.start else {}
+    try:
+        for page in keyset(api, QUEUE, since):
+            for event in page:
+                yield from mapped(event, QUEUE.method, deletion_records, reading, key="ID")
+    except (ForbiddenError, MissingError) as error:
+        yield Notice(Phrase("{error} Deletions are found by sweeps only, every {days} days.", error=error.said,
+                            days=api.settings.sweep_every_days))  # fmt: skip
+    yield from reading.conclusions()
+
+
+def deletion_records(event: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
+    """Events of one row come in any order; a deletion is the last of them whatever stands beside it."""
+    name = str(event.get("EVENT_NAME")).upper()
+    data = as_object(as_object(event.get("EVENT_DATA")).get("FIELDS"))
+    deleted, number = deleted_by(name, data), ref(data.get("ID"))
+    if deleted is None or number is None:
+        return
+    at = moment(event.get("TIMESTAMP_X"))
+    if at is None:
+        raise ValueError("an event without a time")
+    for kind in deleted.kinds:
+        yield Tombstone(kind, reading.account_id, f"{deleted.prefix}:{number}", at)
+
+
+def deleted_by(name: str, data: Json) -> Deleted | None:
+    if not name.startswith(OF_ITEMS):
+        return DELETIONS.get(name)
+    type_id = ref(data.get("ENTITY_TYPE_ID")) or 0
+    if type_id == INVOICE:
+        return Deleted((Invoice,), "invoice")
+    return Deleted((ProcessItem,), f"item:{type_id}") if type_id >= FIRST_PROCESS else None

@@ -1,0 +1,44 @@
+"""The lists of a portal, as they are asked for."""
+
+from connectors.bitrix24 import activities, deals, invoices, tasks
+from connectors.bitrix24.paging import List
+from connectors.bitrix24.reading import DEAL, INVOICE
+
+EVERYTHING = ("*",)
+"""All columns: only so do phones and e-mails come, which have no names that could be asked for."""
+
+
+def item_list(type_id: int, columns: tuple[str, ...] = EVERYTHING, *, changed: str = "updatedTime") -> List:
+    """Cards of an entity type. changed: the column that says since when something is new about one."""
+    return List(
+        "crm.item.list",
+        rows="items",
+        key="id",
+        cursor="id",
+        params={"entityTypeId": type_id},
+        select=columns,
+        changed=changed,
+    )
+
+
+def history_of(type_id: int) -> List:
+    return List("crm.stagehistory.list", rows="items", params={"entityTypeId": type_id}, changed="CREATED_TIME")
+
+
+def touched(type_id: int) -> List:
+    """Cards by what happens on them: a comment does not change its card."""
+    return item_list(type_id, ("id",), changed="lastActivityTime")
+
+
+DEALS = item_list(DEAL, deals.COLUMNS)
+DEALS_WITH_LINES = item_list(DEAL, ("id", "currencyId", "isRecurring"))
+INVOICES = item_list(INVOICE, invoices.COLUMNS)
+ACTIVITIES = List("crm.activity.list", select=activities.COLUMNS, changed="LAST_UPDATED")
+SESSIONS = List(
+    "crm.activity.list",
+    params={"filter": {"PROVIDER_ID": activities.SESSIONS}},
+    select=activities.COLUMNS,
+    changed="LAST_UPDATED",
+)
+CALLS = List("voximplant.statistic.get", style="flat", changed="CALL_START_DATE")
+TASKS = List("tasks.task.list", rows="tasks", key="id", cursor="ID", select=tasks.COLUMNS, changed="CHANGED_DATE")

@@ -1,0 +1,258 @@
+"""What can be read of a Bitrix24 account, and in which order. How its lists are walked is in `walking`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from connectors.bitrix24 import availability
+from connectors.bitrix24.activities import KINDS as OF_ACTIVITIES
+from connectors.bitrix24.activities import activity_records
+from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.calls import call_records
+from connectors.bitrix24.comments import comment_records
+from connectors.bitrix24.contacts import company_records, contact_records
+from connectors.bitrix24.conversations import session_records
+from connectors.bitrix24.deals import deal_records, lead_records
+from connectors.bitrix24.details import (
+    COMMENTS,
+    LINES,
+    OWNERS,
+    with_activities,
+    with_comments,
+    with_history,
+    with_lines,
+    with_payments,
+)
+from connectors.bitrix24.directories import (
+    access,
+    currencies,
+    departments,
+    fields,
+    pipelines,
+    processes,
+    products,
+    users,
+)
+from connectors.bitrix24.events import events
+from connectors.bitrix24.goods import line_records
+from connectors.bitrix24.history import CHANGES, history_records
+from connectors.bitrix24.invoices import invoice_records
+from connectors.bitrix24.lists import (
+    ACTIVITIES,
+    CALLS,
+    DEALS,
+    DEALS_WITH_LINES,
+    INVOICES,
+    SESSIONS,
+    TASKS,
+    history_of,
+    item_list,
+    touched,
+)
+from connectors.bitrix24.processes import COLUMNS as OF_PROCESS
+from connectors.bitrix24.processes import item_records
+from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, LEAD
+from connectors.bitrix24.tasks import task_records
+from connectors.bitrix24.walking import Queries, Query, read, spans_of
+from connectors.connector import Resource, Window, WindowKind
+from connectors.records import (
+    Account,
+    Activity,
+    Call,
+    Chat,
+    ClientEmail,
+    ClientPhone,
+    Company,
+    Contact,
+    Deal,
+    DealContact,
+    DealItem,
+    DealStageTransition,
+    Department,
+    FieldDef,
+    FieldEnum,
+    FxRate,
+    Invoice,
+    LossReason,
+    Message,
+    Payment,
+    Pipeline,
+    ProcessItem,
+    ProcessItemTransition,
+    Product,
+    Record,
+    Request,
+    Source,
+    Stage,
+    Task,
+    User,
+    UserDepartment,
+    Yield,
+)
+
+ITEMS = "crm.item.list"
+CARDS: tuple[WindowKind, ...] = ("numbered", "changed", "ids", "sweep", "probe")
+ADDITIONS: tuple[WindowKind, ...] = ("numbered",)
+MORE: tuple[WindowKind, ...] = ("numbered", "changed")
+
+
+def one(query: Query) -> Queries:
+    """A resource of one list."""
+    return lambda api: {"": query}
+
+
+LEADS_AS = Query(item_list(LEAD), f"{ITEMS}/1", lead_records, "lead", (Deal,), LEAD)
+DEALS_AS = Query(
+    DEALS,
+    f"{ITEMS}/2",
+    deal_records,
+    "deal",
+    (Deal,),
+    DEAL,
+    bare=("id", "isRecurring", "stageId", "createdTime"),
+)
+CONTACTS_AS = Query(item_list(CONTACT), f"{ITEMS}/3", contact_records, "contact", (Contact,), CONTACT)
+COMPANIES_AS = Query(item_list(COMPANY), f"{ITEMS}/4", company_records, "company", (Company,), COMPANY)
+INVOICES_AS = Query(
+    INVOICES,
+    f"{ITEMS}/31",
+    invoice_records,
+    "invoice",
+    (Invoice,),
+    INVOICE,
+    complete=with_payments,
+    needs=availability.INVOICES,
+)
+ACTIVITIES_AS = Query(
+    ACTIVITIES,
+    ACTIVITIES.method,
+    activity_records,
+    "activity",
+    OF_ACTIVITIES,
+    bare=("ID", "TYPE_ID", "PROVIDER_ID", "ORIGIN_ID", "COMPLETED", "SETTINGS", "CREATED", "DIRECTION"),
+)
+TASKS_AS = Query(TASKS, TASKS.method, task_records, "task", (Task,))
+CALLS_AS = Query(CALLS, CALLS.method, call_records, complete=with_activities, pages_at_once=50)
+SESSIONS_AS = Query(
+    SESSIONS, availability.SESSIONS, session_records, complete=with_history, needs=availability.SESSIONS
+)
+LINES_AS = Query(DEALS_WITH_LINES, LINES.method, line_records, complete=with_lines)
+
+
+def line_lists(api: BitrixApi) -> dict[str, Query]:
+    return {"": LINES_AS} if api.settings.product_rows else {}
+
+
+def comment_lists(api: BitrixApi) -> dict[str, Query]:
+    """Of cards something has happened on; those of each entity type are a part."""
+    return {
+        str(type_id): Query(touched(type_id), COMMENTS.method, comment_records, complete=with_comments(type_id))
+        for type_id in OWNERS
+        if api.settings.comments
+    }
+
+
+def process_lists(api: BitrixApi) -> dict[str, Query]:
+    """Items of smart processes; those of each are a part."""
+    return {
+        str(type_id): Query(
+            item_list(type_id, OF_PROCESS),
+            f"{ITEMS}/{type_id}",
+            partial(item_records, type_id=type_id),
+            f"item:{type_id}",
+            (ProcessItem,),
+            type_id,
+        )
+        for type_id in processes(api)
+    }
+
+
+def history_lists(api: BitrixApi) -> dict[str, Query]:
+    """Moves of leads, deals and items of smart processes; those of each entity type are a part."""
+    return {
+        str(type_id): Query(
+            history_of(type_id), f"crm.stagehistory.list/{type_id}", partial(history_records, type_id=type_id)
+        )
+        for type_id in (LEAD, DEAL, *processes(api))
+    }
+
+
+def calls(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Statistics of telephony. A row is written when a call is over; its vote, record and comment come later, and
+    nothing says so: the last days are read again."""
+    if window.start is not None:
+        window = replace(window, start=window.start - timedelta(days=api.settings.calls_window_d))
+    return read(one(CALLS_AS), api, account, window)
+
+
+def deletions(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+    """What a webhook calls deleted, each asked for by its id: that a list does not show it would say nothing."""
+    for resource in RESOURCES:
+        mark = f"{resource.name}/"
+        ids = tuple(one.removeprefix(mark) for one in window.ids if one.startswith(mark))
+        if ids and "probe" in resource.windows:
+            yield from resource.read(api, account, Window("probe", ids=ids))
+
+
+def listed(
+    name: str,
+    queries: Queries,
+    windows: tuple[WindowKind, ...],
+    fills: tuple[type[Record], ...],
+    *,
+    lane: str = ITEMS,
+    reader: Callable[[BitrixApi, Account, Window], Iterator[Yield]] | None = None,
+    **more: Any,
+) -> Resource:
+    """A resource of lists that are walked by number. lane: the method, whose server time is granted apart."""
+    return Resource(
+        name, reader or partial(read, queries), windows, fills, spans=partial(spans_of, queries), lane=lane, **more
+    )
+
+
+SET_UP = ("users", "pipelines", "fields")
+RESOURCES = (
+    Resource("access", access, ("whole",), ()),
+    Resource("departments", departments, ("whole",), (Department,), after=("access",)),
+    Resource("users", users, ("whole",), (User, UserDepartment), after=("access", "departments")),
+    Resource("pipelines", pipelines, ("whole",), (Pipeline, Stage, Source, LossReason), after=("access",)),
+    Resource("fields", fields, ("whole",), (FieldDef, FieldEnum), after=("access", "pipelines")),
+    Resource("currencies", currencies, ("whole",), (FxRate,), after=("access",)),
+    Resource("products", products, ("whole",), (Product,), after=("access",)),
+    listed("leads", one(LEADS_AS), CARDS, (Deal, DealContact), is_core=True, after=SET_UP),
+    listed("deals", one(DEALS_AS), CARDS, (Deal, DealContact), is_core=True, after=SET_UP),
+    listed("contacts", one(CONTACTS_AS), CARDS, (Contact, ClientPhone, ClientEmail), after=SET_UP),
+    listed("companies", one(COMPANIES_AS), CARDS, (Company, ClientPhone, ClientEmail), after=SET_UP),
+    listed("invoices", one(INVOICES_AS), CARDS, (Invoice, Payment), after=SET_UP),
+    listed("processes", process_lists, CARDS, (ProcessItem,), after=SET_UP),
+    listed(
+        "history",
+        history_lists,
+        ADDITIONS,
+        (DealStageTransition, ProcessItemTransition),
+        lane="crm.stagehistory.list",
+        is_core=True,
+        after=("leads", "deals", "processes"),
+        log_column="changed_at",
+        log_prefix=CHANGES,
+    ),
+    listed("lines", line_lists, (*MORE, "ids"), (DealItem,), lane=LINES.method, after=("deals", "products")),
+    listed(
+        "activities",
+        one(ACTIVITIES_AS),
+        CARDS,
+        (Activity, Message, Request, Task, Call),
+        lane=ACTIVITIES.method,
+        is_core=True,
+        after=("users",),
+    ),
+    listed("tasks", one(TASKS_AS), CARDS, (Task,), lane=TASKS.method, is_core=True, after=("users",)),
+    listed("calls", one(CALLS_AS), MORE, (Call,), lane=CALLS.method, reader=calls, is_core=True, after=("users",)),
+    listed("conversations", one(SESSIONS_AS), MORE, (Chat, Message), lane=availability.SESSIONS, after=("users",)),
+    listed("comments", comment_lists, MORE, (Activity,), lane=COMMENTS.method, after=SET_UP),
+    Resource("events", events, ("changed",), (), after=("leads", "deals", "contacts", "companies", "tasks")),
+    Resource("deletions", deletions, ("ids",), ()),
+)
+"""What things are called before what happened, deletions last."""

@@ -1,0 +1,162 @@
+"""What becomes of a list: windows of it, sweeps and probes."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.availability import closed
+from connectors.bitrix24.fields import infos
+from connectors.bitrix24.paging import List, keyset, spans, walk, whole
+from connectors.bitrix24.reading import FieldInfo, Reading
+from connectors.bitrix24.stages import kinds
+from connectors.connector import Span, Window
+from connectors.paging import Json
+from connectors.records import Account, Record, Shown, Tombstone, Yield
+from connectors.walk import mapped
+
+ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A list and what its rows are to us.
+
+    entity: what `raw_record` calls them. kinds: of our rows, which a sweep looks for. prefix: of our ids.
+    type_id: entity type whose custom fields are to be read with the named columns.
+    bare: columns enough to tell which of `kinds` a row becomes, where not every row becomes all of them.
+    complete: what else belongs to rows is asked for, and put into them, `pages_at_once` together.
+    needs: what of `COSTS` it stands or falls with; its own method where nothing is said.
+    """
+
+    listing: List
+    entity: str
+    to_records: ToRecords
+    prefix: str = ""
+    kinds: tuple[type[Record], ...] = ()
+    type_id: int | None = None
+    bare: tuple[str, ...] = ()
+    complete: Callable[[BitrixApi, Iterable[Json], Reading], Iterable[Json]] | None = None
+    pages_at_once: int = 1
+    needs: str = ""
+
+
+Queries = Callable[[BitrixApi], Mapping[str, Query]]
+"""The lists a resource is made of, by part; a resource of one list has the part ""."""
+
+
+def reading_of(api: BitrixApi, account: Account, type_id: int | None = None) -> Reading:
+    """type_id: entity type whose custom fields are read."""
+    return Reading(
+        account_id=account.account_id,
+        zone=ZoneInfo(account.tz),
+        currency=account.base_currency,
+        region=account.default_region,
+        settings=api.settings,
+        task_zone=zone_of_user(api),
+        book=api.book,
+        fields=fields_of(api, type_id) if type_id else {},
+        stages=lambda: api.book.stages(lambda: kinds(directories(api))),
+    )
+
+
+def zone_of_user(api: BitrixApi) -> ZoneInfo | None:
+    """The zone dates of tasks are told in, where the portal names it."""
+    try:
+        return ZoneInfo(api.settings.tasks_timezone or str(api.facts.profile.get("TIME_ZONE") or ""))
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def directories(api: BitrixApi) -> list[Json]:
+    return api.book.directories(lambda: whole(api, "crm.status.list"))
+
+
+def fields_of(api: BitrixApi, type_id: int) -> Mapping[str, FieldInfo]:
+    return api.book.fields(type_id, lambda: infos(api.call("crm.item.fields", {"entityTypeId": type_id})))
+
+
+def is_closed(api: BitrixApi, query: Query) -> bool:
+    return (query.needs or query.listing.method) in closed(api)
+
+
+def open_parts(api: BitrixApi, queries: Queries) -> dict[str, Query]:
+    return {part: query for part, query in queries(api).items() if not is_closed(api, query)}
+
+
+def spans_of(queries: Queries, api: BitrixApi) -> Mapping[str, Span]:
+    """How far the numbers of each list of a resource reach; those that are refused reach nowhere."""
+    return spans(api, {part: query.listing for part, query in open_parts(api, queries).items()})
+
+
+def read(queries: Queries, api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+    """A window of a resource: of one of its lists, or of all. Ids of one with several begin with their part."""
+    for part, query in open_parts(api, queries).items():
+        if window.part not in ("", part):
+            continue
+        ids = tuple(one.removeprefix(f"{part}:") for one in window.ids if not part or one.startswith(f"{part}:"))
+        if ids or not window.ids:
+            yield from stream(api, account, replace(window, ids=ids), query)
+
+
+def stream(api: BitrixApi, account: Account, window: Window, query: Query) -> Iterator[Yield]:
+    """A window of a list: raw objects and the records made of them, page by page."""
+    reading = reading_of(api, account, query.type_id)
+    if window.kind == "sweep":
+        yield from shown(api, query, reading)
+        return
+    if window.kind == "probe":
+        yield from probed(api, query, window, reading)
+    else:
+        for rows in handfuls(api, query, window, reading):
+            yield from of_rows(api, rows, query, reading)
+    yield from reading.conclusions()
+
+
+def handfuls(api: BitrixApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
+    """Rows, as many pages at once as are completed together."""
+    pages = walk(api, with_fields(query.listing, reading), window)
+    while some := list(islice(pages, query.pages_at_once)):
+        yield [row for page in some for row in page]
+
+
+def of_rows(api: BitrixApi, rows: Iterable[Json], query: Query, reading: Reading) -> Iterator[Yield]:
+    for row in query.complete(api, rows, reading) if query.complete else rows:
+        yield from mapped(row, query.entity, query.to_records, reading, key=query.listing.key)
+    yield from reading.mentions()
+
+
+def with_fields(listing: List, reading: Reading) -> List:
+    """With the custom fields among the columns, where columns are named."""
+    return listing if "*" in listing.select else replace(listing, select=(*listing.select, *reading.fields))
+
+
+def shown(api: BitrixApi, query: Query, reading: Reading) -> Iterator[Shown]:
+    """The ids of a list, page by page. Hardly anything else of its rows is asked for, so they conclude nothing."""
+    bare = replace(query.listing, select=query.bare or (query.listing.select and (query.listing.cursor,)))
+    for page in keyset(api, bare):
+        ids: dict[type[Record], list[str]] = {}
+        for row in page:
+            for kind in kinds_of(row, query, reading) if query.bare else query.kinds:
+                ids.setdefault(kind, []).append(str(row[query.listing.key]))
+        for kind, some in ids.items():
+            yield Shown(kind, reading.account_id, query.prefix, some)
+
+
+def kinds_of(row: Json, query: Query, reading: Reading) -> set[type[Record]]:
+    records = mapped(row, query.entity, query.to_records, reading, key=query.listing.key)
+    return {type(record) for record in records if isinstance(record, query.kinds)}
+
+
+def probed(api: BitrixApi, query: Query, window: Window, reading: Reading) -> Iterator[Yield]:
+    """Rows that a sweep missed: as they are now, or found gone. A row out of sight looks like one that is gone: whether
+    so many can be gone is for the sync to say."""
+    missing = set(window.ids)
+    for rows in handfuls(api, query, window, reading):
+        missing -= {str(row[query.listing.key]) for row in rows}
+        yield from of_rows(api, rows, query, reading)
+    now = api.server_now()
+    for native_id in sorted(missing, key=int):
+        for kind in query.kinds:
+            yield Tombstone(kind, reading.account_id, f"{query.prefix}:{native_id}", now, is_vague=True)

@@ -1,0 +1,100 @@
+"""What a walk over a list finds out on its way, and what becomes of each object: the same for every source."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from connectors.errors import Phrase
+from connectors.paging import Json
+from connectors.records import Listing, Notice, RawRecord, Record, Reread, Stub, Yield
+
+
+@dataclass(kw_only=True)
+class Walk:
+    """One walk over one window of one resource.
+
+    is_odd: a list was not as it should be, so what it lacks may still be there.
+    """
+
+    account_id: str
+    is_odd: bool = False
+    _rereads: dict[str, set[str]] = field(default_factory=dict)
+    _mentioned: dict[tuple[type[Record], Any], Record | None] = field(default_factory=dict)
+    _notices: Counter[tuple[Phrase, bool]] = field(default_factory=Counter)
+
+    def notice(self, text: Phrase, *, is_unknown: bool = False) -> None:
+        self._notices[text, is_unknown] += 1
+
+    def odd(self, text: Phrase) -> None:
+        self.is_odd = True
+        self.notice(text)
+
+    def reread(self, resource: str, native_id: Any) -> None:
+        self._rereads.setdefault(resource, set()).add(str(native_id))
+
+    def mention(self, kind: type[Record], key: Any, make: Callable[[], Record]) -> None:
+        """Something a row names: it gets a row of its own where no list has it."""
+        if (kind, key) not in self._mentioned:
+            self._mentioned[kind, key] = make()
+
+    def mentions(self) -> Iterator[Stub]:
+        """What was mentioned first since the last call."""
+        fresh = [(name, record) for name, record in self._mentioned.items() if record is not None]
+        for name, record in fresh:
+            self._mentioned[name] = None
+            yield Stub(record)
+
+    def conclusions(self) -> Iterator[Stub | Reread | Notice]:
+        """What is known only when the walk is over."""
+        yield from self.mentions()
+        for resource, ids in sorted(self._rereads.items()):
+            yield Reread(resource, tuple(sorted(ids)))
+        for (text, is_unknown), n in self._notices.items():
+            yield Notice(text, n, is_unknown)
+
+
+AnyWalk = TypeVar("AnyWalk", bound=Walk)
+
+
+def mapped(
+    item: Json,
+    entity: str,
+    to_records: Callable[[Json, AnyWalk, str], Iterable[Yield]],
+    walk: AnyWalk,
+    *,
+    key: str = "id",
+) -> Iterator[Yield]:
+    """One raw object and its records. An object that fits nothing is kept raw, counted, and stops nothing."""
+    raw = RawRecord.of(walk.account_id, entity, item.get(key), item)
+    yield raw
+    try:
+        yield from to_records(item, walk, raw.raw_hash)
+    except ValidationError as error:
+        fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
+        what = Phrase("{list}: objects kept raw only, because of {fields}", list=entity, fields=fields)
+        walk.notice(what, is_unknown=True)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
+        walk.notice(what, is_unknown=True)
+
+
+def listed_whole(
+    kind: type[Record],
+    keys: Iterable[tuple[str, ...]],
+    walk: Walk,
+    at: datetime,
+    *,
+    among: tuple[str, str] | None = None,
+) -> Iterator[Listing]:
+    """A listing, unless the list is empty or was cut: every row it lacks would be buried."""
+    if (found := frozenset(keys)) and not walk.is_odd:
+        yield Listing(kind, walk.account_id, found, at, among=among)
+
+
+def kept_raw(*_: Any) -> Iterable[Yield]:
+    """For objects no table holds."""
+    return ()
