@@ -97,7 +97,7 @@ class Batching:
         """The `result` of one method. Raises what its error means (`answers`)."""
         self._allow(method)
         for _ in range(MAX_REFUSALS):
-            taken = self._budget.take({method: 1})
+            taken = self._take({method: 1})
             seen: dict[str, Json] = {}
             try:
                 envelope = self._client.post(method, params or {})
@@ -161,7 +161,7 @@ class Batching:
             if wanted == 1 or self._size(method) == 1:
                 (command,) = commands(1)
                 return [Outcome(self.call(method, command.params))]
-            taken = self._budget.take({method: wanted}, most=self._size(method), in_batch=True)
+            taken = self._take({method: wanted}, most=self._size(method), in_batch=True)
             chunk = {f"p{n}": command for n, command in enumerate(commands(taken[method]))}
             answered = self._exchange(chunk, taken, halt=True)
             outcomes = [outcome for key in chunk if (outcome := answered.get(key))]
@@ -173,7 +173,7 @@ class Batching:
         """The first of the waiting commands that may be sent now."""
         wanted = Counter(command.method for command in waiting.values())
         most = min(self._size(method) for method in wanted)
-        taken = self._budget.take(wanted, most=most, in_batch=True)
+        taken = self._take(wanted, most=most, in_batch=True)
         left, chunk = Counter(taken), {}
         for key, command in waiting.items():
             if left[command.method]:
@@ -199,6 +199,8 @@ class Batching:
             self._budget.refused(BATCH, self._reset_in_s(error))
             return {key: Outcome(error=error) for key in chunk}
         except SlowError as error:
+            if len(chunk) == 1:
+                raise
             self._halve(chunk)
             return {key: Outcome(error=error) for key in chunk}
         finally:
@@ -265,6 +267,17 @@ class Batching:
 
     def _allow(self, method: str) -> None:
         assert method in self._methods, f"{method} is not among the methods this connector may call"
+
+    def _take(self, wanted: Mapping[str, int], *, most: int = 1, in_batch: bool = False) -> Counter[str]:
+        """What the budget grants; who waits for it lets others have rows in hand."""
+        holds = getattr(self._mine, "depth", 0) > 0
+        if holds:
+            self._slots.release()
+        try:
+            return self._budget.take(wanted, most=most, in_batch=in_batch)
+        finally:
+            if holds:
+                self._slots.acquire()
 
     @contextmanager
     def in_hand(self) -> Iterator[None]:

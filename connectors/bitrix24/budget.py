@@ -17,6 +17,8 @@ SHARE = 0.97
 """Of the limit that is used. A method is refused from the limit on, whatever the call under way still takes."""
 SLOW_SHARE = 0.9
 """From here on one request at a time, so that each is sent knowing what the last one has cost."""
+LOWER_SHARE = 0.8
+"""Some portals grant 420 s. What is refused further below was used up by somebody else."""
 AFTER_RESET_S = 1.0
 SHORTEST_WAIT_S = 10.0
 """While a method is full, whatever the portal says of its reset: asking whether it still is costs time too."""
@@ -97,9 +99,12 @@ class Budget:
                 self._note(self._uses[method], time, taken.get(method, 0))
 
     def refused(self, method: str, reset_in_s: float | None = None) -> None:
-        """The portal has refused a method: it is full, until what the answer or an earlier one said."""
+        """The portal has refused a method: it is full, until what the answer or an earlier one said. Where that was not
+        far below the limit, the portal's limit is lower than was thought."""
         with self._lock:
             use = self._uses[method]
+            if (use.seen_s or 0.0) >= LOWER_SHARE * self._limit_s:
+                self._limit_s = min(self._limit_s, use.seen_s or self._limit_s)
             use.seen_s = max(use.seen_s or 0.0, self._limit_s)
             known_s = use.frees_at - self._clock()
             wait_s = reset_in_s or (known_s if known_s > 0 else USUAL_RESET_S)

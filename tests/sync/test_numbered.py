@@ -1,5 +1,6 @@
 """Lists read by number: a grid at first, then what has changed and what is numbered above all that was there."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -174,14 +175,13 @@ def test_a_list_whose_reach_cannot_be_found_out_fails_alone_and_a_lost_account_w
 
 def test_a_lane_that_is_held_up_holds_up_no_other(data_dir):
     """One thread a lane: that of deals waits until users, which come later, are read."""
-    source = filled()
-    seen = []
+    source, is_over = filled(), threading.Event()
 
     def wait(name: str, window: Window) -> None:
-        seen.append(name)
-        if name == "deals":
-            while "calls" not in seen:
-                pass
+        if name == "calls":
+            is_over.set()
+        elif name == "deals" and not is_over.wait(20):
+            raise RetriableError("calls were held up")
 
     source.before_page = wait
     held = (replace(DEALS, after=()), RESOURCES[2])

@@ -11,7 +11,7 @@ from amo_fake import FakeTime
 from bitrix_portal import DEALS, NOW, OLD_DEALS, TASKS, Portal, error, ids, many, settings, task
 
 from connectors.bitrix24.access import account_pace
-from connectors.bitrix24.batching import Command
+from connectors.bitrix24.batching import MOST_IN_HAND, Command
 from connectors.bitrix24.budget import AFTER_RESET_S, BATCH, FIRST_COMMANDS, SHARE, Budget
 from connectors.bitrix24.paging import keyset
 from connectors.errors import PayloadError, RetriableError
@@ -169,6 +169,30 @@ def test_no_batch_is_refused_whatever_name_the_portal_bills_it_to(billing):
     told = refusals(api)
     assert len(ids(keyset(api, OLD_DEALS))) == 5000
     assert (told, statuses(portal)) == ([], {200})
+
+
+def test_a_limit_that_is_lower_than_told_is_learnt_from_one_refusal():
+    portal = Portal({"deal": many(12_000)}, limiter=True, page_cost_s=4.0, timeout_s=600, op_limit_s=420)
+    api = portal.open()
+    told = refusals(api)
+    assert len(ids(keyset(api, OLD_DEALS))) == 12_000
+    assert 1 <= len(told) <= 2
+
+
+def test_who_waits_for_a_method_keeps_no_other_from_its_rows():
+    portal = Portal({"deal": many(120), "task": [task(number) for number in range(1, 121)]})
+    api = portal.open(settings())
+    held, budget = threading.Event(), api._calls._budget
+    budget._sleep = lambda _: held.wait(20)
+    budget.refused("crm.deal.list", 600)
+    deals = [threading.Thread(target=lambda: list(keyset(api, OLD_DEALS)), daemon=True) for _ in range(MOST_IN_HAND)]
+    for thread in deals:
+        thread.start()
+    tasks = threading.Thread(target=lambda: list(keyset(api, TASKS, until=120)), daemon=True)
+    tasks.start()
+    tasks.join(10)
+    assert not tasks.is_alive()
+    held.set()
 
 
 def test_threads_together_do_not_overdraw():
