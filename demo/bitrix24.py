@@ -138,6 +138,7 @@ class Server:
         if switches.moved_to and host != switches.moved_to:
             return Response(status_code=302, headers={"Location": str(request.url.replace(netloc=switches.moved_to))})
         hit = Hit(self.meter, switches, "", outer="")
+        begun = self._timer()
         try:
             caller = self._admitted(asked)
             hit = Hit(self.meter, switches, caller.key, outer=asked.method.lower())
@@ -151,7 +152,7 @@ class Server:
         finally:
             hit.close()
         if switches.costs_are_slept:
-            await asyncio.sleep(min(hit.seconds, switches.timeout_s))
+            await asyncio.sleep(min(hit.seconds, switches.timeout_s) - (self._timer() - begun))
         is_cut = switches.flavour == "cloud" and hit.seconds > switches.timeout_s
         return self._html(504, GATEWAY_TIMEOUT) if is_cut else response
 

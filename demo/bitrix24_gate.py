@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 from demo.bitrix24_calls import Answer
@@ -136,7 +136,7 @@ def time_block(wire: Wire, now: float, seconds: float, hit: Hit, method: str | N
         block |= {"start": floor(now), "finish": floor(finish), "duration": floor(finish) - floor(now),
                   "processing": floor(seconds)}  # fmt: skip
     if method and hit.is_metered:
-        reset_at = floor(now + hit.reset_after(method))
+        reset_at = ceil(now + hit.reset_after(method))
         block["operating_reset_at"] = (
             datetime.fromtimestamp(reset_at, wire.zone).isoformat() if switches.op_reset_iso else reset_at
         )
