@@ -57,7 +57,8 @@ from demo.people import spelled
 
 OWNER_TYPES = {LEAD: DEAL_TYPE, CONTACT: CONTACT_TYPE, COMPANY: COMPANY_TYPE}
 TASK_PREFIXES = {LEAD: "D", CONTACT: "C", COMPANY: "CO"}
-OWN_COMPANY = 1
+OWN_COMPANY = 27_700_000
+"""Just below the clients: lists are read in windows of ids."""
 BOT, GUEST = 9_400_001, 900_000_000
 """The bot of the open lines; guests are their contacts' ids above `GUEST`."""
 FIRST_MESSAGE, FIRST_CHAT, FIRST_ROW, FIRST_PAYMENT = 70_000_001, 30_001, 900_001, 990_001
