@@ -132,8 +132,10 @@ class BitrixToken(RotatingToken):
         return refusal is not None and refusal.code in STALE
 
 
-def account_pace(settings: BitrixSettings, state_dir: str) -> Pace:
-    return Pace(settings.requests_per_second, Path(state_dir) / f"{settings.id}.pace", burst=settings.burst)
+def portal_pace(settings: BitrixSettings, base_url: str, state_dir: str) -> Pace:
+    """One bucket for all accounts that read a portal from this machine: so does the portal count. Reference, 2.1."""
+    file = Path(state_dir).parent / f"{httpx.URL(base_url).host}.pace"
+    return Pace(settings.requests_per_second, file, burst=settings.burst)
 
 
 def secret(name: str, env: Mapping[str, str], advice: Phrase) -> str:
@@ -190,7 +192,7 @@ def login(
     """Exchange what the consent page gave (a code, which lives 30 s, or the address it led to) for stored tokens."""
     client = oauth_client(oauth_only(settings), env)
     code = code_of(answer.strip(), settings, state=state_of(client))
-    store, pace = token_store(settings, state_dir), account_pace(settings, state_dir)
+    store, pace = token_store(settings, state_dir), portal_pace(settings, str(settings.base_url), state_dir)
     exchange(client, store, code, pace=pace, transport=transport, clock=clock)
 
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
-from connectors.bitrix24.access import BitrixToken, WebhookAuth, account_pace, oauth_client, token_store, webhook
+from connectors.bitrix24.access import BitrixToken, WebhookAuth, oauth_client, portal_pace, token_store, webhook
 from connectors.bitrix24.answers import BitrixAnswers
 from connectors.bitrix24.batching import Batching, Command, Outcome
 from connectors.bitrix24.budget import BATCH, Budget
@@ -276,7 +276,7 @@ def open_api(
             tokens = store.read()
             return tokens.number if tokens else None
 
-    pace = pace or account_pace(settings, state_dir)
+    pace = pace or portal_pace(settings, base_url, state_dir)
     answers = BitrixAnswers(auth)
     client = ApiClient(
         base_url,

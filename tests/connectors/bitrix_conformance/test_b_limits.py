@@ -10,7 +10,7 @@ import pytest
 from amo_fake import FakeTime
 from bitrix_portal import DEALS, NOW, OLD_DEALS, TASKS, Portal, error, ids, many, settings, task
 
-from connectors.bitrix24.access import account_pace
+from connectors.bitrix24.access import portal_pace
 from connectors.bitrix24.batching import MOST_IN_HAND, Command
 from connectors.bitrix24.budget import AFTER_RESET_S, BATCH, FIRST_COMMANDS, SHARE, Budget
 from connectors.bitrix24.paging import keyset
@@ -67,16 +67,17 @@ def test_a_portal_that_goes_on_refusing_ends_the_run():
     assert len(portal.hosts) == 10
 
 
-@pytest.mark.parametrize("folder", ["same", "other"])
-def test_b15_syncs_of_one_portal_share_its_bucket(tmp_path, folder):
+@pytest.mark.parametrize("portal", ["volga", "neva"])
+def test_b15_accounts_of_one_portal_share_its_bucket(tmp_path, portal):
     time = FakeTime()
-    other = tmp_path if folder == "same" else tmp_path / "other"
-    paces = [Pace(2, one / "main.pace", burst=50, clock=time, sleep=time.sleep) for one in (tmp_path, other)]
+    hosts = {"main": "https://volga.bitrix24.ru", "shop": f"https://{portal}.bitrix24.ru"}
+    paces = [portal_pace(settings(id=name), host, str(tmp_path / name)) for name, host in hosts.items()]
+    for pace in paces:
+        pace.clock, pace.sleep = time, time.sleep
     for _ in range(30):
         for pace in paces:
             pace.wait()
-    assert bool(time.sleeps) == (folder == "same")
-    assert account_pace(settings(), str(tmp_path))._early_s == paces[0]._early_s
+    assert len(time.sleeps) == (10 if portal == "volga" else 0)
 
 
 def test_a_burst_is_there_again_after_a_while():
