@@ -1,14 +1,18 @@
-"""All methods of the emulated Bitrix24: those of the base, telephony, tasks, users, chats, and the CRM's."""
+"""All methods of the emulated Bitrix24; here those of the base, of telephony, users, departments, the catalogue."""
 
 from fnmatch import fnmatch
-from typing import Any
 
 from demo import bitrix24_php as php
 from demo.bitrix24_calls import Answer, Call, Json, Page, Registry, controller_page, offset_page, old_page, order_of
-from demo.bitrix24_crm import CRM, filters_by, old_filter, one, owned, present, shuffled
+from demo.bitrix24_chats import CHATS
+from demo.bitrix24_crm import CRM
+from demo.bitrix24_details import DETAILS
+from demo.bitrix24_directories import DIRECTORIES
 from demo.bitrix24_errors import RestError
 from demo.bitrix24_events import EVENTS
 from demo.bitrix24_filters import Condition, Dialect, Query
+from demo.bitrix24_rows import filters_by, present, shuffled
+from demo.bitrix24_tasks import TASKS
 from demo.bitrix24_values import Row
 from demo.bitrix24_wire import camel
 
@@ -149,126 +153,6 @@ def _departments(call: Call) -> Answer:
     return page.answer(found)
 
 
-# --- tasks
-
-
-TASK_FIELDS = (
-    "ID", "PARENT_ID", "TITLE", "DESCRIPTION", "MARK", "PRIORITY", "STATUS", "GROUP_ID", "STAGE_ID", "CREATED_BY",
-    "CREATED_DATE", "RESPONSIBLE_ID", "CHANGED_BY", "CHANGED_DATE", "STATUS_CHANGED_BY", "CLOSED_BY", "CLOSED_DATE",
-    "DATE_START", "DEADLINE", "START_DATE_PLAN", "END_DATE_PLAN", "TIME_ESTIMATE", "AUDITORS", "ACCOMPLICES",
-    "UF_CRM_TASK", "SUB_STATUS", "ACTIVITY_DATE", "TAGS", "COMMENTS_COUNT",
-)  # fmt: skip
-
-
-@METHODS.method("tasks.task.list", "task")
-def _tasks(call: Call) -> Answer:
-    names = {name: name for name in TASK_FIELDS}
-    query = Query("task")
-    query.conditions = Dialect({**names, "REAL_STATUS": "STATUS"}).conditions(old_filter(call))
-    query.order = order_of(call.param("order"), names, on_unknown=_bad_task_order) or [("ID", True)]
-    query.tests = own_tasks(call)
-    page = controller_page(call, call.select(query))
-    select = {str(name) for name in php.values(call.param("select") or [])}
-    rows = [_task(call, row, select) for row in present(call, "task", page.ids)]
-    return page.answer({"tasks": rows}, has_star=not select or "*" in select)
-
-
-def own_tasks(call: Call) -> list[Any]:
-    """Whoever is no administrator sees his own."""
-    me = call.caller.user_id
-    return [] if call.switches.is_admin else [lambda row: me in (row.get("RESPONSIBLE_ID"), row.get("CREATED_BY"))]
-
-
-def _bad_task_order(name: str) -> RestError:
-    return RestError("0", f"Could not find description of {name} in Bitrix\\Tasks\\Internals\\TaskTable")
-
-
-def _task(call: Call, row: Row, select: set[str]) -> Json:
-    every = not select or "*" in select
-    names = [n for n in row if n == "ID" or n in select or (every and n in TASK_FIELDS and not n.startswith("UF_"))]
-    found = call.wire.task(row, names)
-    if "UF_CRM_TASK" in names:
-        found["ufCrmTask"] = found["ufCrmTask"] or False
-    return {**found, "group": []} if every or "GROUP_ID" in select else found
-
-
-@METHODS.method("tasks.task.get", "task")
-def _task_get(call: Call) -> Answer:
-    row = one(call, "task", call.integer("taskId"), missing=RestError("100", "Task not found"))
-    return Answer({"task": _task(call, row, set())})
-
-
-@METHODS.method("tasks.task.history.list", "task")
-def _task_history(call: Call) -> Answer:
-    row = one(call, "task", call.integer("taskId"), missing=RestError("100", "Task not found"))
-    return Answer({"list": [call.wire.task(step, step) for step in row.get("HISTORY") or ()]})
-
-
-# --- chats
-
-
-@METHODS.method("imopenlines.session.history.get", "imopenlines")
-def _session(call: Call) -> Answer:
-    missing = RestError("ACCESS_DENIED", "You dont have access to this session")
-    row = one(call, "session", call.integer("SESSION_ID"), missing=missing)
-    messages = {str(m["ID"]): _message(call, row, m) for m in reversed(row["MESSAGES"])}
-    users = {str(user["ID"]): {camel(name): value for name, value in user.items()} for user in row.get("USERS") or ()}
-    return Answer({
-        "chatId": row["CHAT_ID"], "sessionId": row["ID"], "canJoin": "N", "message": messages or [],
-        "users": users or [], "files": [],
-    })  # fmt: skip
-
-
-def _message(call: Call, row: Row, message: Row) -> Json:
-    return {
-        "id": str(message["ID"]), "chatid": str(row["CHAT_ID"]), "senderid": str(message["SENDERID"]),
-        "recipientid": f"chat{row['CHAT_ID']}", "date": call.wire.instant(message["DATE"]), "text": message["TEXT"],
-        "params": message.get("PARAMS") or [],
-    }  # fmt: skip
-
-
-@METHODS.method("imopenlines.crm.chat.get", "imopenlines")
-def _crm_chats(call: Call) -> Answer:
-    """Chats of a card; only those still going on unless asked otherwise."""
-    owner = str(call.param("CRM_ENTITY_TYPE", "")).upper(), call.integer("CRM_ENTITY")
-    active_only = call.param("ACTIVE_ONLY", "Y") != "N"
-    found = {
-        row["CHAT_ID"]: {"CHAT_ID": str(row["CHAT_ID"]), "CONNECTOR_ID": row["CONNECTOR_ID"],
-                         "CONNECTOR_TITLE": row["CONNECTOR_ID"]}
-        for row in owned(call, "session", *owner)
-        if not (active_only and row.get("CLOSED", True))
-    }  # fmt: skip
-    return Answer(list(found.values()))
-
-
-@METHODS.method("imopenlines.dialog.get", "imopenlines")
-def _dialog(call: Call) -> Answer:
-    chat, session = call.integer("CHAT_ID"), call.integer("SESSION_ID")
-    rows = [row for row in call.rows("session") if row["ID"] == session or row["CHAT_ID"] == chat]
-    if not rows:
-        raise RestError("ACCESS_DENIED", "You dont have access to this chat")
-    row = rows[-1]
-    links = "|".join(f"{kind}|{row.get(f'{kind}_ID') or 0}" for kind in ("LEAD", "COMPANY", "CONTACT", "DEAL"))
-    return Answer({"id": row["CHAT_ID"], "entity_data_1": f"Y|LEAD|0|N|N|{row['ID']}|", "entity_data_2": links})
-
-
-@METHODS.method("im.dialog.messages.get", "im")
-def _dialog_messages(call: Call) -> Answer:
-    """A page of messages before LAST_ID, or after FIRST_ID."""
-    chat = php.integer(str(call.param("DIALOG_ID", "")).removeprefix("chat"))
-    messages = [
-        _message(call, row, message) for row in call.rows("session") if row["CHAT_ID"] == chat
-        for message in row["MESSAGES"]
-    ]  # fmt: skip
-    limit = min(call.integer("LIMIT") or 20, 50)
-    before, after = call.integer("LAST_ID"), call.integer("FIRST_ID")
-    if after or call.param("FIRST_ID") is not None:
-        page = [one for one in messages if int(one["id"]) > after][:limit]
-    else:
-        page = [one for one in messages if not before or int(one["id"]) < before][::-1][:limit]
-    return Answer({"chat_id": chat, "messages": page, "users": [], "files": []})
-
-
 # --- catalogue
 
 
@@ -299,5 +183,5 @@ def _products(call: Call) -> Answer:
     })  # fmt: skip
 
 
-METHODS.update(CRM)
-METHODS.update(EVENTS)
+for _methods in (CRM, DETAILS, DIRECTORIES, TASKS, CHATS, EVENTS):
+    METHODS.update(_methods)

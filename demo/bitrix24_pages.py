@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from demo.bitrix24_crm import ABBREVIATIONS, CARDS, COMPANY, CONTACT, DEAL, LEAD
+from demo.bitrix24_rows import ABBREVIATIONS, CARDS, COMPANY, CONTACT, DEAL, LEAD
 from demo.bitrix24_values import Row
 from demo.pages import Line, block, missing, moment, page
 

@@ -7,7 +7,7 @@ from typing import Any
 from demo import bitrix24_php as php
 from demo.bitrix24_calls import Answer, Call, Json, Registry
 from demo.bitrix24_filters import Query
-from demo.bitrix24_methods import TASK_FIELDS, own_tasks
+from demo.bitrix24_tasks import TASK_FIELDS, own_tasks
 from demo.bitrix24_values import Row
 from demo.bitrix24_wire import camel
 
