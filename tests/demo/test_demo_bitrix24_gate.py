@@ -272,6 +272,12 @@ def test_a_box_has_no_limits_and_tells_no_operating_time():
     assert not {"operating", "operating_reset_at"} & bodies[-1]["time"].keys()
 
 
+def test_a_refusal_may_say_when_to_come_again():
+    bitrix = Bitrix(limiter=True, rate_x=0, retry_after=True)
+    bitrix.ask("profile")
+    assert bitrix.ask("profile").headers["retry-after"] == "1"
+
+
 # the meter
 
 
@@ -334,6 +340,21 @@ def test_a_batch_may_be_billed_as_one_method():
     assert body["time"]["operating"] == 600.0
     assert bitrix.error("batch", cmd={"a": "profile"}) == (429, "OPERATION_TIME_LIMIT")
     assert bitrix.call("crm.deal.list")["time"]["operating"] == 200.0
+
+
+def test_batches_of_webhooks_may_share_one_budget_apart_from_single_calls():
+    for is_shared, expected in ((False, 2.0), (True, 1.0)):
+        bitrix = Bitrix(page_cost_s=1.0, op_webhook_batch_shared=is_shared)
+        bitrix.batch(["crm.deal.list"])
+        assert bitrix.call("crm.deal.list")["time"]["operating"] == expected
+        access = login(bitrix)["access_token"]
+        body = bitrix.http.post("/rest/batch", json={"auth": access, "cmd": ["crm.deal.list"]}).json()
+        assert body["result"]["result_time"][0]["operating"] == 1.0  # applications keep their own
+
+
+def test_the_meter_may_be_off_as_it_is_on_most_boxes():
+    bitrix = Bitrix(op_enabled=False, limiter=True, page_cost_s=50.0)
+    assert "operating" not in [bitrix.call("crm.deal.list") for _ in range(11)][-1]["time"]
 
 
 def test_costs_are_those_of_the_method_the_count_the_star_and_the_depth():

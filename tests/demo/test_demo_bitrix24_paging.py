@@ -115,6 +115,9 @@ def test_calls_keep_their_total_beyond_the_end_and_users_do_not(bitrix):
 def test_calls_without_sort_come_in_another_order_each_time(bitrix):
     asked = [ids(bitrix.result("voximplant.statistic.get", start=-1)) for _ in range(3)]
     assert len({tuple(page) for page in asked}) == 3
+    bitrix.switch(shuffle_without_order=False)
+    assert ids(bitrix.result("voximplant.statistic.get", start=-1))[0] == 1
+    bitrix.switch(shuffle_without_order=True)
     sorted_page = ids(bitrix.result("voximplant.statistic.get", start=-1, SORT="ID", ORDER="ASC"))
     assert sorted_page == list(range(1, 51))
     assert ids(bitrix.result("voximplant.statistic.get", start=-1, SORT="CALL_TYPE", ORDER="ASC")) != sorted_page

@@ -109,6 +109,8 @@ def test_original_names_with_named_fields_leave_the_user_fields_only(bitrix):
     some = bitrix.result("crm.item.list", select=["id", "title", "UF_CRM_LOSS_REASON"], **asked)
     assert some["items"] == [{"UF_CRM_LOSS_REASON": 3157}]
     assert bitrix.result("crm.item.list", select=["id", "title"], **asked)["items"] == [[]]
+    bitrix.switch(empty_item_as_list=False)
+    assert bitrix.result("crm.item.list", select=["id", "title"], **asked)["items"] == [{}]
     whole = bitrix.result("crm.item.list", select=["*"], **asked)["items"][0]
     assert (whole["UF_CRM_LOSS_REASON"], whole["title"], "ufCrmLossReason" in whole) == (3157, "Deal 101", False)
 
@@ -201,6 +203,9 @@ def test_activities_are_by_their_start_and_name_people_only_when_asked(bitrix):
     assert not {"COMMUNICATIONS", "BINDINGS"} & rows[0].keys()
     named = bitrix.result("crm.activity.list", select=["ID", "COMMUNICATIONS", "BINDINGS"], filter={"ID": 1})[0]
     assert named == {"ID": "1", "COMMUNICATIONS": [{"VALUE": "+79990000000"}]}
+    bitrix.switch(bindings_in_activity_list=True)
+    named = bitrix.result("crm.activity.list", select=["ID", "BINDINGS"], filter={"ID": 1})[0]
+    assert named["BINDINGS"][1] == {"OWNER_TYPE_ID": 3, "OWNER_ID": 84}
     assert bitrix.result("crm.activity.binding.list", activityId=1) == [
         {"entityTypeId": 2, "entityId": 101},
         {"entityTypeId": 3, "entityId": 84},
