@@ -9,8 +9,8 @@ from warehouse import state
 
 NO_SPANS: Mapping[str, Span] = MappingProxyType({})
 NUMBERS_A_WINDOW = 20_000
-MOST_WINDOWS = 500
-"""Of one list: where numbers are sparse, windows are longer."""
+MOST_WINDOWS = 64
+"""Of one list: where numbers are sparse windows are longer, for each is a request, be there rows or not."""
 NUMBERS_AGAIN = 50
 """So many of the numbers that were there last time are read again: a row gets its number before it can be seen."""
 

@@ -68,6 +68,15 @@ def test_b03_a_missing_scope_is_named_and_concerns_its_lists_only(status_mode):
     assert ids(keyset(api, OLD_DEALS)) == [1, 2, 3]
 
 
+def test_b03_a_missing_scope_is_no_reason_to_refresh(tmp_path):
+    portal, keys = Portal(scopes=("crm",)), settings(BY_CONSENT)
+    portal.consent(keys, tmp_path)
+    with pytest.raises(ForbiddenError, match="the scope telephony is missing"):
+        portal.open(keys, state_dir=tmp_path).call("voximplant.statistic.get")
+    assert [entry["status"] for entry in portal.asked("/voximplant.statistic.get")] == [401]
+    assert len(portal.asked("/oauth/token/")) == 1
+
+
 def test_b04_a_token_that_expires_on_page_3_is_refreshed_once_and_the_page_repeated(tmp_path):
     portal, keys = Portal({"deal": many(230)}), settings(BY_CONSENT, batching="single")
     portal.consent(keys, tmp_path)
