@@ -231,14 +231,14 @@ def _rechained(ordered: pl.DataFrame, ties: pl.DataFrame) -> pl.DataFrame:
     """`ordered` with the few seconds in `ties` put into the order of their places."""
     indexed = ordered.with_row_index("row")
     rows = indexed.join(ties, on=ties.columns, how="semi", maintain_order="left")
-    stands: dict[str, Any] = {}
     moved: list[tuple[int, int]] = []
-    before = _places_before(indexed, rows)
+    stands = _places_before(indexed, rows)
     for group in rows.partition_by(ties.columns, maintain_order=True):
         edges = list(group.select("row", *_ends("from"), *_ends("to")).iter_rows())
-        deal_id = group["deal_id"][0]
-        chain = _chain(edges, stands.get(deal_id, before.get(edges[0][0])))
-        stands[deal_id] = chain[-1][3:]
+        chain = _chain(edges, stands.get(edges[0][0]))
+        following = edges[-1][0] + 1
+        if following in stands:  # of the same deal, and tied as well: it goes on from the new end
+            stands[following] = chain[-1][3:]
         moved += zip((edge[0] for edge in chain), group["row"].to_list(), strict=True)
     new = pl.DataFrame(moved, schema={"row": pl.get_index_type(), "new_row": pl.get_index_type()}, orient="row")
     times = indexed.select(new_row="row", new_at="changed_at")

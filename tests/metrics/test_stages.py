@@ -97,6 +97,15 @@ def test_moves_of_one_second_are_put_so_that_each_starts_where_the_last_ended():
     ]
 
 
+def test_each_second_of_several_moves_goes_on_from_the_move_before_it():
+    first = ((2, "qualified", "offer"), (2, "new", "qualified"))
+    second = ((4, "offer", "won"), (4, "qualified", "offer"))
+    built = marts(deal("won"), moves(*first, (3, "offer", "qualified"), *second))
+    assert [stage for stage, _, _ in way(built)] == ["new", "qualified", "offer", "qualified", "offer", "won"]
+    close = marts(deal("won"), moves(*first, (3, "offer", "qualified"), (3, "won", "offer"), (3, "qualified", "won")))
+    assert [stage for stage, _, _ in way(close)][3:] == ["qualified", "won", "offer", "won"]
+
+
 def test_in_a_second_there_and_back_the_deal_ends_where_it_went():
     there_and_back = moves((1, "new", "qualified"), (2, "offer", "qualified"), (2, "qualified", "offer"))
     assert [stage for stage, _, _ in way(marts(deal("qualified"), there_and_back))] == [
