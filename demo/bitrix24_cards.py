@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from demo import catalogs, notes, office, words
+from demo.amocrm_cards import HIDDEN_SPELLINGS
 from demo.bitrix24_past import Past
 from demo.bitrix24_setup import (
     COMPANY_TYPE,
@@ -765,9 +766,9 @@ def call_type(note: CallNote) -> int:
 
 
 def number_called(note: CallNote) -> str:
-    """With or without a plus, an extension as it is; nothing of a hidden number."""
+    """With or without a plus, an extension as it is; what telephony writes of a hidden number, if anything."""
     if not note.phone:
-        return ""
+        return HIDDEN_SPELLINGS[note.style % len(HIDDEN_SPELLINGS)] or ""
     return str(note.phone) if note.phone < 10**6 else spelled(note.phone, note.style & 1)
 
 

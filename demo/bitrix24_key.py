@@ -60,7 +60,10 @@ def answer_key(company: Company) -> dict[str, Any]:
     return key | {"counts": counts(company)}
 
 
-STAGE_IDS = {f"status:{stage_id}": f"stage:{place.code}" for (_, stage_id), place in PLACES.items()}
+STAGE_IDS = {
+    f"status:{stage_id}": f"stage:{place.code}" for (_, stage_id), place in PLACES.items() if place.semantics == "P"
+}
+"""Open stages; 142 and 143 are of every pipeline, so nothing says which stages of ours they are."""
 FIELD_IDS = {
     f"field:{field.id}": f"field:{CARDS[field.entity]}:UF_CRM_{field.id}"
     for field in office.FIELDS
