@@ -24,7 +24,7 @@ OTHERWISE: Mapping[str, str] = {
     "A3.threads.card_kind": "2.4: a call told twice hangs on several cards in amoCRM, here on those of its activity",
     "A3.threads.card_id": "2.4: the same",
     "B2.clients.last_task_kind": "4.9: tasks have no types, so what is no meeting is of one kind",
-    "B2.clients.last_task_due_at": "of tasks made in one second the smallest id counts, and a meeting has another id here",
+    "B2.clients.last_task_due_at": "of tasks made in one second the smallest id counts; a meeting has another here",
     "B2.clients.last_task_is_done": "the same",
 }
 """By metric, table and column: what the copies cannot say alike, and the section of the reference why."""

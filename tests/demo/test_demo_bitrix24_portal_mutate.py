@@ -115,6 +115,7 @@ def test_a_deleted_deal_takes_its_history_and_its_lines_along(portal: Portal) ->
     deals = table(portal, "deal")
     assert deals.get(line["OWNER_ID"]) is None
     assert line["OWNER_ID"] not in deals.ids
+    assert line["OWNER_ID"] not in changed_since(portal, "deal", 0)
     assert turns(portal, line["OWNER_ID"]) == []
     assert table(portal, "productrow").owned_by("D", line["OWNER_ID"]) == []
     assert portal.events[-1] == ("ONCRMDEALDELETE", 2, line["OWNER_ID"], portal.now)
