@@ -8,9 +8,9 @@ from pathlib import Path
 HOUSE = Path(__file__).parents[2]
 
 
-def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
+def run_demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """`voronka demo --sync-only` in a process of its own, its output no terminal."""
-    arguments = ["demo", "--sync-only", "--scale", "0.02", "--data-dir", str(folder)]
+    arguments = ["demo", "--sync-only", "--scale", "0.02", "--data-dir", str(folder), *options]
     return subprocess.run(
         [sys.executable, "-m", "cli", *arguments],
         cwd=HOUSE,

@@ -63,3 +63,13 @@ def test_a_difference_is_marked(monkeypatch):
     monkeypatch.setenv("VORONKA_LANG", "en")
     table = table_of([Comparison("deal", 2, 2), Comparison("call", 3, 2), Comparison("rate", 0.1 + 0.2, 0.3)])
     assert table[""].to_list() == ["✓", "✗", "✓"]
+
+
+def test_two_crms_say_the_same_of_one_company(tmp_path):
+    both = run_demo(tmp_path / "both", "--crm", "both")
+    assert both.returncode == 0, both.stdout + both.stderr
+    for title in ("main: Metrics", "bitrix24: Metrics", "Accounts beside each other"):
+        assert title in both.stdout
+    assert "✗" not in both.stdout
+    texts = [file for file in (tmp_path / "both").rglob("*") if file.suffix in (".json", ".yaml", ".log")]
+    assert not any("demosecret" in file.read_text("utf-8") for file in texts)
