@@ -22,9 +22,9 @@ LOWER_SHARE = 0.8
 AFTER_RESET_S = 1.0
 SHORTEST_WAIT_S = 10.0
 """While a method is full, whatever the portal says of its reset: asking whether it still is costs time too."""
+SHORTEST_SLEEP_S = 0.01
 USUAL_RESET_S = 60.0
 """Where it says nothing: the oldest minute goes within that time more often than not."""
-POLL_S = 0.25
 FIRST_COMMANDS = 5
 """Of a method whose cost is not known yet."""
 REMEMBERED = 1_000
@@ -71,7 +71,7 @@ class Budget:
         self._clock = clock
         self._sleep = sleep
         self._uses = defaultdict[str, Use](Use, {BATCH: Use(seen_s=0.0)})
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def take(self, wanted: Mapping[str, int], *, most: int = 1, in_batch: bool = False) -> Counter[str]:
         """Wait until commands of at least one of the wanted methods may be sent; which, and how many of each.
@@ -80,18 +80,24 @@ class Budget:
         back by `settle`. Methods that have to wait are left out, so that the others run.
         """
         while True:
-            with self._lock:
-                if taken := self._granted(wanted, most, in_batch):
-                    for method, n in taken.items():
-                        self._uses[method].n_under_way += n
-                        self._uses[method].n_requests += 1
+            with self._changed:
+                while not (taken := self._granted(wanted, most, in_batch)):
+                    awaited = [BATCH] if in_batch and not self._room(BATCH, 1) else list(wanted)
+                    if not any(self._uses[method].n_requests for method in awaited):
+                        break
+                    self._changed.wait()  # an answer will tell more
+                for method, n in taken.items():
+                    self._uses[method].n_under_way += n
+                    self._uses[method].n_requests += 1
+                if taken:
                     return taken
-                wait_s = min(self._wait_s(method) for method in ([BATCH] if self._is_full(in_batch) else wanted))
-            self._sleep(wait_s)
+                wait_s = min(self._uses[method].frees_at for method in awaited) - self._clock()
+            self._sleep(max(wait_s, SHORTEST_SLEEP_S))
 
     def settle(self, taken: Mapping[str, int], seen: Mapping[str, Json]) -> None:
         """What was taken is not under way any more. seen: the last `time` of each method in the answer, if any."""
-        with self._lock:
+        with self._changed:
+            self._changed.notify_all()
             for method, n in taken.items():
                 self._uses[method].n_under_way -= n
                 self._uses[method].n_requests -= 1
@@ -101,7 +107,7 @@ class Budget:
     def refused(self, method: str, reset_in_s: float | None = None) -> None:
         """The portal has refused a method: it is full, until what the answer or an earlier one said. Where that was not
         far below the limit, the portal's limit is lower than was thought."""
-        with self._lock:
+        with self._changed:
             use = self._uses[method]
             if (use.seen_s or 0.0) >= LOWER_SHARE * self._limit_s:
                 self._limit_s = min(self._limit_s, use.seen_s or self._limit_s)
@@ -121,9 +127,6 @@ class Budget:
             granted[BATCH] = granted.total()
         return granted
 
-    def _is_full(self, in_batch: bool) -> bool:
-        return in_batch and not self._room(BATCH, 1)
-
     def _room(self, method: str, wanted: int) -> int:
         """How many commands of a method may go now."""
         use = self._uses[method]
@@ -142,11 +145,6 @@ class Budget:
             return 0
         fit = min(wanted, int(left_s / each_s)) if each_s else wanted
         return fit or (1 if is_idle else 0)
-
-    def _wait_s(self, method: str) -> float:
-        """Until a method is worth asking about again: its reset, or an answer that is under way."""
-        use = self._uses[method]
-        return POLL_S if use.n_requests else max(use.frees_at - self._clock(), POLL_S)
 
     def _note(self, use: Use, time: Json, n: int) -> None:
         seen_at, seen_s = instant(time.get("finish")) or 0.0, instant(time.get("operating"))
