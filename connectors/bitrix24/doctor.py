@@ -1,28 +1,22 @@
-"""What can be wrong with a Bitrix24 portal before anything is read: rights, scopes, the address, limits, the clock."""
+"""What can be wrong with a Bitrix24 portal before anything is read: rights, scopes, the address, limits."""
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
 
 from connectors.bitrix24.api import BitrixApi
 from connectors.bitrix24.settings import BitrixSettings
 from connectors.connector import Finding
 
-Clock = Callable[[], datetime]
 WANTED = ("crm", "task", "telephony", "user", "department", "imopenlines", "im", "catalog", "userfieldconfig")
 USERS = frozenset({"user", "user_basic", "user_brief"})
 """Each of them lists people, with more or fewer fields."""
-MOST_SKEW = timedelta(minutes=5)
 
 
-def examine(
-    api: BitrixApi, settings: BitrixSettings, *, env: Mapping[str, str], now: Clock = lambda: datetime.now(UTC)
-) -> Iterator[Finding]:
-    """Findings about one account; the portal itself has answered already."""
+def examine(api: BitrixApi, settings: BitrixSettings, *, env: Mapping[str, str]) -> Iterator[Finding]:
+    """Findings about one account; the portal itself has answered already, and its clock is looked at by whoever asks."""
     yield rights(api)
     yield scopes(api)
     yield from address(api)
     yield limits(api, settings)
-    yield clock(api, now())
 
 
 def rights(api: BitrixApi) -> Finding:
@@ -77,16 +71,4 @@ def limits(api: BitrixApi, settings: BitrixSettings) -> Finding:
         + ("Портал сообщает о лимите времени методов." if told else "О лимите времени методов портал не сообщает."),
         f"Pace: {settings.burst} requests at once, then {pace} a second. "
         + ("The portal tells how much server time is used." if told else "The portal tells nothing of server time."),
-    )
-
-
-def clock(api: BitrixApi, now: datetime) -> Finding:
-    """How far the portal's clock is from ours: watermarks go by the portal's."""
-    skew = abs(api.server_now() - now)
-    seconds = round(skew.total_seconds())
-    return Finding(
-        "clock",
-        skew < MOST_SKEW,
-        f"Часы портала и этой машины расходятся на {seconds} с.",
-        f"The clocks of the portal and of this machine differ by {seconds} s.",
     )

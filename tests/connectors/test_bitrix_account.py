@@ -1,9 +1,7 @@
 """What a portal of Bitrix24 says of itself: the account, whose rights we have, and what the doctor finds."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
-from bitrix_portal import BY_CONSENT, ENV, HOST, NOW, Portal, currency, settings
+from bitrix_portal import BY_CONSENT, ENV, HOST, Portal, currency, settings
 from pydantic import ValidationError
 
 from connectors.bitrix24.access import login_url, webhook
@@ -12,12 +10,10 @@ from connectors.bitrix24.doctor import WANTED, examine
 from connectors.bitrix24.settings import BitrixSettings
 from connectors.errors import CredentialsError, PayloadError
 
-OURS = datetime.fromtimestamp(NOW, UTC)
 
-
-def findings(portal: Portal, *, now: datetime = OURS, **keys) -> dict[str, bool | None]:
-    api = portal.open(settings(**keys))
-    return {found.code: found.is_ok for found in examine(api, api.settings, env=ENV, now=lambda: now)}
+def findings(portal: Portal) -> dict[str, bool | None]:
+    api = portal.open()
+    return {found.code: found.is_ok for found in examine(api, api.settings, env=ENV)}
 
 
 def test_a_portal_is_an_account():
@@ -62,13 +58,12 @@ def test_days_are_the_servers_and_named_by_the_user_where_they_agree(server, use
 
 
 def test_a_healthy_portal_has_nothing_to_complain_of():
-    assert findings(Portal(scopes=WANTED)) == {"rights": True, "scopes": True, "limits": None, "clock": True}
+    assert findings(Portal(scopes=WANTED)) == {"rights": True, "scopes": True, "limits": None}
 
 
 def test_what_is_missing_is_found():
     assert findings(Portal(is_admin=False))["rights"] is False
     assert findings(Portal(scopes=("crm", "user_brief")))["scopes"] is False
-    assert findings(Portal(), now=OURS + timedelta(hours=1))["clock"] is False
     assert findings(Portal(moved_to="neva.bitrix24.ru"))["address"] is None
 
 
