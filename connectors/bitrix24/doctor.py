@@ -12,7 +12,7 @@ USERS = frozenset({"user", "user_basic", "user_brief"})
 
 
 def examine(api: BitrixApi, settings: BitrixSettings, *, env: Mapping[str, str]) -> Iterator[Finding]:
-    """Findings about one account; the portal itself has answered already, and its clock is looked at by whoever asks."""
+    """Findings about one account; the portal has answered already, and its clock is looked at by whoever asks."""
     yield rights(api)
     yield scopes(api)
     yield from address(api)
