@@ -151,6 +151,7 @@ def test_a_batch_longer_than_a_minute_is_cut(bitrix):
     answer = bitrix.ask("batch", cmd={f"c{n}": "profile" for n in range(40)})
     assert answer.status_code == 504
     assert "html" in answer.headers["content-type"]
+    assert bitrix.call("profile")["time"]["operating"] == 31 * 2 + 2  # what came after the cut was not run
     assert bitrix.ask("batch", cmd={f"c{n}": "profile" for n in range(20)}).status_code == 200
 
 
