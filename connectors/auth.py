@@ -8,11 +8,11 @@ account apart, across threads and processes; who waited for it finds the pair an
 import base64
 import fcntl
 import hmac
+import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ import orjson
 from connectors.errors import CredentialsError, Phrase, RetriableError
 from connectors.http import TIMEOUT, Pace, SourceAuth
 
+log = logging.getLogger(__name__)
+
 REFRESH_BEFORE_S = 60.0
+PAIR_BYTES = 16_384
+"""More than any pair takes; a file of tokens ends in spaces."""
 
 
 class Bearer(SourceAuth):
@@ -106,22 +110,38 @@ class TokenStore:
 
     def write(self, tokens: Tokens) -> None:
         """Replace the file in one step; when this returns the pair has reached the disk."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
+        with self.room() as put:
+            put(tokens)
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[Tokens], None]]:
+        """Room for a pair that is still to be asked for, on the disk already; gives what writes it there.
+
+        To be held under the lock. Raises RetriableError where there is no room, and the old pair stays good.
+        """
+        new = self.path.with_name(f".{self.path.name}.new")
+
+        def put(tokens: Tokens) -> None:
+            fill(new, orjson.dumps(asdict(tokens)).ljust(PAIR_BYTES))
+            os.replace(new, self.path)
+            sync_folder(self.path.parent)
+
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(orjson.dumps(asdict(tokens)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
+            try:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+                fill(new, b" " * PAIR_BYTES)
+            except OSError as error:
+                raise RetriableError(
+                    "{folder}: {file} cannot be written, so no new tokens were asked for and the stored ones stay good."
+                    " Free some space or mend the rights of the folder, and run again.",
+                    folder=self.path.parent,
+                    file=self.path.name,
+                ) from error
+            yield put
         finally:
-            os.close(folder)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -133,6 +153,22 @@ class TokenStore:
             yield
         finally:
             os.close(handle)  # which also unlocks
+
+
+def fill(file: Path, content: bytes) -> None:
+    """Write over what the file holds; when this returns it has reached the disk."""
+    with open(file, "r+b") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -178,6 +214,7 @@ class RotatingToken(SourceAuth):
         self._clock = clock
         self._tokens: Tokens | None = None
         self._fetched: Tokens | None = None
+        self._unsaved: Tokens | None = None
         self._lost: CredentialsError | None = None
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -208,7 +245,7 @@ class RotatingToken(SourceAuth):
         yield
 
     def _stored(self) -> Tokens:
-        tokens = self._store.read()
+        tokens = self._unsaved or self._store.read()
         if tokens is None:
             raise again(self.client.account, Phrase("This account has not been authorised yet"))
         self._tokens = tokens
@@ -222,19 +259,39 @@ class RotatingToken(SourceAuth):
                 return stored
             if self._lost:
                 raise CredentialsError(self._lost.said)
-            request = self.client.request(grant_type="refresh_token", refresh_token=stored.refresh_token)
-            while (answer := (yield request)).status_code == httpx.codes.TOO_MANY_REQUESTS:
-                pass  # the client has paused the account, or it ends the run
-            answer.read()
-            try:
-                tokens = self.client.tokens(answer, now=self._clock())
-            except CredentialsError as error:
-                self._lost = error  # before the question, whose answer may never come
-                self._lost = (yield from self.explain(stored, answer)) or error
-                raise self._lost from None
-            self._store.write(tokens)
+            with self._store.room() as put:
+                tokens = yield from self._asked(stored)
+                self._save(tokens, put)
         self._tokens = self._fetched = tokens
         return tokens
+
+    def _asked(self, stored: Tokens) -> Asking:
+        """A new pair from the token end point, which spends the stored one."""
+        request = self.client.request(grant_type="refresh_token", refresh_token=stored.refresh_token)
+        while (answer := (yield request)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+            pass  # the client has paused the account, or it ends the run
+        answer.read()
+        try:
+            return self.client.tokens(answer, now=self._clock())
+        except CredentialsError as error:
+            self._lost = error  # before the question, whose answer may never come
+            self._lost = (yield from self.explain(stored, answer)) or error
+            raise self._lost from None
+
+    def _save(self, tokens: Tokens, put: Callable[[Tokens], None]) -> None:
+        """Store the pair; one that cannot be stored still serves this run, for the old one is spent."""
+        try:
+            put(tokens)
+            self._unsaved = None
+        except OSError as error:
+            self._unsaved = tokens
+            log.warning(
+                "%s: the new tokens cannot be written (%s) and serve this run only; before the next one mend the disk "
+                "and authorise the account again: voronka login %s",
+                self.client.account,
+                error.strerror,
+                self.client.account,
+            )
 
 
 def exchange(
@@ -247,7 +304,7 @@ def exchange(
     clock: Callable[[], float] = time.time,
 ) -> None:
     """Turn the code of a consent into tokens, and store them before anything uses them."""
-    with httpx.Client(transport=transport, timeout=TIMEOUT) as http, store.locked():
+    with httpx.Client(transport=transport, timeout=TIMEOUT) as http, store.locked(), store.room() as put:
         pace.wait()
         try:
             answer = http.send(client.request(grant_type="authorization_code", code=code))
@@ -255,7 +312,7 @@ def exchange(
             raise RetriableError(
                 "{host}: cannot connect to exchange the code; try again.", host=httpx.URL(client.token_url).host
             ) from None
-        store.write(client.tokens(answer, now=clock()))
+        put(client.tokens(answer, now=clock()))
 
 
 def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> Tokens:

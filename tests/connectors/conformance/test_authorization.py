@@ -1,9 +1,11 @@
 """Tokens: section 6.1 of the amoCRM reference."""
 
 import base64
+import errno
+import os
 import stat
 import threading
-from itertools import pairwise
+from itertools import count, pairwise
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -33,7 +35,7 @@ from demo_crm import BY_CONSENT, OF_THE_FOLDER, DemoCrm, settings, tables_of
 
 from connectors.amocrm.access import AmoToken, login, login_url, oauth_client, token_store
 from connectors.amocrm.api import open_api
-from connectors.auth import Tokens, expiry
+from connectors.auth import PAIR_BYTES, Tokens, expiry
 from connectors.errors import ConnectorError, CredentialsError, RetriableError
 from connectors.records import Call, Deal
 from warehouse.status import read_status
@@ -199,6 +201,56 @@ def test_the_new_pair_is_stored_before_its_first_use(tmp_path):
     api, _ = amo({TOKEN_URL: pair(1), LEADS: account}, settings=OAUTH, state_dir=tmp_path)
     read(api, "leads", FROM_THE_BEGINNING)
     assert seen == ["a1"]
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, *, from_write: int) -> None:
+    """Nothing reaches the disk any more from that write on."""
+    written, real = count(1), os.fsync
+
+    def fsync(handle: int) -> None:
+        if next(written) >= from_write:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_room_for_the_new_pair_is_on_the_disk_before_the_old_one_is_spent(tmp_path):
+    stored(tmp_path, lasts_s=0)
+    sizes = []
+
+    def refresh(request: httpx.Request) -> httpx.Response:
+        sizes.extend(file.stat().st_size for file in tmp_path.glob(".main.oauth.json*"))
+        return pair(1)
+
+    api, _ = amo({TOKEN_URL: refresh, LEADS: NOTHING}, settings=OAUTH, state_dir=tmp_path)
+    api.get(LEADS)
+    assert sizes == [PAIR_BYTES]
+    assert token_store(OAUTH, str(tmp_path)).read().access_token == "a1"
+    assert not list(tmp_path.glob(".main.oauth.json*"))
+
+
+def test_a_full_disk_spends_no_refresh_token(tmp_path, monkeypatch):
+    stored(tmp_path, lasts_s=0)
+    api, server = amo({TOKEN_URL: pair(1)}, settings=OAUTH, state_dir=tmp_path)
+    full_disk(monkeypatch, from_write=1)
+    with pytest.raises(RetriableError, match=r"main.*Free some space"):
+        api.get(LEADS)
+    assert not refreshes(server)
+    assert token_store(OAUTH, str(tmp_path)).read().refresh_token == "r0"
+
+
+def test_a_pair_that_cannot_be_written_serves_this_run(tmp_path, monkeypatch, caplog):
+    stored(tmp_path, lasts_s=0)
+    answers = {TOKEN_URL: [pair(1, expires_in=30), pair(2)], LEADS: NOTHING}
+    api, server = amo(answers, settings=OAUTH, state_dir=tmp_path)
+    full_disk(monkeypatch, from_write=2)
+    api.get(LEADS)
+    assert "voronka login main" in caplog.text
+    monkeypatch.undo()
+    api.get(LEADS)
+    assert [body["refresh_token"] for body in refreshes(server)] == ["r0", "r1"]
+    assert token_store(OAUTH, str(tmp_path)).read().access_token == "a2"
 
 
 @pytest.mark.parametrize("referer", ["evil.example.org", "other.amocrm.ru", "volga.amocrm.ru.evil.org"])
