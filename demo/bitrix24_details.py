@@ -127,19 +127,27 @@ def _bindings(source: str, names: tuple[str, str]) -> Callable[[Call], Answer]:
     def run(call: Call) -> Answer:
         row = one(call, source, call.integer("id"))
         single = row.get(key)
-        numbers = row.get(many) or ([single] if single else [])
-        return Answer([
-            {key: number, "SORT": 10 * place, "ROLE_ID": 0, "IS_PRIMARY": "Y" if place == 1 else "N"}
-            for place, number in enumerate(numbers, 1)
-        ])  # fmt: skip
+        return _bound(key, row.get(many) or ([single] if single else []))
 
     return run
+
+
+def _bound(key: str, numbers: list[int]) -> Answer:
+    return Answer([
+        {key: number, "SORT": 10 * place, "ROLE_ID": 0, "IS_PRIMARY": "Y" if place == 1 else "N"}
+        for place, number in enumerate(numbers, 1)
+    ])  # fmt: skip
 
 
 DETAILS.add("crm.deal.contact.items.get", ("crm",), _bindings("deal", ("CONTACT_IDS", "CONTACT_ID")))
 DETAILS.add("crm.lead.contact.items.get", ("crm",), _bindings("lead", ("CONTACT_IDS", "CONTACT_ID")))
 DETAILS.add("crm.contact.company.items.get", ("crm",), _bindings("contact", ("COMPANY_IDS", "COMPANY_ID")))
-DETAILS.add("crm.company.contact.items.get", ("crm",), _bindings("company", ("CONTACT_IDS", "CONTACT_ID")))
+
+
+@DETAILS.method("crm.company.contact.items.get", "crm")
+def _people_of_company(call: Call) -> Answer:
+    company = one(call, "company", call.integer("id"))["ID"]
+    return _bound("CONTACT_ID", [row["ID"] for row in call.rows("contact") if row.get("COMPANY_ID") == company])
 
 
 @DETAILS.method("crm.duplicate.findbycomm", "crm")

@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from small_portal import NOW, REASONS, Bitrix, activity, deal, lead, move, task, user
+from small_portal import NOW, REASONS, Bitrix, activity, contact, deal, lead, move, task, user
 
 from demo.bitrix24_switches import Switches
 from demo.bitrix24_values import Day, Instant
@@ -279,6 +279,15 @@ def test_payments_belong_to_one_item(bitrix):
 def test_contacts_of_a_deal_are_in_order(bitrix):
     found = bitrix.result("crm.deal.contact.items.get", id=101)
     assert [(one["CONTACT_ID"], one["IS_PRIMARY"]) for one in found] == [(84, "Y"), (91, "N")]
+
+
+def test_people_of_a_company_are_those_who_name_it():
+    people = [contact(1) | {"COMPANY_ID": 9}, contact(2)]
+    bitrix = Bitrix({"contact": people, "company": [contact(9)]})
+    found = bitrix.result("crm.company.contact.items.get", id=9)
+    assert [one["CONTACT_ID"] for one in found] == [1]
+    assert bitrix.result("crm.contact.company.items.get", id=1)[0]["COMPANY_ID"] == 9
+    assert bitrix.result("crm.contact.company.items.get", id=2) == []
 
 
 def test_a_session_keeps_its_messages_by_id_the_newest_first(bitrix):
