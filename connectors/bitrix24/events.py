@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from connectors.bitrix24.api import BitrixApi
-from connectors.bitrix24.paging import List, keyset
+from connectors.bitrix24.paging import List, by_start
 from connectors.bitrix24.reading import FIRST_PROCESS, INVOICE, Reading
 from connectors.bitrix24.values import moment, ref
 from connectors.bitrix24.walking import reading_of
@@ -63,15 +63,20 @@ def events(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
     if api.settings.webhook_env:
         return
     reading = reading_of(api, account)
-    since = {">=TIMESTAMP_X": window.start.isoformat()} if window.start else {}
     try:
-        for page in keyset(api, QUEUE, since):
+        for page in by_start(api, QUEUE, {"order": {"ID": "ASC"}}):
             for event in page:
-                yield from mapped(event, QUEUE.method, deletion_records, reading, key="ID")
+                if is_news(event, window):
+                    yield from mapped(event, QUEUE.method, deletion_records, reading, key="ID")
     except (ForbiddenError, MissingError) as error:
         yield Notice(Phrase("{error} Deletions are found by sweeps only, every {days} days.", error=error.said,
                             days=api.settings.sweep_every_days))  # fmt: skip
     yield from reading.conclusions()
+
+
+def is_news(event: Json, window: Window) -> bool:
+    at = moment(event.get("TIMESTAMP_X"))
+    return at is None or window.start is None or at >= window.start
 
 
 def deletion_records(event: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:

@@ -54,8 +54,9 @@ def client_members(facts: Facts) -> pl.DataFrame:
 
 
 def _client(facts: Facts) -> pl.Expr:
-    """R-CLIENT of one card, from its company and its contact's client."""
+    """R-CLIENT of one card, from its company and its contact's client. A company of the account's own is nobody's."""
     is_contact, is_company = pl.col("entity_kind") == "contact", pl.col("entity_kind") == "company"
+    firm = pl.when(~pl.col("is_ours")).then("root_id")
     self_if_company = pl.when(pl.col("root_id").str.starts_with("company:")).then("root_id")
     match facts.params.client_grain:
         case "company_else_contact":
@@ -64,7 +65,7 @@ def _client(facts: Facts) -> pl.Expr:
             linked = pl.coalesce("contact_client", "root_client", "company_root", "root_id")
         case "company":
             linked = pl.coalesce("company_root", "contact_client", "root_client", self_if_company)
-    return pl.when(is_contact).then("root_client").when(is_company).then("root_id").otherwise(linked)
+    return pl.when(is_contact).then("root_client").when(is_company).then(firm).otherwise(linked)
 
 
 def _contact_clients(contacts: pl.DataFrame, facts: Facts) -> pl.DataFrame:

@@ -93,7 +93,8 @@ def test_the_grain_can_be_the_contact_or_the_company():
 
 def test_a_company_that_is_ours_or_gone_is_nobodys_client():
     tables = {"contact": [contact(1, company_id="company:1")]}
-    assert owners(company=[company(1, is_my_company=True)], **tables)["contact:1"] == "contact:1"
+    ours = owners(company=[company(1, is_my_company=True)], **tables)
+    assert ours == {"contact:1": "contact:1"}
     assert owners(company=[company(1, deleted_at=day(1))], **tables)["contact:1"] == "contact:1"
 
 
