@@ -21,7 +21,7 @@ import httpx
 import orjson
 
 from connectors.errors import CredentialsError, Phrase, RetriableError
-from connectors.http import TIMEOUT, Pace, SourceAuth
+from connectors.http import TIMEOUT, Pace, SourceAuth, user_agent
 
 log = logging.getLogger(__name__)
 
@@ -192,11 +192,16 @@ class OAuthClient:
             **grant,
             "redirect_uri": self.redirect_uri,
         }
-        return httpx.Request("POST", self.token_url, json=body, headers={"Accept": "application/json"})
+        return httpx.Request("POST", self.token_url, json=body, headers=headers())
 
     def tokens(self, answer: httpx.Response, *, now: float) -> Tokens:
         """The pair an answer of the token end point holds, or the error that says who has to do what."""
         return tokens_from(answer, self, now=now)
+
+
+def headers() -> dict[str, str]:
+    """Of requests that no client gives its own headers to."""
+    return {"User-Agent": user_agent(), "Accept": "application/json"}
 
 
 Asking = Generator[httpx.Request, httpx.Response, Any]

@@ -9,7 +9,7 @@ import httpx
 import orjson
 
 from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
-from connectors.auth import Asking, OAuthClient, RotatingToken, Tokens, TokenStore, claims, exchange, state_of
+from connectors.auth import Asking, OAuthClient, RotatingToken, Tokens, TokenStore, claims, exchange, headers, state_of
 from connectors.errors import CredentialsError, Phrase
 from connectors.http import Pace
 from connectors.paging import as_object
@@ -36,7 +36,7 @@ class AmoToken(RotatingToken):
         found = yield httpx.Request(
             "GET",
             f"https://{directory}/oauth2/account/current/subdomain",
-            headers={"X-Refresh-Token": refused.refresh_token},
+            headers=headers() | {"X-Refresh-Token": refused.refresh_token},
         )
         found.read()
         try:

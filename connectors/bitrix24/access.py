@@ -15,7 +15,17 @@ import httpx
 import orjson
 
 from connectors.answers import problem_of
-from connectors.auth import OAuthClient, RotatingToken, Tokens, TokenStore, again, exchange, state_of, tokens_from
+from connectors.auth import (
+    OAuthClient,
+    RotatingToken,
+    Tokens,
+    TokenStore,
+    again,
+    exchange,
+    headers,
+    state_of,
+    tokens_from,
+)
 from connectors.bitrix24.answers import STALE, refusal_of
 from connectors.bitrix24.settings import BitrixSettings
 from connectors.errors import CredentialsError, Phrase, RetriableError
@@ -70,7 +80,7 @@ class BitrixClient(OAuthClient):
 
     def request(self, **grant: str) -> httpx.Request:
         query = {"client_id": self.client_id, "client_secret": self.client_secret, **grant}
-        return httpx.Request("GET", self.token_url, params=query, headers={"Accept": "application/json"})
+        return httpx.Request("GET", self.token_url, params=query, headers=headers())
 
     def tokens(self, answer: httpx.Response, *, now: float) -> Tokens:
         body = problem_of(answer)

@@ -21,11 +21,12 @@ from bitrix_portal import (
     settings,
 )
 
-from connectors.bitrix24.access import login, login_url, token_store
+from connectors.bitrix24.access import login, login_url, oauth_client, token_store
 from connectors.bitrix24.api import METHODS, account
 from connectors.bitrix24.batching import Command
 from connectors.bitrix24.paging import keyset
 from connectors.errors import CredentialsError, ForbiddenError, MissingError, PayloadError, RetriableError
+from connectors.http import user_agent
 from demo.gate import Fault
 
 WRITING = {"add", "update", "delete", "set", "register", "start", "bind", "unbind", "complete", "import", "send"}
@@ -91,6 +92,11 @@ def test_b04_a_token_that_expires_on_page_3_is_refreshed_once_and_the_page_repea
     assert ids(keyset(api, OLD_DEALS)) == list(range(1, 231))
     assert len(portal.asked("/oauth/token/")) == 2  # the consent and the refresh
     assert [entry["status"] for entry in portal.asked("/crm.deal.list")] == [200, 200, 401, 200, 200, 200]
+
+
+def test_requests_for_tokens_say_who_asks():
+    request = oauth_client(settings(BY_CONSENT), ENV).request(grant_type="refresh_token", refresh_token="r")
+    assert request.headers["User-Agent"] == user_agent()
 
 
 def test_b05_ten_calls_refused_together_refresh_once(tmp_path):

@@ -37,6 +37,7 @@ from connectors.amocrm.access import AmoToken, login, login_url, oauth_client, t
 from connectors.amocrm.api import open_api
 from connectors.auth import PAIR_BYTES, Tokens, expiry
 from connectors.errors import ConnectorError, CredentialsError, RetriableError
+from connectors.http import user_agent
 from connectors.records import Call, Deal
 from warehouse.status import read_status
 
@@ -397,6 +398,16 @@ def test_an_account_that_moved_is_told_and_its_authorisation_stays_good(tmp_path
     with pytest.raises(CredentialsError, match="moved to"):
         api.get(LEADS)
     assert len(server.requests) == 2
+
+
+def test_requests_for_tokens_and_for_a_moved_account_say_who_asks(tmp_path):
+    api, server = moving(tmp_path)
+    with pytest.raises(CredentialsError, match="moved to"):
+        api.get(LEADS)
+    consent = Server({TOKEN_URL: [pair(1)]})
+    login(OAUTH, "def502", env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(consent))
+    said = [request.headers.get("User-Agent") for request in server.requests + consent.requests]
+    assert said == [user_agent()] * 3
 
 
 @pytest.mark.parametrize("directory", ["evil.example.org", "api-b.amocrm.ru.evil.org", "api-b.amocrm.ru:8443", None])
