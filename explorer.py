@@ -225,6 +225,18 @@ def _quoted(text: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """DuckDB's first sentence, without the paths of our files."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """DuckDB's first sentence, what it would know instead, and the place in the query; not the paths of our files.
+
+    ```
+    Binder Error: Referenced column "sum_minor" not found in FROM clause!
+    Candidate bindings: "amount_minor"
+    LINE 2:   sum_minor
+              ^
+    ```
+    """
+    first, *rest = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = [line for line in rest if line.startswith(("Candidate bindings", "LINE ")) or line.strip() == "^"]
+    return "\n".join([OUR_FILE.sub("…", first), *(told if not OUR_FILE.search("\n".join(told)) else [])])
+
+
+OUR_FILE = re.compile(r"""[^\s'"\[]*/[^\s'"]+\.parquet""")

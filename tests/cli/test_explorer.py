@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -138,6 +139,30 @@ def test_everything_else_is_refused(generation, query):
 )
 def test_where_the_data_lie_is_told_to_nobody(generation, query):
     assert str(generation) not in str(explore(generation, query).rows())
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("SELECT n\nFROM deal\nWHER n > 1 AND", 'at or near "n"\nLINE 3: WHER n > 1 AND\n             ^'),
+        ("SELECT\n  deal_idd\nFROM deal", "LINE 2:   deal_idd\n          ^"),
+        ("SELECT n::DATE FROM deal", "LINE 1: SELECT n::DATE FROM deal\n                ^"),
+    ],
+)
+def test_a_mistake_in_a_query_is_shown_at_its_place(generation, query, place):
+    with pytest.raises(QueryError) as refused:
+        explore(generation, query)
+    assert str(refused.value).endswith(place)
+
+
+def test_an_error_of_a_file_does_not_tell_where_it_lies(generation, monkeypatch):
+    def broken(*_: object) -> None:
+        raise duckdb.IOException(f'Cannot read "{generation}/deal.parquet"!\n\nLINE 1: {generation}/deal.parquet\n  ^')
+
+    monkeypatch.setattr("explorer._answer", broken)
+    with pytest.raises(QueryError) as refused:
+        explore(generation, "SELECT * FROM deal")
+    assert str(refused.value).endswith('Cannot read "…"!')
 
 
 @pytest.mark.parametrize(
