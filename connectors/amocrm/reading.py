@@ -2,9 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from connectors.amocrm.settings import AmoSettings
@@ -117,32 +117,50 @@ class CardEvent:
     raw_hash: str
 
 
-MERGE_WITHIN_S = 2.0
+MERGE_WITHIN_S = 2
 MERGED_KINDS = {"lead": "deal", "contact": "contact", "company": "company", "customer": "customer"}
 
 
 def merge_links(reading: Reading) -> Iterator[MergeLink]:
-    """Pairs of a merge, which names the winner only, and the loser's deletion by the same person within 2 s."""
-    losers = list(reading.deletions)
-    for merge in sorted(reading.merges, key=lambda event: event.at):
-        near = [
-            event
-            for event in losers
-            if event.kind == merge.kind
-            and event.by == merge.by
-            and event.native_id != merge.native_id
-            and abs((event.at - merge.at).total_seconds()) <= MERGE_WITHIN_S
-        ]
-        for loser in near:
-            losers.remove(loser)
+    """Pairs of a merge, which names the winner only, and the loser's deletion by the same person within 2 s.
+
+    Of several merges that near, a loser's is the nearest in time. Where two winners are equally near, or one that fits
+    got nobody at all, times do not tell who lost to whom: then nothing is written.
+    """
+    merges: dict[tuple[str, str, datetime], list[CardEvent]] = {}
+    for merge in reading.merges:
+        merges.setdefault((merge.kind, str(merge.by), merge.at), []).append(merge)
+    fitting = [(loser, [*fitting_merges(loser, merges)]) for loser in reading.deletions]
+    nearest = [winners(near[0]) if near else {} for _, near in fitting]
+    taken = {(loser.kind, native_id) for (loser, _), found in zip(fitting, nearest, strict=True) for native_id in found}
+    for (loser, near), found in zip(fitting, nearest, strict=True):
+        if len(found) == 1 and all((loser.kind, native_id) in taken for some in near for native_id in winners(some)):
+            ((native_id, merge),) = found.items()
             yield MergeLink(
                 account_id=reading.account_id,
                 raw_hash=merge.raw_hash,
                 kind=MERGED_KINDS[merge.kind],
                 from_id=f"{merge.kind}:{loser.native_id}",
-                into_id=f"{merge.kind}:{merge.native_id}",
+                into_id=f"{merge.kind}:{native_id}",
                 merged_at=merge.at,
             )
+        elif found:
+            reading.notice(Phrase("deleted cards that several merges close together may have taken are linked to none"))
+
+
+def fitting_merges(
+    loser: CardEvent, merges: Mapping[tuple[str, str, datetime], Sequence[CardEvent]]
+) -> Iterator[list[CardEvent]]:
+    """Merges that may have deleted a card, the nearest first, those that are equally near together."""
+    for seconds in range(MERGE_WITHIN_S + 1):  # events have whole seconds
+        moments = {loser.at - timedelta(seconds=seconds), loser.at + timedelta(seconds=seconds)}
+        found = [merge for at in sorted(moments) for merge in merges.get((loser.kind, str(loser.by), at), ())]
+        if equal := [merge for merge in found if merge.native_id != loser.native_id]:
+            yield equal
+
+
+def winners(merges: Iterable[CardEvent]) -> dict[Any, CardEvent]:
+    return {merge.native_id: merge for merge in merges}
 
 
 def mentioned_user(account_id: str, user_id: str, *, is_active: bool) -> User:

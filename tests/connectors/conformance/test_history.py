@@ -143,6 +143,46 @@ def test_a_merge_is_not_guessed_from_another_persons_or_a_later_deletion(other):
     assert not of(MergeLink, read_events(merge(1), deletion(2) | other))
 
 
+def links(*told: tuple[str, int, int]) -> tuple[set[tuple[str, str]], list[int]]:
+    """Who was merged into whom, and how many losers nobody could tell. told: `+` a winner or `-` a loser, when."""
+    events = [(merge if sign == "+" else deletion)(card, created_at=SEPTEMBER_S + s) for sign, card, s in told]
+    yielded = read_events(*(one | {"id": f"e{n}"} for n, one in enumerate(events)))
+    return (
+        {
+            (link.from_id.removeprefix("contact:"), link.into_id.removeprefix("contact:"))
+            for link in of(MergeLink, yielded)
+        },
+        [notice.n for notice in of(Notice, yielded)],
+    )
+
+
+TWO_MERGES = (("+", 2, 60), ("-", 1, 60), ("+", 4, 61), ("-", 3, 61))
+
+
+@pytest.mark.parametrize("told", [TWO_MERGES, TWO_MERGES[::-1], TWO_MERGES[::2] + TWO_MERGES[1::2]])
+def test_of_merges_close_together_each_has_the_loser_that_is_nearest_in_time(told):
+    assert links(*told) == ({("1", "2"), ("3", "4")}, [])
+
+
+def test_merges_of_one_second_are_not_guessed_but_told():
+    assert links(("+", 2, 60), ("-", 1, 60), ("+", 4, 60), ("-", 3, 60)) == (set(), [2])
+    assert links(("+", 2, 60), ("-", 1, 61), ("+", 4, 62)) == (set(), [1])
+
+
+def test_a_merge_that_goes_without_makes_doubtful_whoever_may_be_its_loser():
+    """The nearest merge of 1 is that of 3 into 4; it was merged into 2 all the same."""
+    assert links(("+", 2, 60), ("-", 1, 61), ("+", 4, 61), ("-", 3, 62)) == (set(), [2])
+
+
+@pytest.mark.parametrize("merges", [[("+", 1, 60)], [("+", 1, 60), ("+", 1, 61)]])
+def test_a_card_may_win_over_several(merges):
+    assert links(*merges, ("-", 2, 60), ("-", 3, 61)) == ({("2", "1"), ("3", "1")}, [])
+
+
+def test_the_winner_of_a_merge_may_lose_the_next():
+    assert links(("+", 2, 60), ("-", 1, 60), ("+", 3, 61), ("-", 2, 61)) == ({("1", "2"), ("2", "3")}, [])
+
+
 def test_c94_a_merge_without_a_trace_of_the_loser_reads_the_winner_again():
     yielded = read_events(merge(1))
     assert not of(MergeLink, yielded)
