@@ -1,12 +1,10 @@
 """REST 3.0 of the emulated Bitrix24, as far as a reader of tasks needs it (`bitrix24.md`, 2.7)."""
 
-from collections.abc import Callable
-from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
 from demo import bitrix24_php as php
 from demo.bitrix24_calls import Answer, Call, Json, Registry
-from demo.bitrix24_filters import Query
+from demo.bitrix24_filters import Condition, Either, Query
 from demo.bitrix24_tasks import TASK_FIELDS, own_tasks
 from demo.bitrix24_values import Row
 from demo.bitrix24_wire import camel
@@ -15,7 +13,8 @@ V3 = Registry()
 DEFAULT_LIMIT, MAX_LIMIT = 50, 1000
 STATUSES = {2: "pending", 3: "in_progress", 4: "supposedly_completed", 5: "completed", 6: "deferred"}
 NAMES = {camel(name): name for name in TASK_FIELDS if not name.startswith("UF_")}
-OPERATORS: dict[str, Callable[[Any, Any], bool]] = {"=": eq, "!=": ne, ">": gt, ">=": ge, "<": lt, "<=": le}
+OPERATORS = {"=": "=", "!=": "!=", ">": ">", ">=": ">=", "<": "<", "<=": "<=", "in": "@", "between": "><"}
+"""Those of REST 3.0 and their names in version 2."""
 PREFIX = "BITRIX_REST_V3_EXCEPTION_"
 
 
@@ -32,7 +31,7 @@ class V3Error(Exception):
 
 @V3.method("tasks.task.list", "task")
 def _tasks(call: Call) -> Answer:
-    query = Query("task", tests=[*own_tasks(call), *_conditions(call.param("filter") or [])])
+    query = Query("task", conditions=_conditions(call.param("filter") or []), tests=own_tasks(call))
     query.order = [
         (_known(name, "INVALIDORDEREXCEPTION"), str(way).upper() == "DESC")
         for name, way in php.items(call.param("order") or {})
@@ -54,9 +53,9 @@ def _tail(call: Call) -> Answer:
     if any(isinstance(triple, list) and triple and triple[0] == cursor["field"] for triple in wanted):
         raise V3Error("INVALIDFILTEREXCEPTION", "The cursor field must not be in the filter")
     descends = str(cursor.get("order", "ASC")).upper() == "DESC"
-    value = cursor.get("value", 0)
-    tests = [*own_tasks(call), *_conditions(wanted), _test(field, "<" if descends else ">", value)]
-    selection = call.select(Query("task", tests=tests, order=[(field, descends)]))
+    beyond = Condition(field, "<" if descends else ">", cursor.get("value", 0))
+    conditions = [*_conditions(wanted), beyond]
+    selection = call.select(Query("task", conditions, [(field, descends)], tests=own_tasks(call)))
     ids = selection.first(_limit(cursor.get("limit", DEFAULT_LIMIT))) if selection else []
     return Answer({"items": _written(call, ids)})
 
@@ -83,35 +82,26 @@ V3.add("rest.documentation.openapi", (), _documentation)
 V3.add("documentation", (), _documentation)
 
 
-def _conditions(wanted: Any) -> list[Callable[[Row], bool]]:
-    """Tests of a filter of triples; tasks can be filtered by `id` only."""
+def _conditions(wanted: Any) -> list[Condition | Either]:
+    """What a filter of triples asks for; tasks can be filtered by `id` only."""
     if not isinstance(wanted, list):
         raise V3Error("INVALIDFILTEREXCEPTION", "The filter must be an array")
     return [_condition(one) for one in wanted]
 
 
-def _condition(one: Any) -> Callable[[Row], bool]:
+def _condition(one: Any) -> Condition | Either:
     if isinstance(one, dict):
-        tests = _conditions(one.get("conditions") or [])
-        some = any if str(one.get("logic", "and")).lower() == "or" else all
-        return lambda row: some(test(row) for test in tests)
+        inner = _conditions(one.get("conditions") or [])
+        is_or = str(one.get("logic", "and")).lower() == "or"
+        return Either(tuple((condition,) for condition in inner) if is_or else (tuple(inner),))
     if not isinstance(one, list) or len(one) not in {2, 3}:
         raise V3Error("INVALIDFILTEREXCEPTION", "A condition is [field, operator, value]")
     field, operator, value = (one[0], "=", one[1]) if len(one) == 2 else one
     if field != "id":
         raise V3Error("UNKNOWNDTOPROPERTYEXCEPTION", f"Field {field} cannot be filtered by", fields=(str(field),))
-    return _test("ID", str(operator).lower(), value)
-
-
-def _test(name: str, operator: str, value: Any) -> Callable[[Row], bool]:
-    if operator == "in":
-        return lambda row: row[name] in php.values(value)
-    if operator == "between":
-        low, high = php.values(value)[:2]
-        return lambda row: bool(low <= row[name] <= high)
-    if operator not in OPERATORS:
+    if str(operator).lower() not in OPERATORS:
         raise V3Error("UNKNOWNFILTEROPERATOREXCEPTION", f"Unknown operator {operator}")
-    return lambda row: row[name] is not None and OPERATORS[operator](row[name], value)
+    return Condition("ID", OPERATORS[str(operator).lower()], value)
 
 
 def _known(name: str, otherwise: str) -> str:
