@@ -173,12 +173,19 @@ class BitrixApi:
 
     @cached_property
     def _facts(self) -> Facts:
-        profile = self.call("profile")
+        asked = self.batch(
+            {
+                "me": Command("profile"),
+                "scope": Command("scope"),
+                "time": Command("server.time"),
+                "money": Command("crm.currency.list"),
+            }
+        )
+        if asked["me"].error is not None:
+            raise asked["me"].error
+        profile = asked["me"].result
         if not isinstance(profile, dict) or not profile.get("ID"):
             raise PayloadError("{where}: this is not a portal of Bitrix24.", where=self._client.account)
-        asked = self.batch(
-            {"scope": Command("scope"), "time": Command("server.time"), "money": Command("crm.currency.list")}
-        )
         money = [as_object(row) for row in as_list(asked["money"].result)]
         base = next((row for row in money if row.get("BASE") == "Y"), {})
         return Facts(

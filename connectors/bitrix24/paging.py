@@ -157,13 +157,13 @@ class Place:
         """The rows of a page that are within the walk; moves on."""
         rows = self.listing.rows_of(outcome.result)
         page = {int(row[self.listing.key]): row for row in rows}
-        if page and min(page) <= self.at:
+        if page and max(page) <= self.at:
             raise PayloadError(
                 "{list}: the list does not go on after id {number} but begins anew, so it cannot be read whole.",
                 list=self.listing.method,
                 number=self.at,
             )
-        is_short = len(rows) < PAGE
+        before, is_short = self.at, len(rows) < PAGE
         self.is_broken = is_short
         self.is_end = not rows or (is_short and self.trusts_short)
         if page:
@@ -171,7 +171,7 @@ class Place:
             self.n_rows += len(page)
         if self.until is not None and self.at >= self.until:
             self.is_broken = self.is_end = True
-        return [row for number, row in sorted(page.items()) if self.until is None or number <= self.until]
+        return [row for number, row in sorted(page.items()) if before < number <= (self.until or number)]
 
 
 def by_windows(api: BitrixApi, listing: List, *, after: int, until: int) -> Iterator[list[Json]]:

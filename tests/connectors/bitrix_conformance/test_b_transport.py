@@ -38,7 +38,7 @@ def test_b01_a_webhook_tells_portal_user_and_rights_and_no_log_holds_it(caplog):
     facts = portal.open().facts
     assert (facts.number, facts.user_id, facts.is_admin) == ("volga.bitrix24.ru", "5", True)
     assert "crm" in facts.scopes
-    assert "volga.bitrix24.ru profile: 200" in caplog.text
+    assert "volga.bitrix24.ru batch: 200" in caplog.text
     assert SECRET not in caplog.text
 
 
