@@ -172,17 +172,13 @@ class Answer:
 
     @property
     def is_covered(self) -> bool:
-        """Whether everything the metric needs has ever been synced: else its empty tables do not mean zero."""
+        """Whether everything the metric needs is synced for the period: else its empty tables do not mean zero."""
         return not self._warns_of("no_data")
 
     @property
-    def is_whole(self) -> bool:
-        """Whether that holds for every account there ought to be: else nothing found is no reason to rest."""
-        return not self._warns_of("no_data", "unread_account")
-
-    @property
     def is_complete(self) -> bool:
-        """Whether all of the period is known as well: else its counts are too small to be compared with."""
+        """Whether that holds for every account and all of the period: else nothing found is no reason to rest, and counts
+        are too small to be compared with."""
         return not self._warns_of("no_data", "unread_account", "before_complete")
 
     def _warns_of(self, *codes: str) -> bool:

@@ -149,10 +149,20 @@ def _never_synced(covered: pl.DataFrame, unread: Collection[str]) -> Iterable[No
 def _incomplete(covered: pl.DataFrame, accounts: Mapping[str, Mapping[str, Any]], period: Period) -> Iterable[Notice]:
     for row in covered.filter(pl.col("complete_from").is_not_null()).iter_rows(named=True):
         zone = ZoneInfo(accounts[row["account_id"]]["tz"])
-        begins = datetime.combine(period.period_from, time.min, zone)
-        if begins < row["complete_from"]:
-            ru, en = RESOURCES.get(row["resource"], (row["resource"],) * 2)
-            since = row["complete_from"].astimezone(zone)
+        begins, ends = (datetime.combine(day, time.min, zone) for day in (period.period_from, period.period_to))
+        if row["complete_from"] <= begins:
+            continue
+        ru, en = RESOURCES.get(row["resource"], (row["resource"],) * 2)
+        since, account = row["complete_from"].astimezone(zone), row["account_id"]
+        if ends <= row["complete_from"]:
+            yield Notice(
+                "no_data",
+                f"Нет данных: {ru} аккаунта «{account}» загружены только с {since:%d.%m.%Y}, а период кончается раньше. "
+                "Пусто здесь не значит «ноль».",
+                f"No data: {en} of account “{account}” are synced only since {since:%Y-%m-%d}, and the period ends "
+                "before. Empty here does not mean zero.",
+            )
+        else:
             yield Notice(
                 "before_complete",
                 f"Полные данные ({ru}) есть только с {since:%d.%m.%Y}: начало периода видно не целиком.",

@@ -51,10 +51,10 @@ def no_rights(login: str) -> None:
 
 def nothing_found(sentence: str, answer: Answer) -> None:
     """An honest zero: everything was looked at, nothing was found. Where not everything was, it is not as good."""
-    if answer.is_whole:
+    if answer.is_complete:
         st.success(sentence, icon=":material/check_circle:")
     elif answer.is_covered:
-        st.info(_("In the accounts that were read: {sentence}").format(sentence=sentence), icon=":material/info:")
+        st.info(_("In what was read: {sentence}").format(sentence=sentence), icon=":material/info:")
     else:
         st.caption(formats.no_data())
 

@@ -53,6 +53,22 @@ def test_what_was_never_synced_reads_no_data_not_zero(open_page, data_dir, url):
     assert "0" not in [metric.value for metric in page.metric]
 
 
+@pytest.mark.parametrize("url", [page.url for page in find_pages() if "period" in page.filters])
+@pytest.mark.parametrize(("dates", "is_before"), [("2024-01-01..2024-02-01", True), ("2025-05-20..2025-06-05", False)])
+def test_nothing_found_in_days_before_the_data_is_no_all_clear(open_page, data_dir, url, dates, is_before):
+    small_company.publish(data_dir, {name: [] for name in small_company.SCHEMAS})
+    page = open_page(url, period="custom", dates=dates)
+    assert not page.exception
+    assert [success.value for success in page.success] == []
+    assert any("Нет данных" in warning.value for warning in page.warning) == is_before
+
+
+def test_nothing_found_in_days_that_are_known_is_good_news(open_page, data_dir):
+    small_company.publish(data_dir, {name: [] for name in small_company.SCHEMAS})
+    page = open_page("calls", period="custom", dates="2026-10-01..2026-10-31")
+    assert "За период пропущенных нет." in page.success[0].value
+
+
 @pytest.mark.parametrize("url", PAGES)
 def test_a_publication_that_cannot_be_read_is_a_sentence(open_page, published, url):
     for file in published.glob("publication/*/deal_state.parquet"):

@@ -165,6 +165,16 @@ def test_a_period_that_begins_before_the_data_says_since_when_they_are_whole(dat
     assert "21.03.2026" in result.warnings[0].ru
 
 
+def test_a_period_wholly_before_the_data_is_no_data_not_zero(data_dir):
+    covered = [{"account_id": "main", "resource": name, "watermark": AS_OF.isoformat()} for name in METRIC.resources]
+    covered[0]["complete_from"] = "2026-03-20T21:00:00+00:00"
+    frames = open_frames(publish(data_dir, "g1", coverage=covered))
+    before, cut = (Period(AS_OF, date(2026, 3, 1), date(2026, 3, end)) for end in (21, 22))
+    assert codes(evaluate(METRIC, frames, None, before)) == ["no_data"]
+    assert "21.03.2026" in evaluate(METRIC, frames, None, before).warnings[0].ru
+    assert codes(evaluate(METRIC, frames, None, cut)) == ["before_complete"]
+
+
 def test_failed_checks_of_the_data_are_told_and_passed_ones_are_not(data_dir):
     checks = [
         {"code": code, "ru": code, "en": code, "count": n, "sample": []} for code, n in (("orphan", 2), ("future", 0))
