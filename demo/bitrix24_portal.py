@@ -1,8 +1,8 @@
 """The state of the demo Bitrix24: its lists, its clock, its events; what mutations change and methods read.
 
 Ids are those of the amoCRM twin wherever both have the object: deals are its leads, contacts, companies, users and
-tasks keep theirs, a call has the id of the first note of it; a task to meet is an activity. Leads are what was unsorted there: one that became a deal
-has the deal's id, a request that waits the id its deal would have had.
+tasks keep theirs (but a task to meet is an activity), a call has the id of the first note of it. Leads are what was
+unsorted there: one that became a deal has the deal's id, a request that waits the id its deal would have had.
 """
 
 from array import array
