@@ -3,14 +3,21 @@
 A file of its own, because whoever hears webhooks may not open the warehouse: that has one writer.
 """
 
+import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from warehouse.database import private_opener
 
+log = logging.getLogger(__name__)
+
 FILE = "inbox.sqlite"
+ASIDE = "inbox.damaged.sqlite"
+DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 ROOM = 100_000  # ids per account; what finds no room is found by the next sync anyway
 BUSY_S = 1.0  # a webhook has two seconds for its answer
 
@@ -30,6 +37,34 @@ def inbox(data_dir: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def begun_anew_if_damaged(work: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+    """Sets a damaged inbox aside and works on a new one: what it held is found by the next sync anyway."""
+
+    @wraps(work)
+    def works(data_dir: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return work(data_dir, *args, **kwargs)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in DAMAGES:  # busy, full disk: that passes
+                raise
+            log.warning("%s is damaged (%s) and set aside as %s; a new one begins", data_dir / FILE, error, ASIDE)
+        set_aside(data_dir)
+        return work(data_dir, *args, **kwargs)
+
+    return works
+
+
+def set_aside(data_dir: Path) -> None:
+    for ending in ("-wal", "-shm", ""):  # the log of the old file must not be taken for the new one's
+        with suppress(FileNotFoundError):
+            (data_dir / f"{FILE}{ending}").replace(data_dir / f"{ASIDE}{ending}")
+
+
+@begun_anew_if_damaged
 def note(data_dir: Path, account_id: str, ids: Mapping[str, Iterable[str]]) -> int:
     """Remember ids to be read again; how many found room."""
     rows = [(account_id, resource, native_id) for resource, some in ids.items() for native_id in sorted(some)]
@@ -44,6 +79,7 @@ def note(data_dir: Path, account_id: str, ids: Mapping[str, Iterable[str]]) -> i
         return connection.total_changes - before
 
 
+@begun_anew_if_damaged
 def waiting(data_dir: Path, account_id: str) -> tuple[int, dict[str, set[str]]]:
     """What an account's webhooks named, by resource, and the number to `clear` up to."""
     if not (data_dir / FILE).exists():
@@ -59,6 +95,7 @@ def waiting(data_dir: Path, account_id: str) -> tuple[int, dict[str, set[str]]]:
     return last, ids
 
 
+@begun_anew_if_damaged
 def clear(data_dir: Path, account_id: str, last: int) -> None:
     """Forget what was taken over. A crash before this costs one more reading, never an id."""
     if last:

@@ -174,7 +174,8 @@ class Run:
                 )
                 for resource in account.connector.resources
             ]
-        return AccountStatus(account.account_id, resources=statuses)
+            number = state.external_id(self.connection, account.account_id)  # webhooks are known by it meanwhile
+        return AccountStatus(account.account_id, number, resources=statuses)
 
     def _reader(
         self,
