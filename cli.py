@@ -272,13 +272,18 @@ def scheduler(config: ConfigOption = None) -> None:
 
 @app.command(help=_("Take webhooks of the CRM, so that the next sync reads again what they name."))
 def listen(
+    *,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option()] = 8600,
+    addresses: Annotated[
+        bool,
+        typer.Option("--addresses", help=_("Print the secret addresses for the CRM's settings, and stop.")),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     from commands.listen import run_listen
 
-    raise typer.Exit(run_listen(connected(config), host=host, port=port))
+    raise typer.Exit(run_listen(connected(config), host=host, port=port, only_addresses=addresses))
 
 
 def connected(path: Path | None) -> Config:

@@ -8,10 +8,12 @@ import asyncio
 import hmac
 import logging
 import os
+import re
 import secrets
 import sqlite3
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +27,7 @@ from config import Config, ConfigError
 from connectors.connector import Heard, find_connectors
 from sync import inbox
 from warehouse.database import private_folder, private_opener
+from warehouse.status import read_status, sync_folder
 
 log = logging.getLogger("voronka.listen")
 
@@ -32,14 +35,23 @@ KEY = "listen.key"
 MOST_BYTES = 1_000_000
 TAKEN, NOBODY, TOO_BIG, BAD, LATER = (Response(status_code=code) for code in (200, 404, 413, 400, 503))
 NO_SUCH_ACCOUNTS = "No account of the configuration sends webhooks."
+BROKEN_KEY = (
+    "{file} is damaged: it must hold 64 hex digits, which the addresses of webhooks are made from. Restore it from a "
+    "backup, or remove it and put the new addresses (`voronka listen --addresses`) into the CRM's settings."
+)
 
 
-def run_listen(config: Config, *, host: str, port: int) -> int:
-    """Print the addresses for the CRM's settings and listen until SIGTERM."""
+def run_listen(config: Config, *, host: str, port: int, only_addresses: bool = False) -> int:
+    """Listen until SIGTERM. The addresses are secrets, so that no journal gets them: a person at a terminal does."""
     app = listener(config)
-    for account_id, path in app.state.paths.items():
-        print(_("{account}: webhooks to {address}").format(account=account_id, address=f"https://…{path}"))  # noqa: T201
-    note = _("Listening on {host}:{port}. Let a proxy with https pass these addresses on; Ctrl-C stops.")
+    if only_addresses or sys.stdout.isatty():
+        for account_id, path in app.state.paths.items():
+            print(_("{account}: webhooks to {address}").format(account=account_id, address=f"https://…{path}"))  # noqa: T201
+    else:
+        print(_("`voronka listen --addresses` prints the addresses, which are secret."), file=sys.stderr)  # noqa: T201
+    if only_addresses:
+        return 0
+    note = _("Listening on {host}:{port}. Let a proxy with https pass what comes to /hook/ on; Ctrl-C stops.")
     print(note.format(host=host, port=port), file=sys.stderr)  # noqa: T201
     uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)  # its log would show the secrets
     return 0
@@ -92,7 +104,10 @@ async def body_of(request: Request) -> bytes | None:
 
 def take(data_dir: Path, account_id: str, heard: Heard, readable: set[str]) -> Response:
     """Note ids of an account that has been synced before; of another one nothing is done, which nobody is told."""
-    if numbers(data_dir).get(account_id) != heard.number:
+    number = numbers(data_dir).get(account_id)
+    if number is None:  # not synced yet, or the status is lost: whose webhook it is will be known later
+        return LATER
+    if number != heard.number:
         return TAKEN
     try:
         n = inbox.note(data_dir, account_id, {name: ids for name, ids in heard.ids.items() if name in readable})
@@ -104,8 +119,6 @@ def take(data_dir: Path, account_id: str, heard: Heard, readable: set[str]) -> R
 
 def numbers(data_dir: Path) -> Mapping[str, str]:
     """The CRM's own number of each account, as the last sync wrote it into the status."""
-    from warehouse.status import read_status
-
     return {
         account["account_id"]: account["number"]
         for account in (read_status(data_dir) or {}).get("accounts", ())
@@ -115,14 +128,27 @@ def numbers(data_dir: Path) -> Mapping[str, str]:
 
 def secret_key(file: Path) -> bytes:
     """What the secrets of all accounts are made from; created once. Who removes the file changes all addresses."""
+    if not file.exists():
+        make_key(file)
+    key = file.read_bytes()
+    if not re.fullmatch(rb"[0-9a-f]{64}", key):
+        raise ConfigError(BROKEN_KEY, file=file)
+    return key
+
+
+def make_key(file: Path) -> None:
+    """A new key, there whole or not at all, unless somebody else makes one at the same moment."""
+    new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with open(file, "x", opener=private_opener) as new:
-            new.write(secrets.token_hex(32))
-            new.flush()
-            os.fsync(new.fileno())
-    except FileExistsError:
-        pass
-    return file.read_bytes()
+        with open(new, "w", opener=private_opener) as out:
+            out.write(secrets.token_hex(32))
+            out.flush()
+            os.fsync(out.fileno())
+        with suppress(FileExistsError):
+            os.link(new, file)
+    finally:
+        new.unlink(missing_ok=True)
+    sync_folder(file.parent)
 
 
 def secret_of(account_id: str, key: bytes) -> str:

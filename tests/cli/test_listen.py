@@ -1,7 +1,10 @@
 """`voronka listen`: what it takes, what it refuses, and that a sync reads again what was named."""
 
 import asyncio
+import errno
+import os
 import stat
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,14 +13,15 @@ import pytest
 
 from commands import listen
 from commands.listen import listener
-from config import load_config
+from config import ConfigError, load_config
 from connectors.connector import find_connectors
 from sync import inbox
 from warehouse.database import private_folder
-from warehouse.status import AccountStatus, RunStatus, write_status
+from warehouse.status import FILE, AccountStatus, RunStatus, write_status
 
 NUMBER = "31004410"
 OURS = f"&account[id]={NUMBER}"
+AT = datetime(2026, 11, 2, tzinfo=UTC)
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -26,8 +30,7 @@ def data_dir(tmp_path: Path) -> Path:
     """A data folder whose account `main` was synced before."""
     folder = tmp_path / "data"
     private_folder(folder)
-    at = datetime(2026, 11, 2, tzinfo=UTC)
-    write_status(folder, RunStatus(1, "done", at, at, at, [AccountStatus("main", NUMBER, "Volga", "done")]))
+    write_status(folder, RunStatus(1, "done", AT, AT, AT, [AccountStatus("main", NUMBER, "Volga", "done")]))
     return folder
 
 
@@ -46,6 +49,19 @@ def post(app):
             return (await client.post(path, content=body, headers=FORM)).status_code
 
     return lambda body, path=app.state.paths["main"]: asyncio.run(send(body, path))
+
+
+@pytest.fixture
+def said_by_listen(app, voronka, tmp_path: Path, monkeypatch):
+    """The command, and what it would have served."""
+
+    def listening(*options: str, is_terminal: bool):
+        started = []
+        monkeypatch.setattr(listen.uvicorn, "run", lambda app, **_: started.append(app))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+        return voronka("listen", *options, "--config", tmp_path / "config.yaml"), started
+
+    return listening
 
 
 def named(data_dir: Path) -> dict[str, set[str]]:
@@ -76,6 +92,15 @@ def test_c107_a_wrong_secret_is_nobodys_address(post, data_dir, path):
 
 def test_c107_another_account_is_answered_and_forgotten(post, data_dir):
     assert post("leads[add][0][id]=1&account[id]=999") == 200
+    assert named(data_dir) == {}
+
+
+@pytest.mark.parametrize("status", [None, AccountStatus("main"), AccountStatus("other", NUMBER)])
+def test_while_the_number_is_not_known_the_crm_may_try_again(post, data_dir, status):
+    (data_dir / FILE).unlink()
+    if status:
+        write_status(data_dir, RunStatus(2, "running", AT, AT, None, [status]))
+    assert post("leads[add][0][id]=1" + OURS) == 503
     assert named(data_dir) == {}
 
 
@@ -132,3 +157,41 @@ def test_what_comes_while_a_sync_takes_over_stays(data_dir):
 def test_the_addresses_stay_the_same(app, tmp_path, data_dir):
     config = load_config(tmp_path / "config.yaml", {name: one.settings for name, one in find_connectors().items()})
     assert listener(config).state.paths == app.state.paths
+
+
+@pytest.mark.parametrize("key", [b"", b"0" * 63, b"0" * 65, b"g" * 64, b"0" * 64 + b"\n"])
+def test_a_damaged_key_is_refused_with_a_sentence(data_dir, key):
+    (data_dir / listen.KEY).write_bytes(key)
+    with pytest.raises(ConfigError, match=r"listen\.key is damaged.*Restore it"):
+        listen.secret_key(data_dir / listen.KEY)
+
+
+def test_a_full_disk_leaves_no_key(data_dir, monkeypatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = sorted(data_dir.iterdir())
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        listen.secret_key(data_dir / listen.KEY)
+    assert sorted(data_dir.iterdir()) == before
+
+
+def test_of_two_that_make_the_key_together_both_use_the_first(data_dir):
+    file = data_dir / listen.KEY
+    key = listen.secret_key(file)
+    listen.make_key(file)
+    assert listen.secret_key(file) == key
+    assert sorted(one.name for one in data_dir.iterdir()) == [listen.KEY, FILE]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_terminal", "shown_and_listens"),
+    [((), False, (False, True)), ((), True, (True, True)), (("--addresses",), False, (True, False))],
+)
+def test_addresses_are_secrets_and_shown_to_who_asks(app, said_by_listen, options, is_terminal, shown_and_listens):
+    said, started = said_by_listen(*options, is_terminal=is_terminal)
+    assert said.code == 0
+    assert (app.state.paths["main"] in said.out, bool(started)) == shown_and_listens
+    assert app.state.paths["main"] not in said.err
+    assert ("--addresses" in said.err) != shown_and_listens[0]
