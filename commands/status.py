@@ -129,6 +129,7 @@ STATES = {
     "done": "done",
     "failed": "failed",
     "skipped": "not asked for",
+    "left_out": "not given by the CRM",
     "interrupted": "interrupted",
 }
 

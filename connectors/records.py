@@ -214,7 +214,13 @@ class Notice:
     is_unknown: bool = False
 
 
-Yield = Record | RawRecord | OwnedSet | Tombstone | Patch | Stub | Listing | Shown | Reread | Notice
+@dataclass(frozen=True)
+class LeftOut:
+    """The source does not give this resource now: no right, not in the plan, switched off. What was not read is not
+    complete: the run goes on without it, and its first read that is let in begins at the beginning."""
+
+
+Yield = Record | RawRecord | OwnedSet | Tombstone | Patch | Stub | Listing | Shown | Reread | Notice | LeftOut
 """What a resource may yield."""
 
 

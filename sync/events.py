@@ -98,11 +98,19 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class NotGiven:
+    """The source left a resource out: neither read nor failed."""
+
+    account_id: str
+    resource: str
+
+
+@dataclass(frozen=True)
 class AccountDone:
     account_id: str
 
 
-Event = Opened | Planned | Chunk | WindowDone | ResourceDone | SweepRead | SweepDone | Failed | AccountDone
+Event = Opened | Planned | Chunk | WindowDone | ResourceDone | SweepRead | SweepDone | Failed | NotGiven | AccountDone
 
 
 class Stopped(Exception):  # noqa: N818 — not an error: somebody asked us to stop

@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from connectors.connector import Api, Resource, Window
 from connectors.errors import ConnectorError, CredentialsError, Phrase
-from connectors.records import Account, Reread
+from connectors.records import Account, LeftOut, Reread
 from sync.events import (
     AccountDone,
     Chunk,
     Event,
     Failed,
+    NotGiven,
     Opened,
     Planned,
     ResourceDone,
@@ -87,6 +88,7 @@ class Reader:
     stop: threading.Event
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
+    left_out: set[str] = field(default_factory=set)
     asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     reached: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Of resources with numbered lists: the greatest number of each before it was read."""
@@ -187,7 +189,9 @@ class Reader:
         return steps
 
     def _finished(self, resource: Resource, begin: datetime, start: datetime) -> None:
-        if resource.name in self.failed or self.is_over:
+        if resource.name in self.left_out:
+            self.tell(NotGiven(self.target.account_id, resource.name))
+        if self._is_pointless(resource):
             return
         known = self.known[resource.name]
         # windows that an earlier run read are as old as that run
@@ -274,12 +278,16 @@ class Reader:
                 if isinstance(item, Reread):
                     with self.lock:
                         self.asked[item.resource].update(item.ids)
+                elif isinstance(item, LeftOut):
+                    self.left_out.add(resource.name)
                 if len(reads) >= CHUNK:
                     self.tell(Chunk(self.target.account_id, resource.name, reads))
                     reads = []
-                if self._is_pointless(resource):
+                if self.is_over or resource.name in self.failed or self.stop.is_set():
                     return
             self.tell(Chunk(self.target.account_id, resource.name, reads))
+            if resource.name in self.left_out:
+                return
             self.tell(WindowDone(self.target.account_id, resource.name, window, start))
 
     @contextmanager
@@ -295,7 +303,7 @@ class Reader:
             self._give_up(resource.name, error)
 
     def _is_pointless(self, resource: Resource) -> bool:
-        return self.is_over or resource.name in self.failed or self.stop.is_set()
+        return self.is_over or resource.name in self.failed | self.left_out or self.stop.is_set()
 
     def _give_up(self, resource: str | None, error: Exception) -> None:
         if isinstance(error, ConnectorError):

@@ -20,6 +20,7 @@ from sync.events import (
     Chunk,
     Event,
     Failed,
+    NotGiven,
     Opened,
     Planned,
     ResourceDone,
@@ -41,6 +42,8 @@ FEWEST_DOUBTED = 4  # a list of fewer rows may well lose most of them
 BATCH = 20_000  # rows committed at once
 COMMIT_EVERY_S = 5.0
 MOST_WARNINGS = 5
+WELL = frozenset({"done", "skipped", "left_out"})
+"""States of resources at the end of a run that needs nobody."""
 
 Progress = Callable[[str, str, int, int | None], None]
 """Called with account, resource, windows done and all windows (None: not known yet)."""
@@ -80,7 +83,7 @@ class Writer:
         if isinstance(event, Chunk):
             self.n += sum(len(item.rows) if isinstance(item, OwnedSet) else 1 for _, item in event.reads)
         late = time.monotonic() - self.committed_at > COMMIT_EVERY_S
-        if self.n >= BATCH or late or isinstance(event, ResourceDone | SweepRead | Failed | AccountDone):
+        if self.n >= BATCH or late or isinstance(event, ResourceDone | SweepRead | Failed | NotGiven | AccountDone):
             self.commit()
         if isinstance(event, SweepRead):
             event.answer.set_result(self._difference(event))
@@ -103,7 +106,8 @@ class Writer:
                     self._tell_findings(event.account_id, now)
             if any(isinstance(event, Opened | ResourceDone) for event in batch):
                 state.refresh_coverage(self.connection, seq=seq, now=now)
-            changed = {(e.account_id, e.resource) for e in batch if isinstance(e, Planned | ResourceDone | Failed)}
+            over = (e for e in batch if isinstance(e, Planned | ResourceDone | Failed | NotGiven))
+            changed: set[tuple[str, str | None]] = {(e.account_id, e.resource) for e in over}
             changed |= {(e.account_id, None) for e in batch if isinstance(e, AccountDone)}
             state.log(self.connection, self.run.run_id, self._lines(changed, now))
         give_back()
@@ -250,6 +254,8 @@ class Writer:
             status.state, status.watermark = "done", event.watermark
         elif isinstance(event, Failed):
             status.state, status.error = "failed", event.error
+        elif isinstance(event, NotGiven):
+            status.state = "left_out"
         if self.progress is not None:
             self.progress(event.account_id, status.resource, status.windows_done, status.windows_total)
 
@@ -257,7 +263,7 @@ class Writer:
         for status in account.resources:
             if status.state in {"waiting", "running"}:  # the account was given up before the resource ended
                 status.state, status.error = "failed", account.error
-        well = account.error is None and all(status.state in {"done", "skipped"} for status in account.resources)
+        well = account.error is None and all(status.state in WELL for status in account.resources)
         account.state = "done" if well else "failed"
 
     def _lines(self, changed: Iterable[tuple[str, str | None]], now: datetime) -> Iterable[state.Logged]:
@@ -265,7 +271,7 @@ class Writer:
             for status in self.run.account(account_id).resources:
                 if resource not in (None, status.resource) or status.state in {"waiting", "skipped"}:
                     continue
-                over = status.state in {"done", "failed"}
+                over = status.state in {"done", "failed", "left_out"}
                 yield state.Logged(
                     account_id=account_id,
                     resource=status.resource,

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from connectors.records import (
     RECORDS,
+    LeftOut,
     Listing,
     Notice,
     OwnedSet,
@@ -355,7 +356,7 @@ class Loader:
 
 
 def sort(reads: Iterable[Read]) -> Sorted:
-    """What is to be done with each thing read. `Shown`, `Reread` and `Notice` are the sync's business and stay out."""
+    """What is to be done with each thing read. What is the sync's business stays out."""
     batch = Sorted()
     for seq, item in reads:
         if isinstance(item, RawRecord):
@@ -376,7 +377,7 @@ def sort(reads: Iterable[Read]) -> Sorted:
             batch.stubs[item.record.__class__].append(item.record)
         elif isinstance(item, Listing):
             batch.listings.append((seq, item))
-        elif not isinstance(item, Shown | Reread | Notice):
+        elif not isinstance(item, Shown | Reread | Notice | LeftOut):
             raise TypeError(f"a resource yielded {type(item).__name__}")
     return batch
 

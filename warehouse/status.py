@@ -7,7 +7,8 @@
 ```
 
 state of a run: running, done, failed (some account or resource did), interrupted. Of an account and a resource:
-waiting, running, done, failed, skipped (not asked for this time). error and each warning: {text, template, fields},
+waiting, running, done, failed, skipped (not asked for this time), left_out (the source does not give it). error and
+each warning: {text, template, fields},
 the English sentence and what it takes to say it in another language. number: of the account in its CRM. checks: as in
 the manifest, of gates that are looked at after every sync. n_read: objects of the source; n_written: canonical rows.
 Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that this run did not

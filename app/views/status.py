@@ -65,7 +65,7 @@ def _running(run: Mapping[str, Any] | None) -> None:
         st.warning(text.format(age=formats.hours(silent.total_seconds() / 3600)), icon=":material/sync_problem:")
         return
     resources = [resource for _account, resource in resources_of(run)]
-    done = sum(resource["state"] in {"done", "skipped"} for resource in resources)
+    done = sum(resource["state"] in {"done", "skipped", "left_out"} for resource in resources)
     st.progress(
         done / max(len(resources), 1), text=_("A sync is running: {done} of {n}").format(done=done, n=len(resources))
     )
@@ -210,6 +210,7 @@ STATES = {
     "done": N_("done"),
     "failed": N_("failed"),
     "skipped": N_("not asked for"),
+    "left_out": N_("not given by the CRM"),
     "interrupted": N_("interrupted"),
 }
 MARKING, MARKED = frozenset({"trash"}), N_("marked as deleted")

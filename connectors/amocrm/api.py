@@ -37,7 +37,8 @@ ROUTES = (
     Route("GET", "/api/v4/(leads|contacts|companies|tasks)(/[0-9]+)?"),
     Route("GET", "/api/v4/customers(/[0-9]+|/statuses|/segments|/transactions)?", is_extra=True),
     Route("GET", "/api/v4/(leads|contacts|companies)/custom_fields"),
-    Route("GET", "/api/v4/(leads|contacts|companies|customers)/notes(/[0-9]+)?"),
+    Route("GET", "/api/v4/(leads|contacts|companies)/notes(/[0-9]+)?"),
+    Route("GET", "/api/v4/customers/notes(/[0-9]+)?", is_extra=True),
     Route("GET", "/api/v4/talks(/[0-9]+)?"),
 )
 """All a connector may ask; nothing here writes."""

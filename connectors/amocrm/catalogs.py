@@ -41,10 +41,10 @@ def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """All catalogs with their elements; where they are refused, deals have products without a price."""
     reading = api.reading(account)
     listed: dict[str, Keys] = {}
-    yield from if_readable(catalog_list(api, reading))
+    yield from if_readable(catalog_list(api, reading), is_all=True)
     kinds = api.goods.kinds
     for catalog_id in kinds:
-        yield from if_readable(elements(api, catalog_id, reading, into=listed))
+        yield from if_readable(elements(api, catalog_id, reading, into=listed), is_all=True)
     for word, (kind, _prefix, _to_records) in ELEMENTS.items():
         keys = of_lists([catalog_id for catalog_id in kinds if kinds[catalog_id] == word], listed)
         yield from listed_whole(kind, keys, reading, api.server_now())

@@ -25,7 +25,7 @@ from connectors.amocrm.walking import (
 from connectors.connector import Window
 from connectors.money import to_minor
 from connectors.paging import Json, as_object, items_of, until_settled
-from connectors.records import Account, Customer, Payment, Shown, Tombstone, Yield
+from connectors.records import Account, Customer, LeftOut, Payment, Shown, Tombstone, Yield
 
 PURCHASE = "transaction"
 """What amoCRM calls a purchase, and the prefix of our ids of them."""
@@ -40,8 +40,10 @@ def customers(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         limit=api.settings.page_size,
         params={"with": "contacts,companies,catalog_elements", BY_ID: "asc"},
     )
-    if api.facts.has_customers:
-        yield from if_readable(swept_stream(api, account, window, query, customer_records))
+    if not api.facts.has_customers:
+        yield LeftOut()
+        return
+    yield from if_readable(swept_stream(api, account, window, query, customer_records), is_all=True)
 
 
 def customer_records(customer: Json, reading: Reading, raw_hash: str) -> list[Yield]:
@@ -83,8 +85,10 @@ def customer_lists(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
 def transactions(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Purchases. Their list has no order and knows no time, so it is read whole at first and by every sweep, which is
     when changes of old ones are seen; what is added in between, events name."""
-    if api.facts.has_customers and not (window.kind == "changed" and window.start):
-        yield from if_readable(purchases(api, account, window))
+    if not api.facts.has_customers:
+        yield LeftOut()
+    elif not (window.kind == "changed" and window.start):
+        yield from if_readable(purchases(api, account, window), is_all=True)
 
 
 def purchases(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:

@@ -13,7 +13,7 @@ from connectors.amocrm.api import AmoApi
 from connectors.amocrm.mapping import CARDS, call_record, created
 from connectors.amocrm.reading import Reading, at, whole
 from connectors.amocrm.sweep import probed_notes, shown
-from connectors.amocrm.walking import BY_ID, Query, ToRecords, stream
+from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, stream
 from connectors.connector import Window
 from connectors.errors import Phrase
 from connectors.paging import Json, as_object
@@ -28,6 +28,8 @@ class Meaning(NamedTuple):
 
 
 Types = Mapping[str, Meaning]
+EXTRA = frozenset({"customers"})
+"""Cards not every plan has: what is refused of them stops nothing else."""
 
 
 def calls(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -58,7 +60,8 @@ def noted(api: AmoApi, account: Account, window: Window, types: Types, entity: s
         if window.kind == "sweep":
             yield from shown(api, account, query, kind_of=lambda note: getattr(types.get(type_of(note)), "kind", None))
         else:
-            yield from stream(api, account, window, query, of_types(types, CARDS[word]))
+            read = stream(api, account, window, query, of_types(types, CARDS[word]))
+            yield from if_readable(read) if word in EXTRA else read
 
 
 def note_list(api: AmoApi, word: str, types: Types, entity: str, params: Mapping[str, str] | None = None) -> Query:

@@ -20,7 +20,7 @@ from connectors.amocrm.slips import TRAIL, Log, Span, Turned, changes, removals,
 from connectors.connector import FIRST_KINDS, Window, WindowKind
 from connectors.errors import ForbiddenError, MissingError, PayloadError, Phrase, SlowError
 from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
-from connectors.records import Account, Listing, Notice, RawRecord, Record, Yield
+from connectors.records import Account, LeftOut, Listing, Notice, RawRecord, Record, Yield
 
 MAX_PAGES = 20_000
 """Of a walk: five million rows; more is a server that repeats itself."""
@@ -267,12 +267,23 @@ def mapped(item: Json, entity: str, to_records: ToRecords, reading: Reading, *, 
         reading.notice(what, is_unknown=True)
 
 
-def if_readable(read: Iterator[Yield]) -> Iterator[Yield]:
-    """A list that not every account has and not every token may read: one that is refused is told and left out."""
+def if_readable(read: Iterator[Yield], *, is_all: bool = False) -> Iterator[Yield]:
+    """A list that not every account has and not every token may read: one that is refused is told and left out. One
+    that is refused in the middle has failed: what had not come yet would be passed over.
+
+    is_all: without it the resource has nothing.
+    """
+    has_begun = False
     try:
-        yield from read
+        for item in read:
+            has_begun = True
+            yield item
     except (ForbiddenError, MissingError) as error:
+        if has_begun:
+            raise
         yield Notice(Phrase("{error} This list was left out.", error=error.said))
+        if is_all:
+            yield LeftOut()
 
 
 def listed_whole(

@@ -24,7 +24,18 @@ from amo_fake import (
 )
 
 from connectors.connector import Window
-from connectors.records import Customer, EntityTag, FieldValue, Notice, Payment, RawRecord, Reread, Shown, Tombstone
+from connectors.records import (
+    Customer,
+    EntityTag,
+    FieldValue,
+    LeftOut,
+    Notice,
+    Payment,
+    RawRecord,
+    Reread,
+    Shown,
+    Tombstone,
+)
 
 CUSTOMERS, TRANSACTIONS = "/api/v4/customers", "/api/v4/customers/transactions"
 ON = {**ACCOUNT_BODY, "customers_mode": "periodicity"}
@@ -122,7 +133,8 @@ def test_lists_that_a_plan_or_a_token_lacks_are_left_out_and_told(resource: str,
     api, _ = with_customers(dict.fromkeys(paths, problem(status)))
     yielded = read(api, resource, FROM_THE_BEGINNING)
     assert yielded
-    assert all(type(thing) is Notice and "left out" in thing.text for thing in yielded)
+    assert all("left out" in notice.text for notice in of(Notice, yielded))
+    assert {type(thing) for thing in yielded} == ({Notice} if resource == "customer_lists" else {Notice, LeftOut})
 
 
 def test_a_purchase_is_a_payment_of_its_customer():
