@@ -30,8 +30,10 @@ def by_page_number(
 
     `_links.next` can be missing, lead to an empty page or name another host, so it only decides whether one more page
     is asked for. Ends on an empty answer or on a short page without `next`; `to_the_end` trusts the empty answer only.
-    An empty answer where `next` had promised a page may be a hiccup: the list is walked once more, and what is empty
-    again is taken as the end, which `on_odd` is told. A list that is too slow (504) goes on with half the page.
+    An empty answer where `next` had promised a page is the end after a last page that was full, or a hiccup: a page of
+    another size that begins before that place tells (`_last_rows`). If it does not, the list is walked once more, and
+    what is empty again is taken as the end, which `on_odd` is told. A list that is too slow (504) goes on with half the
+    page.
 
     get: asks for a page, None where there is nothing. seen: keys already yielded, to share between walks.
     on_odd: told, in words, of answers that were not what the documentation says.
@@ -42,7 +44,7 @@ def by_page_number(
     seen = set() if seen is None else seen
     may_walk_again = True
     is_promised = False
-    number, n_rows = 1, 0
+    number, n_rows, n_here = 1, 0, 0
     while number <= max_pages:
         try:
             answer = get({**params, "limit": limit, "page": number})
@@ -55,6 +57,12 @@ def by_page_number(
         if not items:
             is_lost = is_promised or (number == 1 and not may_walk_again)
             if not is_lost:
+                return
+            size, before = n_here - 1, (number - 1) * n_here
+            rest = _last_rows(get, params, collection, size=size, before=before) if size > 0 else None
+            if rest is not None:
+                if fresh := [item for item in rest if _is_new(item, key, seen)]:
+                    yield fresh
                 return
             if not may_walk_again:
                 on_odd(
@@ -72,7 +80,7 @@ def by_page_number(
         if fresh := [item for item in items if _is_new(item, key, seen)]:
             n_rows += len(fresh)
             yield fresh
-        is_promised = bool(as_object(as_object(answer.get("_links")).get("next")))
+        n_here, is_promised = len(items), _is_promised(answer)
         is_short = len(items) < limit and len(items) not in SERVER_CAPS
         if is_short and not is_promised and not to_the_end:
             return
@@ -83,6 +91,25 @@ def by_page_number(
         n=max_pages,
         limit=limit,
     )
+
+
+def _last_rows(
+    get: Callable[[Mapping[str, Any]], Any], params: Mapping[str, Any], collection: str, *, size: int, before: int
+) -> list[Json] | None:
+    """The last rows of a list that may end after `before` rows: a page of `size` with room for one more than they are.
+    None where it is full, empty or promises another: then it does not show that the list ends."""
+    if before % size == 0:  # such a page would be full as well
+        return None
+    try:
+        answer = get({**params, "limit": size, "page": before // size + 1})
+    except SlowError:
+        return None
+    items = [] if answer is None else items_of(answer, collection)
+    return items if 0 < len(items) < size and not _is_promised(answer) else None
+
+
+def _is_promised(answer: Json) -> bool:
+    return bool(as_object(as_object(answer.get("_links")).get("next")))
 
 
 def until_settled(walk: Callable[[], Iterator[list[Json]]], *, max_walks: int = 4) -> Iterator[list[Json]]:
