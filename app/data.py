@@ -177,8 +177,10 @@ class Answer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether that holds for every account and all of the period: else nothing found is no reason to rest, and counts
-        are too small to be compared with."""
+        """Whether that holds for every account and all of the period.
+
+        Else nothing found is no reason to rest, and counts are too small to be compared with.
+        """
         return not self._warns_of("no_data", "unread_account", "before_complete")
 
     def _warns_of(self, *codes: str) -> bool:
@@ -291,22 +293,13 @@ def dimension(publication: Publication, table: str) -> pl.DataFrame:
 
 def user_names(publication: Publication) -> dict[str, str]:
     """User id → name, unique: namesakes get their number. Robots included: they own rows too."""
-    return _names(dimension(publication, "user"))
+    return user_names_of(dimension(publication, "user"))
 
 
 def people(publication: Publication) -> dict[str, str]:
     """The same without robots: whom a filter offers."""
     users = dimension(publication, "user")
-    return _names(users if users.is_empty() else users.filter(~pl.col("is_robot").fill_null(False)))
-
-
-def _names(users: pl.DataFrame) -> dict[str, str]:
-    if users.is_empty():
-        return {}
-    is_twin = pl.col("name").is_duplicated()
-    number = pl.col("user_id").str.replace("user:", "", literal=True)
-    shown = pl.when(is_twin).then(pl.format("{} ({})", "name", number)).otherwise("name")
-    return dict(users.select("user_id", shown.alias("name")).sort("name").iter_rows())
+    return user_names_of(users if users.is_empty() else users.filter(~pl.col("is_robot").fill_null(False)))
 
 
 def account_names(publication: Publication) -> dict[str, str]:

@@ -38,6 +38,7 @@ UNKNOWN_ID_NEAR = "`{name}`: the publication has no {got}. Did you mean {near}?"
 BAD_INSTANT = "`--as-of {got}` must be a day or an instant, such as 2026-11-21 or 2026-11-21T00:00:00+03:00."
 LATE_INSTANT = "`--as-of {got}` is later than the publication knows: {known}. Sync first, or ask for an earlier one."
 EMPTY_PERIOD = "The period is empty: --from {first} is not before --to {end} (the end is exclusive)."
+NO_PERIOD = "{metric} has no period: it tells what is so at one instant. Drop --from and --to, or use --as-of."
 UNKNOWN_TABLE = "The metric {metric} has no table {got}. It has {known}."
 NO_SPARK = "The spark engine is not installed here. Install the extra: uv sync --extra spark (or voronka[spark])."
 ONE_TABLE = "One {format} file holds one table: give either --table or --drilldown."
@@ -177,6 +178,8 @@ def as_of_of(text: str | None, frames: FrameSet, zone: ZoneInfo) -> datetime:
 
 def period_of(metric: Metric, question: Question, as_of: datetime, zone: ZoneInfo) -> Period:
     """The asked days; ends nobody named are the metric's defaults, a start so many days before the end that was."""
+    if not metric.reads_period and (question.period_from or question.period_to):
+        raise ConfigError(NO_PERIOD, metric=metric.id)
     default_from, default_to = metric.default_period(as_of.astimezone(zone).date())
     end = question.period_to or default_to
     if question.period_to is not None:
@@ -207,6 +210,7 @@ def catalogue() -> list[dict[str, Any]]:
             "allowed": {name: allowed(field) for name, field in properties(metric).items()},
             "default_period_d": metric.default_period_d,
             "includes_today": metric.includes_today,
+            "reads_period": metric.reads_period,
             "resources": list(metric.resources),
             "needs_pii": metric.needs_pii,
         }

@@ -157,7 +157,7 @@ def _incomplete(covered: pl.DataFrame, accounts: Mapping[str, Mapping[str, Any]]
         if ends <= row["complete_from"]:
             yield Notice(
                 "no_data",
-                f"Нет данных: {ru} аккаунта «{account}» загружены только с {since:%d.%m.%Y}, а период кончается раньше. "
+                f"Нет данных: {ru} аккаунта «{account}» загружены только с {since:%d.%m.%Y}, период кончается раньше. "
                 "Пусто здесь не значит «ноль».",
                 f"No data: {en} of account “{account}” are synced only since {since:%Y-%m-%d}, and the period ends "
                 "before. Empty here does not mean zero.",

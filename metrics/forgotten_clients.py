@@ -382,4 +382,5 @@ METRIC = Metric(
     reduce=reduce,
     finish=finish,
     default_period_d=60,
+    reads_period=False,
 )

@@ -136,6 +136,8 @@ class Metric:
     """Complete local days before as_of that are looked at when nobody says otherwise."""
     includes_today: bool = False
     """The running day is looked at as well: a list of what is open now is of no use without the last hours."""
+    reads_period: bool = True
+    """False: the answer is about `as_of` alone, whatever the period; its days only say what must have been synced."""
 
     def result(
         self,

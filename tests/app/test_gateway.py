@@ -7,6 +7,7 @@ import small_company
 
 from app import data
 from app.rights import LOCAL_OWNER, Viewer
+from metrics.metric import find_metrics
 
 BORIS = Viewer("boris", "manager", frozenset({"user:2"}))
 
@@ -33,6 +34,15 @@ def test_whom_to_call_back_holds_the_running_day(publication):
     first, end = data.default_period(publication, data.metric("A3"))
     assert (publication.today - first, end - publication.today) == (timedelta(days=30), timedelta(days=1))
     assert data.default_period(publication, data.metric("B2"))[1] == publication.today
+
+
+@pytest.mark.parametrize("metric_id", find_metrics())
+def test_days_change_the_answer_of_a_metric_unless_it_says_that_it_reads_none(publication, metric_id):
+    today = publication.today
+    periods = [(today - timedelta(days=n), today - timedelta(days=m)) for n, m in ((400, 0), (100, 60))]
+    one, other = (data.run(publication, LOCAL_OWNER, metric_id, period=period).result for period in periods)
+    is_same = all(one.tables[name].equals(other.tables[name]) for name in one.tables)
+    assert is_same == (not data.metric(metric_id).reads_period)
 
 
 def test_cutting_one_viewers_answer_leaves_the_others_whole(publication):

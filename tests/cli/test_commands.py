@@ -309,6 +309,8 @@ def test_parameters_are_typed(on_demo):
         (("sql", "SELECT sum(a.range) FROM range(99999999) a, range(9999) b", "--timeout", "0.2"), "longer than 0.2 s"),
         (("sql", "SELECT 1", "--output", "/nosuch/x.csv"), "/nosuch"),
         (("metric", "run", "A3", "--format", "csv", "--table", "total", "--output", "/nosuch/x.csv"), "/nosuch"),
+        (("metric", "run", "B2", "--from", "2026-01-01"), "--as-of"),
+        (("metric", "run", "B2", "--to", "2026-02-01"), "--as-of"),
         (("metric", "run", "A3", "--table", "by_users"), "by_user"),
         (("metric", "run", "A3", "--as-of", "yesterday"), "2026-11-21"),
         (("metric", "run", "A3", "--as-of", "2099-01-01"), "later"),
