@@ -63,6 +63,9 @@ class Api(Protocol):
     def read_seq(self) -> int:
         """Ordinal of the last response read in this thread (see `open`'s `ordinals`)."""
 
+    def end(self) -> None:
+        """The run is over: whatever waits, wakes; nothing more is asked."""
+
     def close(self) -> None: ...
 
 

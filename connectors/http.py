@@ -5,6 +5,7 @@ Read-only by construction: a client is given the (method, path) pairs it may ask
 
 import fcntl
 import logging
+import math
 import mmap
 import os
 import re
@@ -62,6 +63,14 @@ def user_agent() -> str:
         return "voronka/dev"
 
 
+class HeldError(Exception):
+    """The source has asked for a longer pause than a run waits for. seconds: what is left of it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class Pace:
     """Requests of one account, whatever the number of threads and processes: `burst` at once, then evenly spaced; a
     pause holds all of them.
@@ -80,20 +89,33 @@ class Pace:
         *,
         burst: int = 1,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self.interval_s = (1 + HEADROOM) / per_second
         self._early_s = (burst - 1) * self.interval_s
         self.clock = clock
-        self.sleep = sleep
+        self._ended = threading.Event()
+        self._sleep = sleep or self._ended.wait
         self._lock = threading.Lock()
         self._handle = None if file is None else _opened(file)
         self._shared = mmap.mmap(-1 if self._handle is None else self._handle, SHARED.size)
         if self._handle is not None:
             weakref.finalize(self, os.close, self._handle)
 
+    def sleep(self, seconds: float) -> None:
+        """Raises RetriableError once the run was ended, at once."""
+        self._sleep(seconds)
+        if self._ended.is_set():
+            raise RetriableError("The run was ended.")
+
+    def end(self) -> None:
+        """Wake whoever sleeps: nobody waits for their turn any more."""
+        self._ended.set()
+
     def wait(self) -> int:
         """Sleep until a turn is free and take it; return how many pauses there were before it.
+
+        Raises HeldError where that is longer than anybody should wait.
 
         Turns are counted from when the last one was really taken: a thread that wakes late may not let two requests
         follow each other faster than the source allows.
@@ -106,6 +128,8 @@ class Pace:
                 if wait_s <= ROUNDING_S:
                     SHARED.pack_into(self._shared, 0, now, max(due_at, now) + self.interval_s, n_pauses)
                     return n_pauses
+            if wait_s > MAX_PAUSE_S:
+                raise HeldError(wait_s)
             self.sleep(wait_s)
 
     def pause(self, seconds: float) -> None:
@@ -374,7 +398,17 @@ class ApiClient:
     def _before(self, request: httpx.Request) -> None:
         """Hold any request until its turn; none is sent once the account is lost."""
         self._raise_if_stopped()
-        request.extensions[N_PAUSES] = self._pace.wait()
+        try:
+            request.extensions[N_PAUSES] = self._pace.wait()
+        except HeldError as held:
+            self.stop(
+                RetriableError(
+                    "{where}: the service has asked for a pause, of which {n} minutes are left. Nothing was asked; a "
+                    "sync after that goes on.",
+                    where=self.account,
+                    n=math.ceil(held.seconds / 60),
+                )
+            )
         self._raise_if_stopped()
         request.extensions[SENT_AT] = self._pace.clock()
 
@@ -396,9 +430,9 @@ class ApiClient:
                 return  # sent before the pause another thread has already made: the same plea
             self._n_pleas += 1
             seconds = self._answers.pause_s(response) or pauses_s[min(self._n_pleas, len(pauses_s)) - 1]
+            self._pace.pause(min(seconds, MAX_AHEAD_S))  # for other runs too, where this one ends
             if self._n_pleas < self._answers.most_pleas and seconds <= MAX_PAUSE_S:
                 log.warning("%s: rate limit, pause of %.0f s", self.host, seconds)
-                self._pace.pause(seconds)
                 return
         self.stop(
             RetriableError(
@@ -407,6 +441,11 @@ class ApiClient:
                 where=self.account,
             )
         )
+
+    def end(self) -> None:
+        """The run is over: send nothing more and let nobody sleep."""
+        self._stopped = self._stopped or RetriableError("The run was ended.")
+        self._pace.end()
 
     def _raise_if_stopped(self) -> None:
         if self._stopped is not None:

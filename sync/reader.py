@@ -94,19 +94,26 @@ class Reader:
     """Of resources with numbered lists: the greatest number of each before it was read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_over: bool = False
+    api: Api | None = None
+
+    def end(self) -> None:
+        """Wake whatever waits for the source, from another thread: nobody listens any more."""
+        if self.api is not None:
+            self.api.end()
 
     def run(self) -> None:
         """Read the account whole. Never raises: what went wrong is told."""
         api: Api | None = None
         try:
-            api = self.target.connector.open_api(
+            self.api = api = self.target.connector.open_api(
                 self.target.settings, env=self.target.env, ordinals=self.ordinals, state_dir=str(self.state_dir)
             )
             self._read(api)
         except Stopped:
             pass
         except Exception as error:  # the account is lost for this run, the others are not
-            self._give_up(None, error)
+            with suppress(Stopped):
+                self._give_up(None, error)
         finally:
             if api is not None:
                 with suppress(Exception):

@@ -138,6 +138,8 @@ class Run:
         finally:
             halt.set()
             run.finished_at = self.now()
+            for reader in readers:
+                reader.end()
             for thread in threads:
                 thread.join(JOIN_S)
             with suppress(OSError):  # a full disk must not hide what went wrong

@@ -108,6 +108,9 @@ class AmoApi:
     def read_seq(self) -> int:
         return self._client.read_seq()
 
+    def end(self) -> None:
+        self._client.end()
+
     def close(self) -> None:
         self._client.close()
 

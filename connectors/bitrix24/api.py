@@ -153,6 +153,9 @@ class BitrixApi:
     def read_seq(self) -> int:
         return self._client.read_seq()
 
+    def end(self) -> None:
+        self._client.end()
+
     def close(self) -> None:
         self._client.close()
 

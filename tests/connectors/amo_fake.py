@@ -109,6 +109,7 @@ def amo(
     unix_now: float = SEPTEMBER_S,
     account_body: dict[str, Any] | None = None,
     env: dict[str, str] = ENV,
+    pace: Pace | None = None,
 ) -> tuple[AmoApi, Server]:
     """An opened API and the server behind it."""
     scripted: dict[str, list[Answer]] = {"/api/v4/account": [httpx.Response(200, json=account_body or ACCOUNT_BODY)]}
@@ -120,7 +121,7 @@ def amo(
         ordinals=count(1).__next__,
         state_dir=str(state_dir),
         transport=httpx.MockTransport(server),
-        pace=Pace(settings.requests_per_second, clock=server.time, sleep=server.time.sleep),
+        pace=pace or Pace(settings.requests_per_second, clock=server.time, sleep=server.time.sleep),
         clock=lambda: unix_now,
     )
     return api, server

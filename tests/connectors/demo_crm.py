@@ -101,9 +101,11 @@ class DemoCrm(httpx.BaseTransport):
             clock=lambda: self.account.now,
         )
 
-    def sync(self, data_dir: Path, keys: AmoSettings | None = None, **how: Any) -> RunStatus:
+    def sync(
+        self, data_dir: Path, keys: AmoSettings | None = None, *, pace: Pace | None = None, **how: Any
+    ) -> RunStatus:
         """A whole run of the real sync."""
-        opened = partial(open_api, transport=self, pace=unpaced(), clock=lambda: self.account.now)
+        opened = partial(open_api, transport=self, pace=pace or unpaced(), clock=lambda: self.account.now)
         account = SyncAccount("main", replace(CONNECTOR, open=opened), keys or settings(), ENV)
         return sync(data_dir, [account], now=self.now, **how)
 

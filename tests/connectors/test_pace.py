@@ -12,7 +12,8 @@ from time import monotonic
 import pytest
 from amo_fake import FakeTime
 
-from connectors.http import HEADROOM, SHARED, Pace
+from connectors.errors import RetriableError
+from connectors.http import HEADROOM, SHARED, HeldError, Pace
 
 ROOT = Path(__file__).parents[2]
 APART = 1 + HEADROOM
@@ -163,3 +164,28 @@ def test_the_file_is_its_owners_and_closed_with_the_last_that_uses_it(tmp_path):
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     del pace
     assert len(os.listdir("/proc/self/fd")) == n_open
+
+
+def test_nobody_waits_for_a_pause_longer_than_a_run(file):
+    time = FakeTime()
+    pace = Pace(1, file, clock=time, sleep=time.sleep)
+    pace.pause(1200)
+    with pytest.raises(HeldError) as held:
+        pace.wait()
+    assert (held.value.seconds, time.sleeps) == (1200, [])
+
+
+def test_the_end_of_a_run_wakes_whoever_waits_for_a_turn():
+    pace, woken = Pace(1), []
+    pace.pause(300)
+
+    def waiting() -> None:
+        with pytest.raises(RetriableError):
+            pace.wait()
+        woken.append(True)
+
+    thread = threading.Thread(target=waiting)
+    thread.start()
+    pace.end()
+    thread.join(30)
+    assert woken

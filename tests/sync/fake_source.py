@@ -66,6 +66,9 @@ class FakeSource:
     def read_seq(self) -> int:
         return int(self.local.seq)
 
+    def end(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed += 1
 

@@ -432,3 +432,43 @@ def test_no_secret_and_no_person_is_in_the_log_of_a_whole_run(whole_run):
         assert found
         assert not {one for one in found if one in written}
     assert not re.search(r"\d{10}|@|[а-яё]", whole_run.log, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(("refusals", "waited"), [([1200], []), ([30, 30, 30], [30, 30])])
+def test_the_pause_that_ends_a_run_holds_the_next_one_too(tmp_path, refusals, waited):
+    time = FakeTime()
+
+    def paced() -> Pace:
+        return Pace(1e6, tmp_path / "main.pace", clock=time, sleep=time.sleep)
+
+    api, server = amo({LEADS: [problem(429, retry_after=seconds) for seconds in refusals]}, pace=paced())
+    with pytest.raises(RetriableError, match="rate limited"):
+        api.get(LEADS)
+    assert [round(seconds) for seconds in time.sleeps] == waited
+    later, server = amo({LEADS: page("leads", lead(1))}, pace=paced())
+    if refusals == [1200]:
+        with pytest.raises(RetriableError, match="20 minutes"):
+            later.get(LEADS)
+        assert server.asked(LEADS) == []
+    else:
+        later.get(LEADS)
+        assert round(time.sleeps[-1]) == 30
+
+
+def test_a_run_that_is_stopped_in_a_pause_ends_and_asks_nothing_more(small_company, tmp_path):
+    crm, stop = DemoCrm(small_company), threading.Event()
+    n_asked = []
+
+    def refuse(request: httpx.Request) -> httpx.Response | None:
+        n_asked.append(request)
+        if len(n_asked) < 5:
+            return None
+        stop.set()
+        return problem(429, retry_after=600)
+
+    crm.before = refuse
+    run = crm.sync(tmp_path, pace=Pace(1e6), stop=stop)
+    assert run.state == "interrupted"
+    n_then = len(n_asked)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("main")] == []
+    assert len(n_asked) == n_then
