@@ -315,7 +315,7 @@ RESOURCES = (
     Resource("trash", trash, ("changed", "sweep"), (), after=("leads", "contacts", "companies")),
     Resource("tasks", tasks, ACTIVITY_WINDOWS, (Task,), is_core=True, after=("users", "account")),
     Resource("calls", calls, ACTIVITY_WINDOWS, (Call,), is_core=True, after=("users",)),
-    Resource("notes", notes, ACTIVITY_WINDOWS, (Activity,), after=("users",)),
+    Resource("notes", notes, ACTIVITY_WINDOWS, (Activity, Message), after=("users",)),
     Resource("requests", requests, ("whole",), (Request,)),
     Resource("customer_lists", customer_lists, ("whole",), ()),
     Resource("transactions", transactions, ("changed", "sweep", "probe"), (Payment,), after=("users", "customers")),

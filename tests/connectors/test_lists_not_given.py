@@ -71,3 +71,16 @@ def test_a_list_refused_in_the_middle_has_failed(crm, tmp_path: Path):
     run = crm.sync(tmp_path, settings(page_size=2))
     assert state_of(run, "transactions") == "failed"
     assert not run.is_well
+
+
+def test_messages_are_not_complete_where_notes_were_not_read(crm, tmp_path: Path):
+    """Mail and sms are notes."""
+
+    def before(request: httpx.Request) -> httpx.Response | None:
+        is_other = request.url.path.endswith("/leads/notes") and "call_in" not in str(request.url)
+        return problem(403) if is_other else None
+
+    crm.before = before
+    run = crm.sync(tmp_path)
+    assert (state_of(run, "notes"), state_of(run, "messages")) == ("failed", "done")
+    assert look(tmp_path, COVERED.format("message")) == [(None,)]
