@@ -11,7 +11,7 @@ from typing import Any
 
 from connectors.amocrm.mapping import ENTITY_KINDS
 from connectors.amocrm.merges import winner
-from connectors.amocrm.reading import CardEvent, Reading, at
+from connectors.amocrm.reading import CardEvent, Reading, at, known_as
 from connectors.money import to_minor
 from connectors.paging import Json, as_list, as_object
 from connectors.records import (
@@ -66,7 +66,7 @@ def stage_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str
             from_pipeline_id=reading.pipeline(before["pipeline_id"]) if before.get("pipeline_id") else None,
             from_stage_id=prefixed("status", before.get("id")),
             to_pipeline_id=reading.pipeline(after["pipeline_id"]),
-            to_stage_id=f"status:{after['id']}",
+            to_stage_id=known_as("status", after["id"]),
         )
     ]
 

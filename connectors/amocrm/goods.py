@@ -9,10 +9,10 @@ from typing import Any
 
 from connectors.amocrm.mapping import CARDS, created, linked, text_of
 from connectors.amocrm.reading import Reading, at
-from connectors.amocrm.values import field_values, to_number
+from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.errors import Phrase
 from connectors.money import times, to_minor
-from connectors.paging import Json, as_list, as_object
+from connectors.paging import Json, as_object
 from connectors.records import Deal, DealInvoice, DealItem, FieldValue, Invoice, OwnedSet, Product, Yield
 
 PRODUCTS, INVOICES = "products", "invoices"
@@ -40,7 +40,7 @@ def product_records(element: Json, reading: Reading, raw_hash: str) -> list[Yiel
             source_updated_at=at(element.get("updated_at")),
             raw_hash=raw_hash,
             product_id=product_id,
-            name=element.get("name") or f"#{element['id']}",
+            name=as_text(element.get("name")) or f"#{element['id']}",
             sku=chosen_sku or text(element, "SKU"),
             category=text(element, "GROUP", "category"),
             unit=text_of(values, settings.unit_field_id) if settings.unit_field_id else None,
@@ -69,7 +69,7 @@ def invoice_records(element: Json, reading: Reading, raw_hash: str) -> list[Yiel
             raw_hash=raw_hash,
             invoice_id=invoice_id,
             **payer(element),
-            number=element.get("name") or None,
+            number=as_text(element.get("name")),
             issued_on=created(element).astimezone(reading.zone).date(),
             amount_minor=amount(element, reading),
             currency=reading.currency,
@@ -120,7 +120,7 @@ def line_sum(line: Json, reading: Reading) -> int | None:
 
 def status(element: Json, reading: Reading) -> Any:
     options = values_of(element, "BILL_STATUS")
-    code = options[0].get("enum_code") if options else None
+    code = str(options[0].get("enum_code")) if options else None
     if code not in STATUSES:
         what = Phrase("invoices of the unknown status {status}", status=str(code)[:40])
         reading.notice(what, is_unknown=True)
@@ -165,13 +165,6 @@ def deal_item(native_id: Any, metadata: Json, common: Json, reading: Reading) ->
 
 
 # Fields of elements
-
-
-def filled(element: Json) -> Iterator[tuple[Json, list[Json]]]:
-    """Fields that have values, with those."""
-    for field in map(as_object, as_list(element.get("custom_fields_values"))):
-        if items := [item for item in as_list(field.get("values")) if isinstance(item, dict)]:
-            yield field, items
 
 
 def values_of(element: Json, code: str, field_type: str | None = None) -> list[Json]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connectors.amocrm.reading import Reading, at, whole
-from connectors.amocrm.values import field_values, to_number
+from connectors.amocrm.reading import Reading, at, known_as, whole
+from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.money import to_minor
 from connectors.paging import Json, as_list, as_object
 from connectors.phones import numbers_in, to_e164
@@ -62,7 +62,7 @@ def department(group: Json, reading: Reading, raw_hash: str) -> Department:
         account_id=reading.account_id,
         raw_hash=raw_hash,
         department_id=f"department:{group['id']}",
-        name=str(group.get("name") or f"#{group['id']}"),
+        name=as_text(group.get("name")) or f"#{group['id']}",
     )
 
 
@@ -71,8 +71,8 @@ def task_type(kind: Json, reading: Reading, raw_hash: str) -> TaskType:
         account_id=reading.account_id,
         raw_hash=raw_hash,
         task_type_id=f"task_type:{kind['id']}",
-        name=str(kind.get("name") or f"#{kind['id']}"),
-        code=kind.get("code") or None,
+        name=as_text(kind.get("name")) or f"#{kind['id']}",
+        code=as_text(kind.get("code")),
     )
 
 
@@ -88,8 +88,8 @@ def user_records(user: Json, reading: Reading, raw_hash: str, now: datetime) -> 
     return [
         User(
             **common,
-            name=str(user.get("name") or f"#{user['id']}"),
-            email=user.get("email") or None,
+            name=as_text(user.get("name")) or f"#{user['id']}",
+            email=as_text(user.get("email")),
             is_active=rights.get("is_active") is not False,
         ),
         *(memberships if groups or "group_id" in rights else ()),
@@ -104,7 +104,7 @@ def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Re
     return [
         Pipeline(
             **common,
-            name=pipeline.get("name") or f"#{pipeline['id']}",
+            name=as_text(pipeline.get("name")) or f"#{pipeline['id']}",
             entity_kind="deal",
             sort=whole(pipeline.get("sort")) or 0,
             is_archived=bool(pipeline.get("is_archive")),
@@ -112,11 +112,11 @@ def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Re
         *(
             Stage(
                 **common,
-                stage_id=f"status:{status['id']}",
-                name=status.get("name") or f"#{status['id']}",
+                stage_id=known_as("status", status.get("id")),
+                name=as_text(status.get("name")) or f"#{status['id']}",
                 sort=whole(status.get("sort")) or 0,
                 kind=stage_kind(status),
-                color=status.get("color") or None,
+                color=as_text(status.get("color")),
             )
             for status in map(as_object, statuses)
         ),
@@ -135,7 +135,7 @@ def loss_reason(reason: Json, reading: Reading, raw_hash: str) -> LossReason:
         raw_hash=raw_hash,
         source_updated_at=at(reason.get("updated_at")),
         loss_reason_id=f"loss_reason:{reason['id']}",
-        name=str(reason.get("name") or f"#{reason['id']}"),
+        name=as_text(reason.get("name")) or f"#{reason['id']}",
         sort=whole(reason.get("sort")),
     )
 
@@ -145,7 +145,7 @@ def source(listed: Json, reading: Reading, raw_hash: str) -> Source:
         account_id=reading.account_id,
         raw_hash=raw_hash,
         source_id=f"source:{listed['id']}",
-        name=str(listed.get("name") or f"#{listed['id']}"),
+        name=as_text(listed.get("name")) or f"#{listed['id']}",
     )
 
 
@@ -173,9 +173,9 @@ def deal_records(lead: Json, reading: Reading, raw_hash: str) -> list[Yield]:
         raw_hash=raw_hash,
         deal_id=deal_id,
         entity_kind="deal",
-        name=lead.get("name") or None,
-        pipeline_id=reading.pipeline(lead["pipeline_id"]),
-        stage_id=f"status:{lead['status_id']}",
+        name=as_text(lead.get("name")),
+        pipeline_id=reading.pipeline(lead.get("pipeline_id")),
+        stage_id=known_as("status", lead.get("status_id")),
         responsible_user_id=reading.responsible(lead.get("responsible_user_id")),
         created_by=reading.author(lead.get("created_by")),
         amount_minor=amount(lead, values, reading),
@@ -230,10 +230,9 @@ def text_of(values: list[FieldValue], native_field_id: int) -> str | None:
 def utm(lead: Json) -> Json:
     """The utm columns from the fields that carry their codes."""
     found: Json = {}
-    for filled in lead.get("custom_fields_values") or ():
-        column = UTM_COLUMNS.get(filled.get("field_code") or "")
-        items = filled.get("values") if column else None
-        if column and items and items[0].get("value") is not None:
+    for field, items in filled(lead):
+        column = UTM_COLUMNS.get(str(field.get("field_code")))
+        if column and items[0].get("value") is not None:
             found[column] = str(items[0]["value"])
     return found
 
@@ -263,7 +262,7 @@ def contact_records(contact: Json, reading: Reading, raw_hash: str) -> list[Yiel
             source_updated_at=updated_at,
             raw_hash=raw_hash,
             contact_id=contact_id,
-            name=contact.get("name") or names or None,
+            name=as_text(contact.get("name")) or names or None,
             company_id=company_id,
             responsible_user_id=reading.responsible(contact.get("responsible_user_id")),
             created_at=created(contact),
@@ -285,7 +284,7 @@ def company_records(company: Json, reading: Reading, raw_hash: str) -> list[Yiel
             source_updated_at=updated_at,
             raw_hash=raw_hash,
             company_id=company_id,
-            name=company.get("name") or None,
+            name=as_text(company.get("name")),
             responsible_user_id=reading.responsible(company.get("responsible_user_id")),
             created_at=created(company),
             created_by=reading.author(company.get("created_by")),
@@ -333,9 +332,9 @@ def texts_of(card: Json, code: str) -> list[str]:
     """The non-empty values of the fields with a code, as text."""
     return [
         str(item["value"])
-        for filled in card.get("custom_fields_values") or ()
-        if filled.get("field_code") == code
-        for item in filled.get("values") or ()
+        for field, items in filled(card)
+        if field.get("field_code") == code
+        for item in items
         if item.get("value")
     ]
 
@@ -417,14 +416,14 @@ def task_records(task: Json, reading: Reading, raw_hash: str) -> list[Yield]:
         entity_id=entity_id,
         responsible_user_id=reading.responsible(task.get("responsible_user_id")),
         created_by=reading.author(task.get("created_by")),
-        text=task.get("text") or None,
+        text=as_text(task.get("text")),
         created_at=created(task),
         due_at=due_at,
         due_is_allday=due_at is not None and not task.get("duration") and is_last_minute(due_at, reading),
         completed_at=updated_at if is_completed else None,
         completed_is_estimate=is_completed,
         is_completed=is_completed,
-        result=as_object(task.get("result")).get("text") or None,
+        result=as_text(as_object(task.get("result")).get("text")),
     )
     if entity_id is None:
         return [row, OwnedSet(TaskLink, account_id, task_id, Task)]

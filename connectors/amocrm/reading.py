@@ -70,12 +70,13 @@ class Reading:
         """`user:<n>` of who owns something; 0 is nobody."""
         return self.author(native_id) if native_id and native_id != "0" else None
 
-    def pipeline(self, native_id: Any) -> str:
-        """`pipeline:<n>`; one the list lacks (an archived one may be) is asked for by its id, for its stages' names."""
+    def pipeline(self, native_id: Any) -> Any:
+        """`pipeline:<n>` as `known_as` has it; one the list lacks (an archived one may be) is asked for by its id, for
+        its stages' names."""
         number = whole(native_id)
         if self.pipelines is not None and number and number > 0 and number not in self.pipelines:
             self.reread("pipelines", number)
-        return f"pipeline:{native_id}"
+        return known_as("pipeline", native_id)
 
     def notice(self, text: Phrase, *, is_unknown: bool = False) -> None:
         self._notices[text, is_unknown] += 1
@@ -177,6 +178,12 @@ def at(value: Any) -> datetime | None:
         except (ValueError, OverflowError, OSError):
             return None
     return at(whole(value)) if value and type(value) is not int else None
+
+
+def known_as(prefix: str, native_id: Any) -> Any:
+    """Our id of what the source numbers: null where it has no number, which a record that needs one refuses."""
+    number = whole(native_id)
+    return None if number is None else f"{prefix}:{number}"
 
 
 def whole(value: Any) -> int | None:

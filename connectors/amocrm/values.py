@@ -4,13 +4,13 @@ https://www.amocrm.ru/developers/content/crm_platform/custom-fields
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import orjson
 
-from connectors.amocrm.reading import Reading, whole
+from connectors.amocrm.reading import Reading, known_as, whole
 from connectors.errors import Phrase
 from connectors.paging import Json, as_list, as_object
 from connectors.records import FieldDef, FieldEnum, FieldRequired, FieldValue, OwnedSet, Yield
@@ -51,27 +51,24 @@ def field_records(definition: Json, entity_kind: Any, reading: Reading, raw_hash
         str(option["id"]): FieldEnum(
             **common,
             enum_id=str(option["id"]),
-            name=str(option.get("value") or ""),
+            name=as_text(option.get("value")) or "",
             sort=whole(option.get("sort")),
         )
         for option in map(as_object, options)
         if option.get("id") is not None
     }
     required = {
-        (status["pipeline_id"], status["status_id"]): FieldRequired(
-            **common,
-            pipeline_id=f"pipeline:{status['pipeline_id']}",
-            stage_id=f"status:{status['status_id']}",
-        )
+        (pipeline_id, stage_id): FieldRequired(**common, pipeline_id=pipeline_id, stage_id=stage_id)
         for status in map(as_object, as_list(definition.get("required_statuses")))
-        if "pipeline_id" in status and "status_id" in status
+        if (pipeline_id := known_as("pipeline", status.get("pipeline_id")))
+        and (stage_id := known_as("status", status.get("status_id")))
     }
     return [
         FieldDef(
             **common,
             entity_kind=entity_kind,
-            name=str(definition.get("name") or f"#{definition['id']}"),
-            code=definition.get("code") or None,
+            name=as_text(definition.get("name")) or f"#{definition['id']}",
+            code=as_text(definition.get("code")),
             type=kind or "unknown",
             is_api_only=bool(definition.get("is_api_only")),
         ),
@@ -81,36 +78,49 @@ def field_records(definition: Json, entity_kind: Any, reading: Reading, raw_hash
 
 
 def field_values(card: Json, entity_id: str, entity_kind: str, reading: Reading, raw_hash: str) -> list[FieldValue]:
-    """A row per value of each custom field that is filled; null lists are empty ones."""
+    """A row per value of each custom field that is filled. A value that cannot be read costs no other."""
     rows = []
-    account_id = reading.account_id
-    for filled in card.get("custom_fields_values") or ():
-        decode = DECODERS.get(filled.get("field_type"))
-        if decode is None:
-            reading.notice(
-                Phrase(
-                    "values of custom fields of the unknown type {type} are kept as JSON",
-                    type=str(filled.get("field_type"))[:40],
-                ),
-                is_unknown=True,
-            )
-            decode = _json
-        field_id = f"field:{filled['field_id']}"
-        for position, item in enumerate(filled.get("values") or ()):
-            columns = decode(item, reading)
-            if columns:
-                rows.append(
-                    FieldValue(
-                        account_id=account_id,
-                        raw_hash=raw_hash,
-                        entity_id=entity_id,
-                        entity_kind=entity_kind,
-                        field_id=field_id,
-                        position=position,
-                        **columns,
+    for field in entries(card.get("custom_fields_values")):
+        for position, item in enumerate(entries(field.get("values")) if isinstance(field, dict) else [None]):
+            try:
+                columns = decoder(field, reading)(item, reading)
+                if columns:
+                    rows.append(
+                        FieldValue(
+                            account_id=reading.account_id,
+                            raw_hash=raw_hash,
+                            entity_id=entity_id,
+                            entity_kind=entity_kind,
+                            field_id=known_as("field", field["field_id"]),
+                            position=position,
+                            **columns,
+                        )
                     )
-                )
+            except (AttributeError, KeyError, TypeError, ValueError):
+                reading.notice(Phrase("values of custom fields that cannot be read are kept raw only"), is_unknown=True)
     return rows
+
+
+def entries(value: Any) -> list[Any]:
+    """`value` as a list; what should have been one and is not is its only entry."""
+    return as_list(value) if value is None or isinstance(value, list | dict) else [value]
+
+
+def filled(card: Json) -> Iterator[tuple[Json, list[Json]]]:
+    """Custom fields that have values, with those; what cannot be read is passed over."""
+    for field in map(as_object, as_list(card.get("custom_fields_values"))):
+        if items := [item for item in as_list(field.get("values")) if isinstance(item, dict)]:
+            yield field, items
+
+
+def decoder(field: Json, reading: Reading) -> Callable[[Any, Reading], Columns | None]:
+    kind = str(field.get("field_type"))
+    if kind not in DECODERS:
+        reading.notice(
+            Phrase("values of custom fields of the unknown type {type} are kept as JSON", type=kind[:40]),
+            is_unknown=True,
+        )
+    return DECODERS.get(kind, _json)
 
 
 def _text(item: Json, _: Reading) -> Columns | None:
@@ -177,7 +187,7 @@ def _object(item: Json, _: Reading) -> Columns | None:
 
 
 def _json(item: Any, _: Reading) -> Columns | None:
-    return {"value_text": _written(item)}
+    return None if item is None else {"value_text": _written(item)}
 
 
 DECODERS: dict[Any, Callable[[Any, Reading], Columns | None]] = {
@@ -199,7 +209,7 @@ def to_number(value: Any) -> float | None:
         value = value.replace(" ", "").replace("\u00a0", "").replace(",", ".")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
 
@@ -223,6 +233,11 @@ def to_day(value: Any, zone: tzinfo) -> date | None:
         return moment and moment.astimezone(zone).date()
     except OverflowError:
         return None
+
+
+def as_text(value: Any) -> str | None:
+    """A name, a code: what should be text and may come as a number. Nothing for what is empty."""
+    return _written(value) if value else None
 
 
 def _written(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Custom fields: section 6.5 of the amoCRM reference."""
 
+import json
 from datetime import UTC, date, datetime
 
 import httpx
@@ -9,6 +10,7 @@ from amo_fake import (
     LONG_LIVED,
     NOTHING,
     amo,
+    contact,
     custom,
     lead,
     of,
@@ -16,8 +18,13 @@ from amo_fake import (
     read,
     rows_of,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from connectors.amocrm.values import DECODERS
 from connectors.records import (
+    ClientPhone,
+    Contact,
     Deal,
     FieldDef,
     FieldEnum,
@@ -27,7 +34,7 @@ from connectors.records import (
     RawRecord,
 )
 
-LEADS = "/api/v4/leads"
+LEADS, CONTACTS = "/api/v4/leads", "/api/v4/contacts"
 
 
 def read_leads(*leads, **settings):
@@ -136,16 +143,17 @@ def test_phones_and_e_mails_are_fields_of_their_own_types():
     "broken",
     [
         {"created_at": None, "updated_at": None},
-        {"custom_fields_values": [7]},
-        {"custom_fields_values": {"a": 1}},
         {"_embedded": {"contacts": [{"id": 1}], "tags": "x", "companies": 7}, "created_at": {}, "updated_at": []},
-        {"name": {"x": 1}},
+        {"pipeline_id": None},
+        {"status_id": None},
+        {"status_id": {"id": 142}},
     ],
 )
 def test_an_object_that_fits_nothing_is_kept_raw_counted_and_stops_nothing(broken):
     yielded = read_leads(lead(1, **broken), lead(2))
     assert len(of(RawRecord, yielded)) == 2
-    assert "lead:2" in [deal.deal_id for deal in of(Deal, yielded)]
+    assert [deal.deal_id for deal in of(Deal, yielded)][-1:] == ["lead:2"]
+    assert not [deal for deal in of(Deal, yielded) if "None" in deal.pipeline_id + deal.stage_id]
     assert [notice.is_unknown for notice in of(Notice, yielded)] == [True]
 
 
@@ -154,3 +162,87 @@ def test_the_raw_copy_names_the_version_a_row_was_mapped_from():
     raw, row = of(RawRecord, yielded)[0], of(Deal, yielded)[0]
     assert (raw.entity, raw.native_id) == ("leads", "1")
     assert row.raw_hash == raw.raw_hash
+
+
+# One odd field costs no card and no other field
+
+GOOD = custom("text", {"value": "да"}, field_id=1)
+
+
+def test_lists_with_holes_come_as_objects():
+    phones = custom("multitext", code="PHONE") | {"values": {"0": {"value": "+79991234567"}, "2": {"value": "8 999 1"}}}
+    api, _ = amo({CONTACTS: page("contacts", contact(1, custom_fields_values={"0": GOOD, "2": phones}))})
+    yielded = read(api, "contacts", FIRST)
+    assert [row.value_text for row in rows_of(FieldValue, yielded)] == ["да", "+79991234567", "8 999 1"]
+    assert "+79991234567" in [row.phone_e164 for row in rows_of(ClientPhone, yielded)]
+    source = custom("text", code="UTM_SOURCE") | {"values": {"1": {"value": "vk"}}}
+    deal = of(Deal, read_leads(lead(1, custom_fields_values={"0": source})))[0]
+    assert deal.utm_source == "vk"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        7,
+        "text",
+        ["text"],
+        {"field_type": "text", "values": [{"value": "of no field"}]},
+        custom("text", {"value": "of no field"}) | {"field_id": None},
+        custom("text", None),
+        custom("text", "bare"),
+        custom("multitext", 7, code="PHONE"),
+        custom("text", code="UTM_SOURCE") | {"values": 7},
+    ],
+)
+def test_a_field_that_cannot_be_read_costs_itself_and_is_counted(odd):
+    for odd_first in (True, False):
+        fields = [odd, GOOD] if odd_first else [GOOD, odd]
+        yielded = read_leads(lead(1, custom_fields_values=fields))
+        assert [deal.deal_id for deal in of(Deal, yielded)] == ["lead:1"]
+        assert [row.value_text for row in rows_of(FieldValue, yielded)] == ["да"]
+        assert [(notice.n, notice.is_unknown) for notice in of(Notice, yielded)] == [(1, True)]
+
+
+def test_a_value_that_cannot_be_read_costs_none_of_its_neighbours():
+    assert [row.value_text for row in values(custom("text", None, {"value": "да"}))] == ["да"]
+
+
+def test_a_type_that_is_no_name_is_an_unknown_type():
+    yielded = read_leads(lead(1, custom_fields_values=[custom("text", {"value": 1}) | {"field_type": ["text"]}]))
+    assert rows_of(FieldValue, yielded)[0].value_text == '{"value":1}'
+    assert [notice.is_unknown for notice in of(Notice, yielded)] == [True]
+
+
+@pytest.mark.parametrize(("name", "text"), [(777, "777"), ({"x": 1}, '{"x":1}'), ("", None), (None, None)])
+def test_names_are_text_whatever_they_come_as(name, text):
+    assert of(Deal, read_leads(lead(1, name=name)))[0].name == text
+    api, _ = amo({CONTACTS: page("contacts", contact(1, name=name))})
+    assert of(Contact, read(api, "contacts", FIRST))[0].name == text
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["+79991234567", "a@b.c", "-1"]
+)
+anything = st.recursive(
+    scalars | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+items = st.lists(anything | st.fixed_dictionaries({"value": anything}, optional={"enum_id": anything}), max_size=3)
+fields = st.fixed_dictionaries(
+    {"field_id": st.just(1) | anything, "field_type": st.sampled_from(sorted(DECODERS)) | anything},
+    optional={"values": items | anything, "field_code": st.sampled_from(["PHONE", "EMAIL", "UTM_SOURCE"]) | anything},
+)
+filled = anything | st.lists(anything | fields, max_size=4) | st.dictionaries(st.sampled_from("0123"), fields)
+
+
+@given(filled)
+@settings(max_examples=150, deadline=None)
+def test_whatever_stands_in_custom_fields_the_card_is_read(given_values):
+    card = {"custom_fields_values": json.loads(json.dumps(given_values))}
+    api, _ = amo({LEADS: page("leads", lead(1, **card)), CONTACTS: page("contacts", contact(2, **card))})
+    assert [deal.deal_id for deal in of(Deal, read(api, "leads", FIRST))] == ["lead:1"]
+    assert [row.contact_id for row in of(Contact, read(api, "contacts", FIRST))] == ["contact:2"]
