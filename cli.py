@@ -222,8 +222,8 @@ def metric_run(
         engine=engine,
         viewer=viewer,
     )
-    result = answer(question, load_config(config))
-    present(result, form, table=table, drilldown=drilldown, output=output)
+    answered = answer(question, load_config(config))
+    present(answered, form, table=table, drilldown=drilldown, output=output)
 
 
 @app.command(help=_("Ask the publication in SQL: one SELECT, personal data left out."))

@@ -293,13 +293,13 @@ def dimension(publication: Publication, table: str) -> pl.DataFrame:
 
 def user_names(publication: Publication) -> dict[str, str]:
     """User id → name, unique: namesakes get their number. Robots included: they own rows too."""
-    return user_names_of(dimension(publication, "user"))
+    return labels.user_names(dimension(publication, "user"))
 
 
 def people(publication: Publication) -> dict[str, str]:
     """The same without robots: whom a filter offers."""
     users = dimension(publication, "user")
-    return user_names_of(users if users.is_empty() else users.filter(~pl.col("is_robot").fill_null(False)))
+    return labels.user_names(users if users.is_empty() else users.filter(~pl.col("is_robot").fill_null(False)))
 
 
 def account_names(publication: Publication) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Names and phones of cards: metrics work without personal data, pages show people by name and number."""
+"""Names and phones of cards, names of users: metrics work without them, people are shown by name and number."""
 
 import narwhals.stable.v2 as nw
 import polars as pl
@@ -12,6 +12,24 @@ NAMES: dict[str, tuple[str, str]] = {
     "contact": ("contact_pii", "contact_id"),
     "company": ("company_pii", "company_id"),
 }
+
+
+def user_names(users: pl.DataFrame) -> dict[str, str]:
+    """User id → name, unique: namesakes get their number."""
+    if users.is_empty():
+        return {}
+    is_twin = pl.col("name").is_duplicated()
+    number = pl.col("user_id").str.replace("user:", "", literal=True)
+    shown = pl.when(is_twin).then(pl.format("{} ({})", "name", number)).otherwise("name")
+    return dict(users.select("user_id", shown.alias("name")).sort("name").iter_rows())
+
+
+def with_names(
+    rows: pl.DataFrame, names: dict[str, str], *, nobody: str | None = None, of: str = "user_id"
+) -> pl.DataFrame:
+    """`rows` with `user_name` of the user in `of`; a user the CRM never listed keeps his id, no user is `nobody`."""
+    shown = pl.col(of).replace_strict(names, default=pl.col(of), return_dtype=pl.String)
+    return rows.with_columns(user_name=pl.coalesce(shown, pl.lit(nobody, pl.String)))
 
 
 def labelled(drilldown: pl.DataFrame, frames: FrameSet) -> pl.DataFrame:

@@ -15,9 +15,9 @@ import polars as pl
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app.labels import labelled
+from app.labels import labelled, user_names, with_names
 from app.rights import departments, scoped, viewer_of
-from commands.output import BINARY, Format, deliver, frames_as, result_json
+from commands.output import BINARY, Format, deliver, frames_as, result_json, tables_text
 from commands.text import _, language
 from config import Config, ConfigError, expectation
 from metrics.evaluate import evaluate
@@ -59,7 +59,17 @@ class Question:
     viewer: str | None = None
 
 
-def answer(question: Question, config: Config) -> MetricResult:
+@dataclass(frozen=True)
+class Answered:
+    """An answer and what of it: the generation it was computed on, the zone its days are of, names by user id."""
+
+    result: MetricResult
+    generation: str
+    zone: ZoneInfo
+    users: dict[str, str]
+
+
+def answer(question: Question, config: Config) -> Answered:
     """Run the metric on the publication.
 
     Raises:
@@ -82,7 +92,9 @@ def answer(question: Question, config: Config) -> MetricResult:
             params = params.model_copy(update={"population": tuple(sorted(viewer.user_ids))})
     found = evaluate(metric, frames, params, period)
     result = replace(found, drilldown=labelled(found.drilldown, frames))
-    return result if viewer is None else scoped(result, viewer.user_ids)
+    seen = result if viewer is None else scoped(result, viewer.user_ids)
+    users = user_names(frames["user"].collect("polars").to_native()) if "user" in frames else {}
+    return Answered(seen, frames.generation, zone, users)
 
 
 def metric_named(metric_id: str) -> Metric:
@@ -281,17 +293,102 @@ def _members(frames: Mapping[str, Any]) -> dict[str, set[str]]:
     return departments(present, frames["department"].collect("polars").to_native())
 
 
-def present(result: MetricResult, form: Format, *, table: str | None, drilldown: bool, output: Path | None) -> None:
-    """Write an answer. JSON and XLSX hold all tables; CSV and Parquet the named one, the drill-down, or the first."""
+def present(answered: Answered, form: Format, *, table: str | None, drilldown: bool, output: Path | None) -> None:
+    """Write an answer, with the names of users. JSON and XLSX hold all tables; CSV and Parquet the named one, the
+    drill-down, or the first. People get the totals first, and of long tables on a screen the first rows."""
+    result = _with_users(answered.result, answered.users)
     tables = tables_of(result, table)
     if form == "json":
-        deliver(result_json(result, tables=tables, with_drilldown=drilldown), output, is_text=True)
+        content = result_json(result, generation=answered.generation, tables=tables, with_drilldown=drilldown)
+        deliver(content, output, is_text=True)
         return
-    shown = {**tables, "drilldown": result.drilldown} if drilldown else tables
+    heading = heading_of(answered)
+    shown = {**tables, DRILLDOWN: result.drilldown} if drilldown else tables
     if drilldown and form in ("csv", "parquet"):
         if table is not None:
             raise ConfigError(ONE_TABLE, format=form)
-        shown = {"drilldown": result.drilldown}
-    deliver(frames_as(shown, form, titled=True), output, is_text=form not in BINARY, form=form)
+        shown = {DRILLDOWN: result.drilldown}
+    if form == "table":
+        content = _for_people(heading, shown, is_cut=output is None, asked=table)
+    elif form == "xlsx":
+        content = frames_as({"about": about(answered, heading), **shown}, form)
+    else:
+        content = frames_as(shown, form)
+        print(_lines(heading), end="", file=sys.stderr)  # noqa: T201
+    deliver(content, output, is_text=form not in BINARY, form=form)
     for notice in result.warnings:
         print(f"! {notice.ru if language() == 'ru' else notice.en}", file=sys.stderr)  # noqa: T201
+
+
+DRILLDOWN = "drilldown"
+TOTALS = ("total", "summary")
+"""Tables that answer in a row or a few."""
+FIRST = 20
+"""Rows of a long table that a screen shows."""
+
+
+def _with_users(result: MetricResult, names: dict[str, str]) -> MetricResult:
+    tables = {name: _with_user(table, names) for name, table in result.tables.items()}
+    return replace(result, tables=tables, drilldown=_with_user(result.drilldown, names))
+
+
+def _with_user(rows: pl.DataFrame, names: dict[str, str]) -> pl.DataFrame:
+    """`rows` with the name of their user beside the id."""
+    for column in ("user_id", "responsible_user_id"):
+        if column in rows.columns and "user_name" not in rows.columns:
+            at = rows.columns.index(column) + 1
+            return with_names(rows, names, of=column).select(*rows.columns[:at], "user_name", *rows.columns[at:])
+    return rows
+
+
+Said = list[tuple[str, str]]
+"""Names and values, for people."""
+
+
+def heading_of(answered: Answered) -> Said:
+    """What the numbers are of: metric, period, instant of knowledge, publication, parameters that are not the usual."""
+    result = answered.result
+    metric = find_metrics()[result.metric_id]
+    last = result.period_to - timedelta(days=1)
+    usual = metric.params().model_dump(mode="json")
+    own = {name: value for name, value in result.params.model_dump(mode="json").items() if value != usual[name]}
+    said = [(_("Metric"), f"{metric.id} · {metric.text[language()].name}")]
+    if metric.reads_period:
+        said.append((_("Period"), _("{first} to {last}, both included").format(first=result.period_from, last=last)))
+    said += [(_("As of"), _local(result.as_of, answered.zone)), (_("Publication"), answered.generation)]
+    if own:
+        said.append((_("Parameters"), ", ".join(f"{name}={_json(value)}" for name, value in own.items())))
+    return said
+
+
+def about(answered: Answered, heading: Said) -> pl.DataFrame:
+    """The first sheet of a workbook: the heading, what the metric means, how complete its data are, its warnings."""
+    result, zone = answered.result, answered.zone
+    text = find_metrics()[result.metric_id].text[language()]
+    said = [*heading, (_("Definition"), text.definition), (_("Formula"), text.formula)]
+    for row in result.coverage.iter_rows(named=True):
+        since, until = (_local(row[name], zone) for name in ("complete_from", "watermark"))
+        told = _("{account}: complete since {since}, read up to {until}")
+        said.append((row["resource"], told.format(account=row["account_id"], since=since, until=until)))
+    said += [(_("Warning"), notice.ru if language() == "ru" else notice.en) for notice in result.warnings]
+    return pl.DataFrame(said, {_("Of the answer"): pl.String, _("Value"): pl.String}, orient="row")
+
+
+def _local(moment: datetime | None, zone: ZoneInfo) -> str:
+    return moment.astimezone(zone).isoformat(" ", "minutes") if moment else "—"
+
+
+def _lines(said: Said) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in said)
+
+
+def _for_people(heading: Said, tables: Mapping[str, pl.DataFrame], *, is_cut: bool, asked: str | None) -> bytes:
+    parts = [_lines(heading)]
+    for name in sorted(tables, key=lambda name: name not in TOTALS):
+        whole = tables[name]
+        rows = whole.head(FIRST) if is_cut and name != asked else whole
+        parts.append(tables_text({name: rows}, titled=True))
+        if rows.height < whole.height:
+            how = "--drilldown --format csv" if name == DRILLDOWN else f"--table {name}"
+            parts[-1] += _("… {n} more: {how}").format(n=whole.height - rows.height, how=how) + "\n"
+    return "\n".join(parts).encode()

@@ -84,10 +84,13 @@ def csv(frame: pl.DataFrame) -> bytes:
     return harmless_rows(whole).write_csv(datetime_format=instants).encode()
 
 
-def result_json(result: MetricResult, *, tables: Mapping[str, pl.DataFrame], with_drilldown: bool) -> bytes:
+def result_json(
+    result: MetricResult, *, generation: str, tables: Mapping[str, pl.DataFrame], with_drilldown: bool
+) -> bytes:
     """A metric's answer as JSON; the shape is part of the command line's contract."""
     shape: dict[str, Any] = {
         "metric_id": result.metric_id,
+        "generation": generation,
         "params": result.params.model_dump(mode="json"),
         "as_of": result.as_of,
         "from": result.period_from,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import polars as pl
 import streamlit as st
 
+from app import labels
 from app.i18n import _, language
 from app.page import View
 from app.ui import address, exports, formats
@@ -133,12 +134,9 @@ def _config(column: Column, currency: str) -> Any:
     return make(title, width=column.width, help=column.help, **options)
 
 
-def with_names(
-    rows: pl.DataFrame, names: dict[str, str], *, of: str = "user_id", into: str = "user_name"
-) -> pl.DataFrame:
-    """`rows` with the name of the user in `of`; a user the CRM never listed keeps his id, nobody is «не назначен»."""
-    shown = pl.col(of).replace_strict(names, default=pl.col(of), return_dtype=pl.String)
-    return rows.with_columns(shown.fill_null(_("not assigned")).alias(into))
+def with_names(rows: pl.DataFrame, names: dict[str, str]) -> pl.DataFrame:
+    """`rows` with the name of the user in `user_id`; nobody is «не назначен»."""
+    return labels.with_names(rows, names, nobody=_("not assigned"))
 
 
 def with_labels(rows: pl.DataFrame, label: str = "label", of: str = "entity_id") -> pl.DataFrame:

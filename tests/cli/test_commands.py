@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import re
 import socket
 import sqlite3
-from datetime import UTC, date, datetime
+import zipfile
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -21,7 +24,7 @@ from demo.run import TOKEN_VARIABLE
 from metrics.metric import find_metrics
 from warehouse.database import writer_lock
 
-JSON_SHAPE = {"metric_id", "params", "as_of", "from", "to", "semantics", "coverage", "warnings", "tables"}
+JSON_SHAPE = {"metric_id", "generation", "params", "as_of", "from", "to", "semantics", "coverage", "warnings", "tables"}
 
 
 @pytest.fixture
@@ -391,6 +394,68 @@ def test_files_of_every_format_can_be_read_back(on_demo, tmp_path):
     assert file.read_bytes()[:2] == b"PK"
 
 
+def test_an_answer_says_what_it_is_of(on_demo):
+    asked = ("metric", "run", "A3", "--set", "min_n=7")
+    found = json.loads(on_demo(*asked, "--format", "json").out)
+    as_of = datetime.fromisoformat(found["as_of"]).astimezone(ZoneInfo("Europe/Moscow"))
+    last = date.fromisoformat(found["to"]) - timedelta(days=1)
+    heading = [
+        f"Metric: A3 · {find_metrics()['A3'].text['en'].name}",
+        f"Period: {found['from']} to {last}, both included",
+        f"As of: {as_of:%Y-%m-%d %H:%M}+03:00",
+        f"Publication: {found['generation']}",
+        "Parameters: min_n=7",
+    ]
+    assert on_demo(*asked).out.splitlines()[:5] == heading
+    said = on_demo(*asked, "--format", "csv")
+    assert said.err.splitlines()[:5] == heading
+    assert said.out.startswith("account_id,")
+
+
+def test_what_has_no_period_and_no_parameter_of_its_own_tells_none(on_demo):
+    said = on_demo("metric", "run", "B2").out
+    assert said.startswith("Metric: B2")
+    assert not {"Period:", "Parameters:"} & set(said.split())
+
+
+def test_a_workbook_begins_with_what_it_is_of(on_demo):
+    book = zipfile.ZipFile(io.BytesIO(on_demo("metric", "run", "E6", "--format", "xlsx").raw))
+    sheets = re.findall(r'<sheet name="(\w+)"', book.read("xl/workbook.xml").decode())
+    texts = set(re.findall(r"<t[^>]*>([^<]*)", book.read("xl/sharedStrings.xml").decode()))
+    assert sheets == ["about", "stages", "summary"]
+    assert {"Metric", "Period", "As of", "Publication", "Definition", "Formula", "Warning", "deal"} <= texts
+    assert escape(find_metrics()["E6"].text["en"].definition) in texts
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_rows_of_a_user_have_the_name_in_every_format(on_demo, tmp_path, form):
+    file = tmp_path / f"answer.{form}"
+    on_demo("metric", "run", "B2", "--drilldown", "--format", form, "--output", file)
+    rows = {
+        "csv": pl.read_csv,
+        "parquet": pl.read_parquet,
+        "json": lambda file: pl.DataFrame(json.loads(file.read_text())["drilldown"], infer_schema_length=None),
+    }[form](file)
+    users = json.loads(on_demo("sql", "SELECT user_id, name FROM user", "--format", "json").out)
+    names = {user["user_id"]: user["name"] for user in users} | {None: None}
+    assert rows.columns[rows.columns.index("user_id") + 1] == "user_name"
+    assert rows.height > 0
+    assert all(names[user] == name for user, name in rows.select("user_id", "user_name").iter_rows())
+
+
+def test_a_screen_gets_the_totals_first_and_of_long_tables_the_first_rows(on_demo, tmp_path):
+    asked = ("metric", "run", "D6")
+    n = len(json.loads(on_demo(*asked, "--format", "json").out)["tables"]["managers"])
+    assert n > 20
+    lines = on_demo(*asked).out.splitlines()
+    assert lines[lines.index("managers") + 22] == f"… {n - 20} more: --table managers"
+    assert len(on_demo(*asked, "--table", "managers").out.splitlines()) > n
+    on_demo(*asked, "--output", tmp_path / "all.txt")
+    assert len((tmp_path / "all.txt").read_text("utf-8").splitlines()) > n
+    lines = on_demo("metric", "run", "B2").out.splitlines()
+    assert lines.index("total") < lines.index("by_user")
+
+
 def test_binary_formats_go_into_a_pipe_whole(on_demo):
     said = on_demo("metric", "run", "B2", "--format", "parquet", "--drilldown")
     assert "entity_id" in pl.read_parquet(io.BytesIO(said.raw)).columns
@@ -535,8 +600,6 @@ def test_text_stays_text_in_a_csv_that_a_spreadsheet_opens(kind):
 
 
 def test_a_name_that_looks_like_a_formula_stays_text():
-    import zipfile
-
     book = frames_as({"t": pl.DataFrame({"label": ["=1+1", "http://x"]})}, "xlsx")
     sheet = zipfile.ZipFile(io.BytesIO(book)).read("xl/worksheets/sheet1.xml").decode()
     assert "<f>" not in sheet

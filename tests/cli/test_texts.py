@@ -21,7 +21,7 @@ FILES = [
     *sorted((HOUSE / "commands").glob("*.py")),
 ]
 NOT_SENTENCES = {"TEMPLATE", "DEFAULT_PATH", "PATH_VARIABLE", "TOKEN_VARIABLE", "TOKEN", "MARK", "KEY", "DAY", "_SPAN"}
-NOT_SENTENCES |= {"NAMELESS", "WEEKDAYS", "BINARY", "MARKS", "OF_TABLE", "BOUNDS", "KINDS"}
+NOT_SENTENCES |= {"NAMELESS", "WEEKDAYS", "BINARY", "MARKS", "OF_TABLE", "BOUNDS", "KINDS", "DRILLDOWN", "TOTALS"}
 
 
 def errors_of(kind: type[Exception]) -> list[type[Exception]]:
