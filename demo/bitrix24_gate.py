@@ -85,11 +85,9 @@ class Hit:
 
     def _name(self, method: str) -> tuple[str, str]:
         billed = self._outer if self._switches.op_billing == "envelope" else method
-        is_shared = (
-            self._outer == "batch" and self._switches.op_webhook_batch_shared and self._credential[:7] == "webhook"
-        )
-        credential = self._credential.partition(":")[0] if is_shared else self._credential
-        return credential, billed
+        kind = self._credential.partition(":")[0]
+        is_shared = self._switches.op_webhook_batch_shared and self._outer == "batch" and kind == "webhook"
+        return kind if is_shared else self._credential, billed
 
     def is_blocked(self, method: str) -> bool:
         """Whether the method has used up its time."""

@@ -223,7 +223,7 @@ class Server:
         params = dict(params) if isinstance(params, dict) else {}
         start = php.integer(params.pop("start", 0))
         call = Call(self.engine, caller, params, start)
-        method = methods.get(name.lower().removesuffix(".json"))
+        method = methods.get(name.lower())
         if method is None or is_absent(call, method.name):
             raise RestError("ERROR_METHOD_NOT_FOUND", "Method not found!")
         if method.scopes and not set(method.scopes) & set(self.switches.scopes):

@@ -93,7 +93,7 @@ def move(number: int, owner: int, **fields: Any) -> dict[str, Any]:
 
 def user(number: int, **fields: Any) -> dict[str, Any]:
     return {"ID": number, "ACTIVE": True, "NAME": "Ivan", "LAST_NAME": "Petrov", "SECOND_NAME": None, "EMAIL": "i@x.ru",
-            "IS_ONLINE": False, "UF_DEPARTMENT": [1, 14], "WORK_PHONE": None} | fields  # fmt: skip
+            "IS_ONLINE": False, "UF_DEPARTMENT": [1, 14], "WORK_PHONE": None, "IS_ADMIN": True} | fields  # fmt: skip
 
 
 def status(number: int, entity: str, code: str, semantics: str | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What stands before the methods of the emulated Bitrix24: who may, how often, how long (`bitrix24.md`, 1 and 2)."""
 
 import pytest
-from small_portal import NOW, Bitrix, deal, ids
+from small_portal import NOW, Bitrix, contact, deal, ids
 
 from demo.bitrix24_oauth import ACCESS_S, CLIENT_ID, CLIENT_SECRET, CODE_S
 
@@ -462,7 +462,9 @@ def test_people_can_change_the_portal(bitrix):
 
 
 def test_links_lead_to_cards_and_to_a_word_about_those_gone():
-    bitrix = Bitrix({"deal": [deal(1, TITLE="<script>alert(1)</script>")], "user": []})
+    loud = {"NAME": "<script>alert(2)</script>"}
+    people = [contact(84, "+79990000001") | loud, contact(91)]
+    bitrix = Bitrix({"deal": [deal(1, TITLE="<script>alert(1)</script>")], "user": [], "contact": people})
     page = bitrix.http.get("/crm/deal/details/1/")
     assert page.status_code == 200
     assert "&lt;script&gt;" in page.text

@@ -117,8 +117,10 @@ def test_an_event_of_an_object_is_one_row_with_its_last_time():
     app = App()
     app.tell("ONCRMDEALUPDATE", 5)
     app.tell("ONCRMDEALADD", 5, NOW + 1)
+    before = app.ask("event.offline.list")["result"][0]["ID"]
     app.tell("ONCRMDEALUPDATE", 5, NOW + 2)
     answer = app.get()
+    assert answer["events"][1]["ID"] == before
     assert told(answer) == [("ONCRMDEALADD", 5), ("ONCRMDEALUPDATE", 5)]
     assert answer["events"][1]["TIMESTAMP_X"] == "2026-08-20T12:52:24+03:00"
 
@@ -137,6 +139,15 @@ def test_what_is_read_is_gone_unless_it_is_reserved():
     assert told(app.get(clear=0)) == [("ONCRMDEALUPDATE", 6)]  # changed while reserved: another row
     app.ask("event.offline.clear", process_id=reserved["process_id"])
     assert app.get(process_id=reserved["process_id"])["events"] == []
+
+
+def test_readers_of_the_queue_get_different_rows():
+    app = App()
+    app.tell("ONCRMDEALUPDATE", 7)
+    app.tell("ONCRMDEALUPDATE", 8)
+    first, second = app.get(clear=0, limit=1), app.get(clear=0, limit=1)
+    assert (told(first), told(second)) == ([("ONCRMDEALUPDATE", 7)], [("ONCRMDEALUPDATE", 8)])
+    assert app.get(process_id=first["process_id"])["events"] == first["events"]
 
 
 def test_reserving_needs_a_tariff():

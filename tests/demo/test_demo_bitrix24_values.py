@@ -177,6 +177,7 @@ def test_users_have_booleans_and_lists_and_lack_what_is_empty(bitrix):
     first, second = bitrix.result("user.get")
     assert (first["ID"], first["ACTIVE"], first["IS_ONLINE"], first["UF_DEPARTMENT"]) == ("5", True, "N", [1, 14])
     assert first["TIMESTAMP_X"] == {}
+    assert "IS_ADMIN" not in first
     assert ("SECOND_NAME" in first, second["SECOND_NAME"], second["ACTIVE"]) == (False, "I.", False)
 
 
@@ -320,7 +321,9 @@ def test_duplicates_are_found_by_phone(bitrix):
 def test_products_want_their_catalogue_named(bitrix):
     asked = {"select": ["id", "iblockId", "name"], "filter": {"iblockId": 24}}
     assert bitrix.result("catalog.product.list", **asked)["products"] == [{"iblockId": 24, "id": 1, "name": "Door"}]
-    assert bitrix.error("catalog.product.list", select=["id"])[0] == 400
+    assert bitrix.error("catalog.product.list", select=["id", "iblockId"])[0] == 400
+    assert bitrix.error("catalog.product.list", select=["id"], filter={"iblockId": 24})[0] == 400
+    assert bitrix.result("catalog.catalog.list")["catalogs"][0]["iblockId"] == 24
 
 
 def test_a_user_of_the_portal_is_shown_without_secrets(bitrix):
