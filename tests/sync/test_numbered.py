@@ -149,9 +149,16 @@ def test_a_first_read_that_was_stopped_goes_on_with_the_windows_it_lacks(data_di
 
 def test_an_open_window_is_never_done(data_dir, look):
     source = filled()
-    source.failing["users"] = RetriableError("no answer")
-    run = sync(data_dir, [account(source, resources=(RESOURCES[0], replace(DEALS, after=("users",))))])
-    assert run.state == "failed"
+    two = replace(DEALS, spans=lambda api: {"a": Span(1, 8), "b": Span(1, STEP + 1)})
+
+    def fail(name: str, window: Window) -> None:
+        if window.part == "b" and window.is_closed:
+            raise RetriableError("no answer")
+
+    source.before_page = fail
+    assert sync(data_dir, [account(source, resources=(RESOURCES[0], two))], parallel=1).state == "failed"
+    read = [(window.part, window.until) for name, window in source.asked if name == "deals"]
+    assert read[:2] == [("a", None), ("b", STEP)]
     assert keys(look) == []
 
 
