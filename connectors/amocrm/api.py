@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,8 +14,9 @@ import httpx
 
 from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oauth_client, secret, token_store
 from connectors.amocrm.answers import AmoAnswers
+from connectors.amocrm.goods import remember, remembered
 from connectors.amocrm.mapping import TASK_KINDS
-from connectors.amocrm.reading import Goods, Reading, at
+from connectors.amocrm.reading import Reading, at, whole
 from connectors.amocrm.settings import AmoSettings
 from connectors.auth import Bearer, expiry
 from connectors.errors import ForbiddenError, PayloadError
@@ -87,17 +89,23 @@ class AmoApi:
     hold, which pipelines (by id) the list has.
     """
 
-    def __init__(self, client: ApiClient, settings: AmoSettings, *, token_ends_at: datetime | None = None) -> None:
-        """token_ends_at: of a long-lived token, where it says so."""
+    def __init__(
+        self, client: ApiClient, settings: AmoSettings, *, goods_file: Path, token_ends_at: datetime | None = None
+    ) -> None:
+        """goods_file: where runs leave what catalogs hold. token_ends_at: of a long-lived token, where it says so."""
         self.settings = settings
         self.token_ends_at = token_ends_at
         self.users_are_hidden = False
-        self.goods = Goods()
+        self.goods = remembered(goods_file)
+        self._goods_file = goods_file
         self.pipelines: set[Any] | None = None
         self._client = client
         self._lock = threading.Lock()
         self._unfiltered: set[str] = set()
         self._claimed: set[str] = set()
+
+    def remember_goods(self) -> None:
+        remember(self.goods, self._goods_file)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
         return self._client.get(path, params, missing_ok=missing_ok)
@@ -179,9 +187,9 @@ def to_facts(body: Json, settings: AmoSettings) -> Facts:
             account=settings.id,
         ) from None
     kinds = {
-        int(kind["id"]): TASK_KINDS.get(str(kind.get("code")), USUAL_TASK_KINDS.get(int(kind["id"]), "other"))
+        number: TASK_KINDS.get(str(kind.get("code")), USUAL_TASK_KINDS.get(number, "other"))
         for kind in map(as_object, as_list(embedded.get("task_types")))
-        if kind.get("id")
+        if (number := whole(kind.get("id")))
     }
     return Facts(
         account=RawRecord.of(settings.id, "account", body["id"], body),
@@ -254,4 +262,4 @@ def open_api(
         ordinals=ordinals,
         transport=transport,
     )
-    return AmoApi(client, settings, token_ends_at=token_ends_at)
+    return AmoApi(client, settings, goods_file=Path(state_dir) / f"{settings.id}.goods", token_ends_at=token_ends_at)

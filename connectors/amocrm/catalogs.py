@@ -41,23 +41,25 @@ def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """All catalogs with their elements; where they are refused, deals have products without a price."""
     reading = api.reading(account)
     listed: dict[str, Keys] = {}
-    yield from if_readable(catalog_list(api, reading), is_all=True)
-    kinds = api.goods.kinds
+    kinds: dict[str, str] = {}
+    yield from if_readable(catalog_list(api, reading, into=kinds), is_all=True)
+    api.goods.kinds |= kinds
     for catalog_id in kinds:
         yield from if_readable(elements(api, catalog_id, reading, into=listed), is_all=True)
     for word, (kind, _prefix, _to_records) in ELEMENTS.items():
         keys = of_lists([catalog_id for catalog_id in kinds if kinds[catalog_id] == word], listed)
         yield from listed_whole(kind, keys, reading, api.server_now())
+    api.remember_goods()
     yield from reading.conclusions()
 
 
-def catalog_list(api: AmoApi, reading: Reading) -> Iterator[Yield]:
-    """The catalogs, in one answer: an account has few, and nobody says whether this list has pages."""
+def catalog_list(api: AmoApi, reading: Reading, *, into: dict[str, str]) -> Iterator[Yield]:
+    """The catalogs, in one answer: an account has few, and nobody says whether this list has pages. Types go `into`."""
     answer = api.get("/api/v4/catalogs", {"limit": MOST_CATALOGS})
     for catalog in items_of(answer, "catalogs", reading.odd) if answer else ():
         yield from mapped(catalog, "catalogs", kept_raw, reading)
         if (number := whole(catalog.get("id")) or 0) > 0:
-            api.goods.kinds[str(number)] = str(catalog.get("type"))
+            into[str(number)] = str(catalog.get("type"))
 
 
 def elements(api: AmoApi, catalog_id: str, reading: Reading, *, into: dict[str, Keys]) -> Iterator[Yield]:

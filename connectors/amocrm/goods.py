@@ -4,11 +4,17 @@ A field of an element is known by the code amoCRM gives it, else by its type. An
 that of a line on a deal is marked as current.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import orjson
+
 from connectors.amocrm.mapping import CARDS, created, linked, text_of
-from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.reading import Goods, Reading, at
 from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.errors import Phrase
 from connectors.money import times, to_minor
@@ -25,6 +31,24 @@ STATUSES: dict[Any, Any] = {
     "paid_in_advance": "paid",
 }
 """Our status by the code of an option of `BILL_STATUS`."""
+
+
+def remembered(file: Path) -> Goods:
+    """What the last run that read the catalogs learnt; nothing where none did. A run without them must not take the
+    prices off the deals it reads."""
+    try:
+        return Goods(**orjson.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return Goods()
+
+
+def remember(goods: Goods, file: Path) -> None:
+    """For later runs; where that fails, the next reading of the catalogs will do it."""
+    with suppress(OSError):
+        new = file.with_suffix(".new")
+        new.write_bytes(orjson.dumps(asdict(goods)))
+        new.chmod(0o600)
+        os.replace(new, file)
 
 
 def product_records(element: Json, reading: Reading, raw_hash: str) -> list[Yield]:
@@ -141,6 +165,13 @@ def on_deal(lead: Json, reading: Reading, raw_hash: str) -> Iterator[OwnedSet]:
             items.append(deal_item(element["id"], metadata, common, reading))
         elif kind == INVOICES:
             invoices.append(DealInvoice(**common, invoice_id=f"invoice:{element['id']}"))
+    if items and not reading.goods.kinds:
+        reading.notice(
+            Phrase(
+                "products of deals came without prices, for no catalog was ever read; once one is, run "
+                "voronka sync --full"
+            )
+        )
     yield OwnedSet(DealItem, reading.account_id, deal_id, Deal, items)
     yield OwnedSet(DealInvoice, reading.account_id, deal_id, Deal, invoices)
 

@@ -84,3 +84,22 @@ def test_messages_are_not_complete_where_notes_were_not_read(crm, tmp_path: Path
     run = crm.sync(tmp_path)
     assert (state_of(run, "notes"), state_of(run, "messages")) == ("failed", "done")
     assert look(tmp_path, COVERED.format("message")) == [(None,)]
+
+
+PRICES = "SELECT deal_item_id, price_minor, sum_minor FROM deal_item ORDER BY ALL"
+
+
+@pytest.mark.parametrize("how", ["failing", "not asked for", "refused"])
+def test_deals_read_without_catalogs_keep_the_prices_of_their_products(crm, tmp_path: Path, how):
+    crm.sync(tmp_path)
+    prices = look(tmp_path, PRICES)
+    assert any(price for _, price, _ in prices)
+    crm.before = refusing("/catalogs", {"failing": 500, "refused": 403}[how]) if how != "not asked for" else crm.before
+    crm.sync(tmp_path, full=True, resources=["leads"] if how == "not asked for" else None)
+    assert look(tmp_path, PRICES) == prices
+
+
+def test_products_of_an_account_whose_catalogs_were_never_read_say_that_they_lack_prices(crm, tmp_path: Path):
+    crm.before = refusing("/catalogs", 500)
+    run = crm.sync(tmp_path)
+    assert any("without prices" in warning for warning in run.accounts[0].resource("leads").warnings)
