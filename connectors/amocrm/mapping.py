@@ -61,7 +61,7 @@ def department(group: Json, reading: Reading, raw_hash: str) -> Department:
     return Department(
         account_id=reading.account_id,
         raw_hash=raw_hash,
-        department_id=f"department:{group['id']}",
+        department_id=known_as("department", group["id"]),
         name=as_text(group.get("name")) or f"#{group['id']}",
     )
 
@@ -70,7 +70,7 @@ def task_type(kind: Json, reading: Reading, raw_hash: str) -> TaskType:
     return TaskType(
         account_id=reading.account_id,
         raw_hash=raw_hash,
-        task_type_id=f"task_type:{kind['id']}",
+        task_type_id=known_as("task_type", kind["id"]),
         name=as_text(kind.get("name")) or f"#{kind['id']}",
         code=as_text(kind.get("code")),
     )
@@ -98,7 +98,7 @@ def user_records(user: Json, reading: Reading, raw_hash: str, now: datetime) -> 
 
 def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Record]:
     """A pipeline and its stages. Its name can be null."""
-    pipeline_id = f"pipeline:{pipeline['id']}"
+    pipeline_id = known_as("pipeline", pipeline["id"])
     common: Json = {"account_id": reading.account_id, "pipeline_id": pipeline_id, "raw_hash": raw_hash}
     statuses = as_list(as_object(pipeline.get("_embedded")).get("statuses"))
     return [

@@ -15,13 +15,13 @@ from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.notes import calls, notes, notes_on
-from connectors.amocrm.reading import ROBOT, mentioned_user, whole
+from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, swept_stream
-from connectors.amocrm.walking import BY_ID, Query, listed_whole, mapped, one, pages, stream, walk
+from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, one, pages, stream, walk
 from connectors.connector import Resource, Window, WindowKind
 from connectors.errors import ForbiddenError, PayloadError, Phrase
-from connectors.paging import as_list, as_object
+from connectors.paging import Json, as_list, as_object, items_of
 from connectors.records import (
     Account,
     Activity,
@@ -68,18 +68,30 @@ from connectors.records import (
 def account_parts(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """Groups of users and kinds of tasks, which come with the account."""
     reading, facts = api.reading(account), api.facts
-    raw_hash = facts.account.raw_hash
     now = api.server_now()
-    embedded = as_object(facts.body.get("_embedded"))
     yield facts.account
-    groups = [mapping.department(group, reading, raw_hash) for group in as_list(embedded.get("users_groups"))]
-    kinds = [mapping.task_type(kind, reading, raw_hash) for kind in as_list(embedded.get("task_types"))]
+    groups = [*listed_in(facts.body, "users_groups", one(mapping.department), reading)]
+    kinds = [*listed_in(facts.body, "task_types", one(mapping.task_type), reading)]
     yield from groups
     yield from kinds
-    yield from listed_whole(Department, {(group.department_id,) for group in groups}, reading, now)
+    group_keys = {(row.department_id,) for row in groups if isinstance(row, Department)}
+    kind_keys = {(row.task_type_id,) for row in kinds if isinstance(row, TaskType)}
+    yield from listed_whole(Department, group_keys, reading, now)
     yield from token_end(api.token_ends_at, now)
-    yield from listed_whole(TaskType, {(kind.task_type_id,) for kind in kinds}, reading, now)
+    yield from listed_whole(TaskType, kind_keys, reading, now)
     yield from reading.conclusions()
+
+
+def listed_in(answer: Json, name: str, to_records: ToRecords, reading: Reading) -> Iterator[Yield]:
+    """Records of a list that comes in one answer. Of an item that cannot be read nobody knows which row on hand it is:
+    no row is taken as removed."""
+    if as_object(answer.get("_embedded")).get(name) is None:
+        return
+    for item in items_of(answer, name, reading.odd):
+        raw, *records = mapped(item, name, to_records, reading)
+        reading.is_odd |= not records
+        yield raw
+        yield from records
 
 
 def token_end(ends_at: datetime | None, now: datetime) -> Iterator[Notice]:
@@ -126,13 +138,12 @@ def pipelines(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     listed = as_list(as_object(answer.get("_embedded")).get("pipelines"))
     keys: dict[type[Record], set[tuple[str, ...]]] = {Pipeline: set(), Stage: set()}
     api.pipelines = {whole(as_object(pipeline).get("id")) for pipeline in listed}
-    for pipeline in map(as_object, listed):
-        for record in mapped(pipeline, "pipelines", mapping.pipeline_records, reading):
-            yield record
-            if isinstance(record, Pipeline):
-                keys[Pipeline].add((record.pipeline_id,))
-            elif isinstance(record, Stage):
-                keys[Stage].add((record.pipeline_id, record.stage_id))
+    for record in listed_in(answer, "pipelines", mapping.pipeline_records, reading):
+        yield record
+        if isinstance(record, Pipeline):
+            keys[Pipeline].add((record.pipeline_id,))
+        elif isinstance(record, Stage):
+            keys[Stage].add((record.pipeline_id, record.stage_id))
     for kind, found in keys.items():
         yield from listed_whole(kind, found, reading, api.server_now())
     yield from reading.conclusions()

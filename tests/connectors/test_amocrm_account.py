@@ -10,6 +10,7 @@ from amo_fake import (
     ACCOUNT_BODY,
     ENV,
     FIRST,
+    FROM_THE_BEGINNING,
     LONG_LIVED,
     NOTHING,
     OAUTH,
@@ -22,6 +23,7 @@ from amo_fake import (
     page,
     problem,
     read,
+    task,
 )
 from pydantic import ValidationError
 
@@ -30,7 +32,7 @@ from connectors.amocrm.doctor import examine
 from connectors.amocrm.settings import AmoSettings
 from connectors.connector import find_connectors
 from connectors.errors import CredentialsError, PayloadError
-from connectors.records import Deal, Notice
+from connectors.records import Deal, Department, Listing, Notice, Pipeline, Task, TaskType
 
 USERS, EVENTS = "/api/v4/users", "/api/v4/events"
 
@@ -53,6 +55,38 @@ def test_zone_and_reporting_currency_of_the_config_win():
     me = account(api, settings)
     assert (me.tz, me.base_currency) == ("Asia/Omsk", "USD")
     assert of(Deal, read(api, "leads", FIRST))[0].currency == "RUB"  # what the source counts in
+
+
+ODD_PARTS = {
+    "users_groups": [None, 7, {"name": "of no number"}, {"id": "x"}, {"id": 512001, "name": 17}],
+    "task_types": {"0": None, "2": {"id": "call-back"}, "3": {"id": [1]}, "5": {"id": "2740010", "code": "CALL"}},
+}
+
+
+def test_odd_groups_and_kinds_of_tasks_are_left_out_counted_and_bury_nothing():
+    body = {**ACCOUNT_BODY, "_embedded": {**ACCOUNT_BODY["_embedded"], **ODD_PARTS}}
+    api, _ = amo({"/api/v4/tasks": page("tasks", task(1, task_type_id=2740010))}, account_body=body)
+    yielded = read(api, "account")
+    assert [(row.department_id, row.name) for row in of(Department, yielded)] == [("department:512001", "17")]
+    assert [row.task_type_id for row in of(TaskType, yielded)] == ["task_type:2740010"]
+    assert sum(notice.n for notice in of(Notice, yielded)) == 6
+    assert not of(Listing, yielded)
+    assert [row.kind for row in of(Task, read(api, "tasks", FROM_THE_BEGINNING))] == ["call"]
+
+
+@pytest.mark.parametrize("odd", [None, {"id": None}, {"id": 2, "_embedded": {"statuses": [None]}}])
+def test_a_pipeline_that_cannot_be_read_is_not_taken_as_removed(odd):
+    good = {"id": 1, "_embedded": {"statuses": [{"id": 142}]}}
+    api, _ = amo({"/api/v4/leads/pipelines": page("pipelines", good, odd)})
+    yielded = read(api, "pipelines")
+    assert [row.pipeline_id for row in of(Pipeline, yielded)] == ["pipeline:1"]
+    assert len(of(Notice, yielded)) == 1
+    assert not of(Listing, yielded)
+
+
+def test_groups_and_kinds_of_tasks_that_are_all_well_are_listed_whole():
+    api, _ = amo()
+    assert [listing.kind for listing in of(Listing, read(api, "account"))] == [Department, TaskType]
 
 
 def test_the_account_is_asked_for_once_a_run():
