@@ -69,9 +69,14 @@ class Publication:
         return ZoneInfo(self.accounts[0]["tz"] if self.accounts else "UTC")
 
     @cached_property
+    def now(self) -> datetime:
+        """`as_of` as pages tell it."""
+        return self.as_of.astimezone(self.zone)
+
+    @property
     def today(self) -> date:
         """The local day of `as_of`: periods of complete days end before it."""
-        return self.as_of.astimezone(self.zone).date()
+        return self.now.date()
 
     @property
     def currency(self) -> str:
@@ -173,7 +178,7 @@ class Answer:
     @property
     def is_covered(self) -> bool:
         """Whether everything the metric needs is synced for the period: else its empty tables do not mean zero."""
-        return not self._warns_of("no_data")
+        return not self._warns_of("no_data", "after_data")
 
     @property
     def is_complete(self) -> bool:
@@ -181,7 +186,7 @@ class Answer:
 
         Else nothing found is no reason to rest, and counts are too small to be compared with.
         """
-        return not self._warns_of("no_data", "unread_account", "before_complete")
+        return self.is_covered and not self._warns_of("unread_account", "before_complete", "ends_after_data")
 
     def _warns_of(self, *codes: str) -> bool:
         return any(notice.code in codes for notice in self.result.warnings)
@@ -232,7 +237,7 @@ def _within(allowed: frozenset[str] | None, wanted: frozenset[str] | None) -> fr
 
 
 def default_period(publication: Publication, found: Metric) -> tuple[date, date]:
-    return found.default_period(publication.today)
+    return found.default_period(publication.now)
 
 
 def before(publication: Publication, period: tuple[date, date]) -> tuple[tuple[date, date], datetime]:

@@ -192,7 +192,7 @@ def period_of(metric: Metric, question: Question, as_of: datetime, zone: ZoneInf
     """The asked days; ends nobody named are the metric's defaults, a start so many days before the end that was."""
     if not metric.reads_period and (question.period_from or question.period_to):
         raise ConfigError(NO_PERIOD, metric=metric.id)
-    default_from, default_to = metric.default_period(as_of.astimezone(zone).date())
+    default_from, default_to = metric.default_period(as_of.astimezone(zone))
     end = question.period_to or default_to
     if question.period_to is not None:
         default_from = end - timedelta(days=metric.default_period_d)

@@ -5,7 +5,7 @@ Each comparison is a pure function of what was planted (the key, JSON) and what 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from math import isclose
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -123,8 +123,7 @@ def answer(metric_id: str, key: Key, frames: FrameSet, days: Any = None, **param
     """A metric as of the key's instant, for the key's days or the metric's default."""
     metric = find_metrics()[metric_id]
     as_of = datetime.fromisoformat(key["as_of"]).astimezone(UTC)
-    end = today(key)
-    first = end - timedelta(days=metric.default_period_d)
+    first, end = metric.default_period(as_of.astimezone(ZoneInfo(key["tz"])))
     if days is not None:
         first = date.fromisoformat(days[0])
         end = date.fromisoformat(days[1]) if days[1] else end

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ import polars as pl
 from metrics.frames import MISSING_FILE, FrameSet, instant_of
 from metrics.links import with_urls
 from metrics.marts import FED_BY
-from metrics.metric import COVERAGE, DRILLDOWN, Metric, MetricResult, Notice, Params, Period
+from metrics.metric import COVERAGE, DRILLDOWN, Metric, MetricResult, Notice, Params, Period, known_until
 
 RESOURCES: dict[str, tuple[str, str]] = {
     "deal": ("сделки", "deals"),
@@ -108,12 +108,13 @@ def _unread(frames: FrameSet) -> list[str]:
 
 
 def notices(metric: Metric, frames: FrameSet, period: Period) -> tuple[Notice, ...]:
-    """Warnings that hold for any metric: never synced, incomplete at the start of the period, stale, data checks."""
+    """Warnings that hold for any metric: never synced, not all of the period known, stale, data checks."""
     covered = coverage(metric, frames)
     accounts = {account["account_id"]: account for account in frames.manifest["accounts"]}
     return (
         *(_never_synced(covered, _unread(frames)) if metric.resources else ()),
         *_incomplete(covered, accounts, period),
+        *(_unborn(accounts.values(), period) if metric.reads_period else ()),
         *_stale(frames),
         *_owners_of_now(metric, frames, accounts.values()),
         *_past(frames, period),
@@ -168,6 +169,26 @@ def _incomplete(covered: pl.DataFrame, accounts: Mapping[str, Mapping[str, Any]]
                 f"Полные данные ({ru}) есть только с {since:%d.%m.%Y}: начало периода видно не целиком.",
                 f"Complete data ({en}) begin on {since:%Y-%m-%d}: the start of the period is seen only in part.",
             )
+
+
+def _unborn(accounts: Iterable[Mapping[str, Any]], period: Period) -> Iterable[Notice]:
+    """Days of which nothing can be known at `as_of`. The running day counts as known."""
+    ends = [known_until(period.as_of.astimezone(ZoneInfo(account["tz"]))) for account in accounts]
+    if not ends or period.period_to <= max(ends):
+        return
+    last = max(ends) - timedelta(days=1)
+    if period.period_from >= max(ends):
+        yield Notice(
+            "after_data",
+            f"Период ещё не наступил: данные есть по {last:%d.%m.%Y}. Пусто здесь не значит «ноль».",
+            f"The period lies after the data, which end on {last:%Y-%m-%d}. Empty here does not mean zero.",
+        )
+    else:
+        yield Notice(
+            "ends_after_data",
+            f"Период кончается позже данных: они есть по {last:%d.%m.%Y}.",
+            f"The period ends after the data, which end on {last:%Y-%m-%d}.",
+        )
 
 
 def _stale(frames: FrameSet) -> Iterable[Notice]:

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -162,10 +162,15 @@ class Metric:
             subject=self.subject,
         )
 
-    def default_period(self, today: date) -> tuple[date, date]:
-        """The days looked at when nobody says otherwise, the end exclusive. today: the local day of `as_of`."""
-        end = today + timedelta(days=1) if self.includes_today else today
-        return today - timedelta(days=self.default_period_d), end
+    def default_period(self, now: datetime) -> tuple[date, date]:
+        """The days looked at when nobody says otherwise, the end exclusive. now: the wall time of `as_of`."""
+        today = now.date()
+        return today - timedelta(days=self.default_period_d), known_until(now) if self.includes_today else today
+
+
+def known_until(now: datetime) -> date:
+    """The day after the last one of which something is known. At midnight no second of the new day has passed yet."""
+    return now.date() if now.time() == time.min else now.date() + timedelta(days=1)
 
 
 @cache

@@ -10,6 +10,7 @@ from app.i18n import _, plural
 from app.page import Filters, Page
 from app.rights import Viewer
 from app.ui import address, formats
+from metrics.metric import known_until
 
 PRESETS = ("auto", "7d", "30d", "90d", "365d", "month", "last_month", "custom")
 WIDTH_PX = 168
@@ -28,8 +29,9 @@ def row(page: Page, publication: data.Publication, viewer: Viewer) -> Filters:
 
 
 def _period(page: Page, publication: data.Publication) -> tuple[date, date] | None:
-    default_d = data.metric(page.metric_id).default_period_d if page.metric_id else 30
-    names = {preset: _preset_name(preset, default_d) for preset in PRESETS}
+    names = {preset: _preset_name(preset) for preset in PRESETS}
+    if page.metric_id:
+        names["auto"] = _default_name(*data.default_period(publication, data.metric(page.metric_id)), publication.today)
     chosen = address.choice(
         st.selectbox,
         _("Period"),
@@ -41,13 +43,19 @@ def _period(page: Page, publication: data.Publication) -> tuple[date, date] | No
         persist_state="session",
     )
     if chosen == "custom":
-        return _custom(publication.today)
+        return _custom(publication)
     return preset_days(chosen, publication.today)
 
 
-def _preset_name(preset: str, default_d: int) -> str:
+def _default_name(first: date, end: date, today: date) -> str:
+    """Says of a running day that it comes on top: `Last 30 days` beside it has none."""
+    days = plural("{n} day", "{n} days", (today - first).days).format(n=(today - first).days)
+    return (_("{days} and today") if end > today else _("Period: {days}")).format(days=days)
+
+
+def _preset_name(preset: str) -> str:
     named = {
-        "auto": _("Period: {days}").format(days=plural("{n} day", "{n} days", default_d).format(n=default_d)),
+        "auto": _("Period"),
         "month": _("This month"),
         "last_month": _("Last month"),
         "custom": _("Other dates…"),
@@ -71,10 +79,12 @@ def preset_days(preset: str, today: date) -> tuple[date, date] | None:
     return None
 
 
-def _custom(today: date) -> tuple[date, date] | None:
+def _custom(publication: data.Publication) -> tuple[date, date] | None:
+    today, last = publication.today, known_until(publication.now) - timedelta(days=1)
+
     def read(code: str) -> tuple[date, ...]:
         found = tuple(date.fromisoformat(day) for day in code.split(".."))
-        if len(found) > 2 or not found[0] <= found[-1] <= today:
+        if len(found) > 2 or not found[0] <= found[-1] <= last:
             raise ValueError(code)
         return found
 
@@ -88,7 +98,7 @@ def _custom(today: date) -> tuple[date, date] | None:
     )
     days = st.date_input(
         _("From and to"),
-        max_value=today,
+        max_value=last,
         format="DD.MM.YYYY",
         key="dates",
         label_visibility="collapsed",

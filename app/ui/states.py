@@ -85,7 +85,7 @@ def _unique(answers: Iterable[Answer]) -> list[Notice]:
 
 BROKEN = {"no_data", "unread_account", "stale_account", "client_flows_do_not_add_up"}
 """Numbers are missing, old or contradict themselves: somebody has to do something."""
-CAVEATS = {"messages_not_synced", "before_complete", "churn_threshold_short"}
+CAVEATS = {"messages_not_synced", "before_complete", "after_data", "ends_after_data", "churn_threshold_short"}
 """All is well, and yet the headline may be far from the truth. What is in neither explains a number."""
 
 

@@ -30,9 +30,12 @@ def test_a_page_that_asks_for_everybody_gets_what_the_viewer_may_see(publication
     assert len(owners(data.run(publication, LOCAL_OWNER, "A3"))) > 1
 
 
-def test_whom_to_call_back_holds_the_running_day(publication):
+@pytest.mark.parametrize(("passed_s", "n_days"), [(0, 0), (1, 1), (86_399, 1)])
+def test_whom_to_call_back_holds_the_running_day_once_it_runs(data_dir, passed_s, n_days):
+    small_company.publish(data_dir, as_of=small_company.AS_OF + timedelta(seconds=passed_s))
+    publication = data.current()
     first, end = data.default_period(publication, data.metric("A3"))
-    assert (publication.today - first, end - publication.today) == (timedelta(days=30), timedelta(days=1))
+    assert (publication.today - first, end - publication.today) == (timedelta(days=30), timedelta(days=n_days))
     assert data.default_period(publication, data.metric("B2"))[1] == publication.today
 
 

@@ -82,7 +82,7 @@ def slow_callbacks(data_dir):
 def test_the_days_before_are_judged_by_what_was_known_as_long_after_them(open_page, url):
     unreached = tile(open_page(url), "Остались без ответа")
     assert (unreached.value, unreached.delta) == ("3", "+1")
-    assert "22.09.2026 – 22.10.2026, по данным на 22.10.2026" in unreached.help
+    assert "23.09.2026 – 22.10.2026, по данным на 23.10.2026" in unreached.help
 
 
 @pytest.mark.usefixtures("slow_callbacks")
@@ -119,7 +119,7 @@ def test_what_is_counted_is_called_threads_for_a_client_may_have_two(open_page, 
 @pytest.mark.usefixtures("published")
 def test_the_brief_says_its_periods_and_offers_no_filter_that_some_tiles_would_not_obey(open_page):
     page = open_page("brief")
-    assert "Звонки: 23.10.2026 – 22.11.2026. Забытые клиенты: на 22.11.2026." in captions(page)
+    assert "Звонки: 23.10.2026 – 21.11.2026. Забытые клиенты: на 22.11.2026." in captions(page)
     assert "сделки, созданные 22.11.2025 – 21.11.2026" in captions(page)
     assert not page.selectbox
     assert [box.key for box in page.multiselect] == ["manager"]

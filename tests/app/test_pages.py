@@ -69,6 +69,20 @@ def test_nothing_found_in_days_that_are_known_is_good_news(open_page, data_dir):
     assert "За период пропущенных нет." in page.success[0].value
 
 
+@pytest.mark.parametrize(("passed_h", "name"), [(0, "Период: 30 дней"), (10, "30 дней и сегодня")])
+def test_the_period_nobody_chose_says_whether_today_is_in_it(open_page, data_dir, passed_h, name):
+    small_company.publish(data_dir, as_of=small_company.AS_OF + timedelta(hours=passed_h))
+    assert open_page("calls").selectbox(key="period").options[:3] == [name, "Последние 7 дней", "Последние 30 дней"]
+    assert open_page("funnel").selectbox(key="period").options[0] == "Период: 365 дней"
+
+
+@pytest.mark.parametrize(("passed_h", "is_offered"), [(0, False), (10, True)])
+def test_a_day_of_which_nothing_is_known_yet_cannot_be_chosen(open_page, data_dir, passed_h, is_offered):
+    small_company.publish(data_dir, as_of=small_company.AS_OF + timedelta(hours=passed_h))
+    page = open_page("calls", period="custom", dates="2026-11-01..2026-11-22")
+    assert any("2026-11-22" in warning.value.replace("\\", "") for warning in page.warning) != is_offered
+
+
 @pytest.mark.parametrize("url", PAGES)
 def test_a_publication_that_cannot_be_read_is_a_sentence(open_page, published, url):
     for file in published.glob("publication/*/deal_state.parquet"):
@@ -347,6 +361,21 @@ def test_deleted_deals_are_called_marked_not_unwritten(open_page, published):
     rows = next(table.value for table in open_page("status").dataframe if "n_read" in table.value)
     assert rows.loc[0, ["resource", "state", "n_read"]].to_list() == ["Удалённые сделки", "отмечены удалёнными", 101]
     assert rows["n_written"].isna().all()
+
+
+def test_what_a_source_answered_oddly_is_told_below_the_last_sync(open_page, published):
+    warning = {"template": "{list}: items that are not objects were left out", "fields": {"list": "tasks"}}
+    status = run_status("done", resource="tasks", error=None, warnings=[warning])
+    (published / "status.json").write_text(json.dumps(status), "utf-8")
+    page = open_page("status")
+    assert "К сведению: 1" in [one.label for one in page.expander]
+    assert "**Пример · Задачи** — tasks: " in texts(page)
+    assert not page.error
+
+
+def test_a_sync_without_remarks_speaks_of_none(open_page, published):
+    (published / "status.json").write_text(json.dumps(run_status("done", error=None)), "utf-8")
+    assert not any(one.label.startswith("К сведению") for one in open_page("status").expander)
 
 
 def test_a_manager_sees_the_age_of_the_data_and_nothing_of_the_machinery(open_page, people):

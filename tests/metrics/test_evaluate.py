@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import narwhals.stable.v2 as nw
@@ -173,6 +174,38 @@ def test_a_period_wholly_before_the_data_is_no_data_not_zero(data_dir):
     assert codes(evaluate(METRIC, frames, None, before)) == ["no_data"]
     assert "21.03.2026" in evaluate(METRIC, frames, None, before).warnings[0].ru
     assert codes(evaluate(METRIC, frames, None, cut)) == ["before_complete"]
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "said"),
+    [
+        (date(2026, 4, 1), date(2026, 4, 8), []),
+        (date(2026, 4, 1), date(2026, 4, 9), []),
+        (date(2026, 4, 8), date(2026, 4, 9), []),
+        (date(2026, 4, 1), date(2026, 4, 10), ["ends_after_data"]),
+        (date(2026, 4, 9), date(2026, 4, 10), ["after_data"]),
+    ],
+)
+def test_days_after_the_data_are_said_to_be_so_but_for_the_running_one(data_dir, first, end, said):
+    frames = open_frames(publish(data_dir, "g1"))
+    result = evaluate(METRIC, frames, None, Period(AS_OF, first, end))
+    assert codes(result) == said
+    assert all("08.04.2026" in notice.ru for notice in result.warnings)
+
+
+def test_at_midnight_the_new_day_lies_after_the_data(data_dir):
+    midnight = datetime(2026, 4, 7, 21, tzinfo=UTC)
+    frames = open_frames(publish(data_dir, "g1", as_of=midnight.isoformat()))
+    assert codes(evaluate(METRIC, frames, None, Period(midnight, date(2026, 4, 1), date(2026, 4, 8)))) == []
+    result = evaluate(METRIC, frames, None, Period(midnight, date(2026, 4, 8), date(2026, 4, 9)))
+    assert codes(result) == ["after_data"]
+    assert "07.04.2026" in result.warnings[0].ru
+
+
+def test_a_metric_that_reads_no_period_says_nothing_of_days_after_the_data(data_dir):
+    frames = open_frames(publish(data_dir, "g1"))
+    at_once = replace(METRIC, reads_period=False)
+    assert codes(evaluate(at_once, frames, None, Period(AS_OF, date(2027, 4, 1), date(2027, 4, 10)))) == []
 
 
 def test_failed_checks_of_the_data_are_told_and_passed_ones_are_not(data_dir):

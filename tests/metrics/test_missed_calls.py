@@ -132,7 +132,7 @@ def test_the_example_of_the_catalogue(engine):
 
 
 def test_who_called_this_morning_is_in_the_list_nobody_chose_days_for(engine):
-    period = Period(AS_OF, *METRIC.default_period(date(2026, 4, 8)))
+    period = Period(AS_OF, *METRIC.default_period(datetime(2026, 4, 8, 12, tzinfo=UTC)))
     assert states(answer(engine, CATALOGUE, period=period))["m6"] == "pending"
 
 
