@@ -36,7 +36,7 @@ WHERE_TO_CREATE = Phrase(
     "An administrator creates it in Bitrix24: «Разработчикам» → «Другое» → «Входящий вебхук»; put its whole address "
     "into that variable."
 )
-WEBHOOK = re.compile(r"(?P<base_url>https?://[^/\s]+)/rest/(?P<user>[0-9]+)/(?P<secret>[A-Za-z0-9]+)(/\S*)?")
+WEBHOOK = re.compile(r"(?P<base_url>https?://[^/\s]+)/rest/(?P<user>[0-9]+)/(?P<secret>[A-Za-z0-9_-]+)(/\S*)?")
 USED_UP = frozenset({"INVALID_GRANT", "EXPIRED_TOKEN", "INVALID_TOKEN"})
 
 

@@ -20,7 +20,8 @@ from connectors.paging import Json, as_list, as_object
 PAGE = 50
 """Rows of a page, which cannot be changed."""
 GROWTH = 7
-"""A list of unknown length is asked for 1, 7, 49 pages: most of what has changed since yesterday fits on one."""
+"""A list of unknown length is asked for 1, 7, 49 pages: most of what has changed since yesterday fits on one. A window
+of ids begins with so many: it may be empty."""
 UNCOUNTED = -1
 Style = Literal["crm", "flat", "user"]
 
@@ -145,7 +146,8 @@ class Place:
             wanted, self.n_wanted = self.n_wanted, min(self.n_wanted * GROWTH, self.api.settings.commands_per_batch)
             return wanted
         density = self.n_rows / (self.at - self.began_at) if self.n_rows else 1.0
-        return max(1, ceil(density * (self.until - self.at) / PAGE))
+        most = self.api.settings.commands_per_batch if self.n_rows else GROWTH
+        return min(most, max(1, ceil(density * (self.until - self.at) / PAGE)))
 
     def commands(self, n: int) -> list[Command]:
         cursors = [self.at, *(self.listing.last_of(f"p{number}") for number in range(n - 1))]

@@ -220,6 +220,16 @@ def test_gaps_among_ids_cost_few_pages():
     assert sum(portal.n_commands()) < 40 + 15
 
 
+@pytest.mark.parametrize("listing", [OLD_DEALS, DEALS], ids=["old", "items"])
+def test_a_window_without_rows_costs_few_pages(listing):
+    portal = Portal({"deal": many(3, first=90_000)})
+    api = portal.open()
+    for _ in range(3):
+        assert ids(keyset(api, listing, after=20_000, until=40_000)) == []
+    assert max(portal.n_commands()) <= 7
+    assert len(portal.asked()) == 3
+
+
 def test_what_has_changed_is_mostly_one_request():
     portal = Portal({"deal": [*many(200), deal(201, DATE_MODIFY=Instant(NOW + 5))]})
     api = portal.open()

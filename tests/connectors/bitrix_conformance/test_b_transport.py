@@ -21,7 +21,7 @@ from bitrix_portal import (
     settings,
 )
 
-from connectors.bitrix24.access import login, login_url, oauth_client, token_store
+from connectors.bitrix24.access import login, login_url, oauth_client, token_store, webhook
 from connectors.bitrix24.api import METHODS, account
 from connectors.bitrix24.batching import Command
 from connectors.bitrix24.paging import keyset
@@ -275,6 +275,11 @@ def test_a_webhook_may_be_pasted_with_a_method(pasted):
     portal = Portal()
     api = portal.open(env={"BITRIX_WEBHOOK": f" https://VOLGA.bitrix24.ru/rest/1/{SECRET}/{pasted}\n"})
     assert api.call("profile")["ID"] == "5"
+
+
+def test_a_secret_may_have_any_letters_of_an_address():
+    hook = webhook(settings(), {"BITRIX_WEBHOOK": f"{HOST}/rest/12/demo-secret_A1/"})
+    assert hook.prefix == "/rest/12/demo-secret_A1"
 
 
 @pytest.mark.parametrize("token_in", ["body", "header"])
