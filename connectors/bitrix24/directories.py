@@ -20,6 +20,7 @@ from connectors.records import (
     Account,
     Department,
     FieldDef,
+    LeftOut,
     Pipeline,
     Product,
     RawRecord,
@@ -49,6 +50,7 @@ def users(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     reading, now = reading_of(api, account), api.server_now()
     yield mentioned_user(account.account_id, 0, is_active=True)
     if USERS.method in closed(api):
+        yield LeftOut()
         return
     listed = {ROBOT}
     for page in paging.keyset(api, USERS):
@@ -63,6 +65,7 @@ def users(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
 def departments(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     """Departments that are in use, with their heads."""
     if DEPARTMENTS.method in closed(api):
+        yield LeftOut()
         return
     reading = reading_of(api, account)
     listed = set()
@@ -156,6 +159,7 @@ def currencies(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
 def products(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     """What is sold. Each catalogue is a list of its own."""
     if CATALOGUES in closed(api):
+        yield LeftOut()
         return
     reading = reading_of(api, account)
     listed: set[tuple[str, ...]] = set()

@@ -13,7 +13,7 @@ from connectors.bitrix24.reading import FieldInfo, Reading
 from connectors.bitrix24.stages import kinds
 from connectors.connector import Span, Window
 from connectors.paging import Json
-from connectors.records import Account, Record, Shown, Tombstone, Yield
+from connectors.records import Account, LeftOut, Record, Shown, Tombstone, Yield
 from connectors.walk import mapped
 
 ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
@@ -81,19 +81,18 @@ def is_closed(api: BitrixApi, query: Query) -> bool:
     return (query.needs or query.listing.method) in closed(api)
 
 
-def open_parts(api: BitrixApi, queries: Queries) -> dict[str, Query]:
-    return {part: query for part, query in queries(api).items() if not is_closed(api, query)}
-
-
 def spans_of(queries: Queries, api: BitrixApi) -> Mapping[str, Span]:
-    """How far the numbers of each list of a resource reach; those that are refused reach nowhere."""
-    return spans(api, {part: query.listing for part, query in open_parts(api, queries).items()})
+    """How far the numbers of each list of a resource reach."""
+    return spans(api, {part: query.listing for part, query in queries(api).items()})
 
 
 def read(queries: Queries, api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
     """A window of a resource: of one of its lists, or of all. Ids of one with several begin with their part."""
-    for part, query in open_parts(api, queries).items():
+    for part, query in queries(api).items():
         if window.part not in ("", part):
+            continue
+        if is_closed(api, query):
+            yield LeftOut()
             continue
         ids = tuple(one.removeprefix(f"{part}:") for one in window.ids if not part or one.startswith(f"{part}:"))
         if ids or not window.ids:

@@ -26,6 +26,7 @@ from demo.bitrix24_mutate import mutate
 from demo.bitrix24_oauth import CLIENT_ID, CLIENT_SECRET
 from demo.bitrix24_setup import LOSS_FIELD
 from demo.bitrix24_switches import Switches
+from demo.company import Company
 from sync import SyncAccount, sync
 from warehouse.status import RunStatus
 
@@ -60,8 +61,8 @@ class Portal(httpx.BaseTransport):
 
     settings: BitrixSettings = SETTINGS
 
-    def __init__(self, **switches: Any) -> None:
-        app = create_app(company(), Switches(**switches), secret="d3m0secret", timer=lambda: 0.0)
+    def __init__(self, of: Company | None = None, **switches: Any) -> None:
+        app = create_app(of or company(), Switches(**switches), secret="d3m0secret", timer=lambda: 0.0)
         self.server = app.state.server
         self._transport, self._loop = httpx.ASGITransport(app), asyncio.new_event_loop()
         self._lock = threading.Lock()
