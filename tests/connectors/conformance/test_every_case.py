@@ -6,8 +6,6 @@ from pathlib import Path
 
 TESTS = Path(__file__).parents[2]
 CASES = re.compile(r"test_((?:c\d+_)+)")
-WRITTEN_ELSEWHERE_NOW = {95, 96, 98, 99}
-"""Conversations and sources, whose tests are on their way."""
 
 
 def named() -> set[int]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from amo_demo import DAY, Crm, rows
 from amo_fake import (
     ACCOUNT_BODY,
     CHANGED,
@@ -118,8 +119,7 @@ def test_c33_a_later_read_has_no_upper_bound_and_so_finds_what_came_meanwhile():
 
 
 def test_c34_an_empty_answer_in_the_middle_walks_the_window_once_more():
-    rows = [lead(n) for n in range(1110)]
-    served = pages_of(rows)
+    served = pages_of([lead(n) for n in range(1110)])
     hiccups = iter([False, False, True])
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -147,11 +147,11 @@ def test_without_filters_a_later_read_takes_what_has_changed_since():
     assert deal_ids(read(api, "leads", CHANGED)) == ["lead:2"]
 
 
-def test_c36_rows_outside_the_filter_give_it_away():
-    rows = [lead(1, created_at=OLD_S), lead(2)]
-    api, _ = amo({LEADS: page("leads", *rows)})
-    yielded = read(api, "leads", FIRST)
-    assert deal_ids(yielded) == ["lead:1", "lead:2"]
+@pytest.mark.parametrize(("window", "found"), [(FIRST, ["lead:1", "lead:2"]), (CHANGED, ["lead:2"])])
+def test_c36_rows_outside_the_filter_give_it_away(window, found):
+    api, _ = amo({LEADS: page("leads", lead(1, created_at=OLD_S, updated_at=OLD_S), lead(2))})
+    yielded = read(api, "leads", window)
+    assert deal_ids(yielded) == found
     assert "no effect" in of(Notice, yielded)[0].text
 
 
@@ -324,6 +324,28 @@ def test_c29_lists_that_do_not_announce_the_next_page_are_read_whole(small_compa
         assert sorted(raws(read(by_twenty, name, window))) == sorted(raws(read(expected.open(), name, window)))
 
 
+def test_c32_a_row_changed_after_its_page_was_read_pushes_none_out_of_the_walk_and_is_read_by_the_next_sync(tmp_path):
+    crm = Crm()
+    there = [number for number in crm.account.contacts.ids if not crm.account.contacts.get(number).deleted_at]
+    changed: list[int] = []
+
+    def change(n: int, url: httpx.URL) -> None:
+        if url.path == "/api/v4/contacts" and url.params["page"] == "2" and not changed:
+            crm.passes(timedelta(seconds=30))
+            changed.extend(there[:2])
+            for number in changed:
+                crm.people("edit", entity="contacts", id=number, fields={"first_name": "Renamed"})
+
+    crm.before = change
+    for n_renamed in (0, 2):
+        assert crm.synced(tmp_path, page_size=5).is_well
+        found = rows(tmp_path, "SELECT contact_id, name LIKE 'Renamed%' FROM contact ORDER BY 1")
+        assert [contact_id for contact_id, _ in found] == sorted(f"contact:{number}" for number in there)
+        assert sum(is_renamed for _, is_renamed in found) == n_renamed
+        crm.passes(DAY)
+    assert changed
+
+
 def test_c33_what_is_created_during_the_first_sync_is_there_after_the_second(small_company, data_dir):
     crm = DemoCrm(small_company)
     created: list[int] = []
@@ -355,6 +377,26 @@ def test_c35_an_account_without_filters_is_scanned_and_its_later_changes_are_fou
     assert look(data_dir, "SELECT count(*) FROM deal") == [(n_deals,)]
     assert look(data_dir, "SELECT watermark FROM coverage WHERE resource = 'deal'") == [(crm.now(),)]
     assert not [entry for entry in crm.asked("/leads") if "_at" in entry["query"]]
+
+
+def test_c36_where_the_account_says_it_filters_and_does_not_a_later_sync_tells_and_keeps_its_place(tmp_path):
+    crm = Crm(filters_enabled="false")
+    crm.repaint = lambda url, said: said | {"is_api_filter_enabled": True} if url.path == "/api/v4/account" else said
+    deal_id = crm.people("create", entity="leads")["id"]
+    price = f"SELECT amount_minor FROM deal WHERE deal_id = 'lead:{deal_id}'"
+    assert crm.synced(tmp_path).is_well
+    n_deals = rows(tmp_path, "SELECT count(*) FROM deal")
+    crm.passes(DAY)
+    crm.people("edit", entity="leads", id=deal_id, fields={"price": 777})
+    crm.passes(DAY)
+    begun = crm.now
+    crm.before = lambda n, url: crm.passes(timedelta(seconds=30)) if url.path == LEADS else None
+    run = crm.synced(tmp_path)
+    assert run.is_well
+    assert "no effect" in " ".join(run.account("main").resource("leads").warnings)
+    assert rows(tmp_path, price) == [(77_700,)]
+    assert rows(tmp_path, "SELECT watermark FROM coverage WHERE resource = 'deal'") == [(begun,)]
+    assert rows(tmp_path, "SELECT count(*) FROM deal") == n_deals
 
 
 @pytest.mark.parametrize("range_to_inclusive", [True, False])

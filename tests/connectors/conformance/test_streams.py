@@ -12,6 +12,7 @@ from amo_demo import DAY, Crm, published, rows
 
 from connectors.amocrm.webhooks import hear
 from connectors.connector import Heard
+from demo.office import OPEN_STAGES, SALES
 from metrics.evaluate import evaluate
 from metrics.frames import open_frames
 from metrics.metric import Period
@@ -145,6 +146,44 @@ def test_c108_what_a_webhook_calls_deleted_is_flagged_when_its_id_finds_nothing(
     assert rows(tmp_path, deals) == [(crm.now,), (None,)]
     assert rows(tmp_path, f"SELECT deleted_at FROM company WHERE company_id = 'company:{firm}'") == [(crm.now,)]
     assert rows(tmp_path, f"SELECT deleted_at FROM task WHERE task_id = 'task:{task}'") == [(crm.now,)]
+
+
+def said(crm: Crm, change: str, number: int, **fields: int) -> Heard:
+    """What a webhook about a deal makes known, whatever it says of the deal."""
+    told = {f"leads[{change}][0][{name}]": value for name, value in {"id": number, **fields}.items()}
+    return hear(urlencode({**told, "account[id]": crm.account.company.account_id}).encode())
+
+
+def test_c105_webhooks_that_come_late_twice_and_in_the_wrong_order_leave_what_the_api_says(tmp_path: Path):
+    crm = Crm()
+    moved, returned, gone = (crm.people("create", entity="leads")["id"] for _ in range(3))
+    second, third = OPEN_STAGES[SALES][1:3]
+    crm.synced(tmp_path)
+    told = []
+    for stage in (second, third):
+        crm.passes(HOUR)
+        crm.people("move", id=moved, stage_id=stage)
+        told.append(said(crm, "status", moved, status_id=stage))
+    crm.people("delete", entity="leads", id=gone)
+    told.append(said(crm, "delete", gone))
+    crm.people("delete", entity="leads", id=returned)
+    told.append(said(crm, "delete", returned))
+    crm.passes(HOUR)
+    crm.people("restore", entity="leads", id=returned)
+    told.append(said(crm, "restore", returned))
+    there = ((moved, f"status:{third}", False), (returned, None, False), (gone, None, True))
+    state = (
+        f"SELECT deal_id, CASE deal_id WHEN 'lead:{moved}' THEN stage_id END, deleted_at IS NOT NULL FROM deal "
+        f"WHERE deal_id IN ('lead:{moved}', 'lead:{returned}', 'lead:{gone}') ORDER BY deal_id"
+    )
+    newest_first = told[::-1]
+    for some in (newest_first[:1], newest_first[1:], told):  # each lot before a sync, the last all over again
+        for heard in some:
+            inbox.note(tmp_path, "main", heard.ids)
+        crm.passes(HOUR)
+        assert crm.synced(tmp_path).is_well
+        assert rows(tmp_path, state) == sorted((f"lead:{number}", *known) for number, *known in there)
+        assert inbox.waiting(tmp_path, "main")[1] == {}
 
 
 def test_c109_a_day_begins_at_the_accounts_midnight(tmp_path: Path):
