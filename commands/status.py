@@ -4,12 +4,16 @@ Reads `status.json` and the manifest only, so that it never waits for a sync.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from app.i18n import translated
+from app.resources import resource_name
 from commands.output import tables_text
 from commands.text import _, language
 from config import Config
@@ -22,13 +26,14 @@ KILLED_AFTER = timedelta(minutes=5)
 def state_of(config: Config) -> dict[str, Any]:
     """What is known without opening the warehouse.
 
-    {data_dir, sync: status.json or null, publication: {generation, created_at, as_of, accounts, coverage, checks,
-    rows} or null, accounts_without_data: [ids]}
+    {data_dir, timezone, sync: status.json or null, publication: {generation, created_at, as_of, accounts, coverage,
+    checks, rows} or null, accounts_without_data: [ids]}
     """
     published = manifest_of(config)
     seen = {account["account_id"] for account in (published or {}).get("accounts", [])}
     return {
         "data_dir": str(config.data_dir),
+        "timezone": config.timezone,
         "sync": read_status(config.data_dir),
         "publication": None if published is None else _publication(published),
         "accounts_without_data": [entry.id for entry in config.accounts if entry.id not in seen and not entry.feeds],
@@ -52,28 +57,62 @@ def _publication(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def state_text(state: dict[str, Any], now: datetime | None = None) -> str:
-    """The same for people."""
+    """The same for people: instants in the zones of their accounts."""
     moment = now or datetime.now(UTC)
-    return "\n".join([*_sync_lines(state["sync"], moment), "", *_publication_lines(state, moment)]) + "\n"
+    clocks = clocks_of(state, moment)
+    return "\n".join([*_sync_lines(state["sync"], clocks), "", *_publication_lines(state, clocks)]) + "\n"
 
 
-def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
+@dataclass(frozen=True)
+class Clock:
+    """How instants are told: wall time of `zone` with its offset, and how long before `now`."""
+
+    zone: ZoneInfo
+    now: datetime
+
+    def day(self, text: str | None) -> str:
+        return f"{datetime.fromisoformat(text).astimezone(self.zone):%Y-%m-%d}" if text else "—"
+
+    def ago(self, text: str | None) -> str:
+        """An instant with its age, as people read freshness."""
+        if text is None:
+            return "—"
+        moment = datetime.fromisoformat(text)
+        minutes = int((self.now - moment).total_seconds() // 60)
+        age = (
+            _("{n} min ago").format(n=minutes)
+            if minutes < 120
+            else _("{n} h ago").format(n=minutes // 60)
+            if minutes < 48 * 60
+            else _("{n} d ago").format(n=minutes // (24 * 60))
+        )
+        return f"{moment.astimezone(self.zone).isoformat(' ', 'minutes')} ({age})"
+
+
+def clocks_of(state: dict[str, Any], now: datetime) -> dict[str, Clock]:
+    """A clock for each account that was read; under "" that of the first, else of the configuration, for all others."""
+    zones = {account["account_id"]: account["tz"] for account in (state["publication"] or {}).get("accounts") or ()}
+    common = next(iter(zones.values()), state["timezone"])
+    return {name: Clock(ZoneInfo(zone), now) for name, zone in {**zones, "": common}.items()}
+
+
+def _sync_lines(sync: dict[str, Any] | None, clocks: Mapping[str, Clock]) -> list[str]:
     if sync is None:
         return [_("Nothing has been synced yet: run `voronka sync`.")]
-    beat = datetime.fromisoformat(sync["heartbeat_at"])
-    killed = sync["state"] == "running" and now - beat > KILLED_AFTER
+    clock = clocks[""]
+    killed = sync["state"] == "running" and clock.now - datetime.fromisoformat(sync["heartbeat_at"]) > KILLED_AFTER
     told = _("killed; the next run goes on where it stopped") if killed else _(STATES.get(sync["state"], sync["state"]))
-    lines = [_("Last sync: {state}, began {started}.").format(state=told, started=_ago(sync["started_at"], now))]
+    lines = [_("Last sync: {state}, began {started}.").format(state=told, started=clock.ago(sync["started_at"]))]
     for account in sync["accounts"]:
         if account.get("error"):
             lines.append(f"  ! {account['account_id']}: {translated(account['error'], _)}")
         rows = [
             (
-                resource["resource"],
+                named(resource["resource"]),
                 _(STATES.get(resource["state"], resource["state"])),
                 resource["n_read"],
                 resource["n_written"],
-                _ago(resource["watermark"], now),
+                clocks.get(account["account_id"], clock).ago(resource["watermark"]),
                 _remarks(resource, account.get("error")),
             )
             for resource in account["resources"]
@@ -85,6 +124,12 @@ def _sync_lines(sync: dict[str, Any] | None, now: datetime) -> list[str]:
     return lines
 
 
+def named(resource: str) -> str:
+    """As the page calls it, in brackets as `--resource` does."""
+    name = resource_name(resource, language())
+    return resource if name == resource else f"{name} ({resource})"
+
+
 def _remarks(resource: dict[str, Any], of_account: object) -> str:
     """What went wrong with a resource, but not what its whole account suffers from."""
     if resource["error"]:
@@ -92,21 +137,22 @@ def _remarks(resource: dict[str, Any], of_account: object) -> str:
     return "; ".join(translated(warning, _) for warning in resource.get("warnings") or ())
 
 
-def _publication_lines(state: dict[str, Any], now: datetime) -> list[str]:
-    published = state["publication"]
+def _publication_lines(state: dict[str, Any], clocks: Mapping[str, Clock]) -> list[str]:
+    published, clock = state["publication"], clocks[""]
     if published is None:
         return [_("Nothing is published yet: run `voronka publish` after a sync.")]
     lines = [
         _("Published: {generation}, knows everything up to {as_of}.").format(
-            generation=published["generation"], as_of=_ago(published["as_of"], now)
+            generation=published["generation"], as_of=clock.ago(published["as_of"])
         )
     ]
     stale = [account for account in published["accounts"] if account["is_stale"]]
     lines += [_why_stale(account, published["created_at"]).format(id=account["account_id"]) for account in stale]
     lines += [_("  ! Account {id} has no data yet.").format(id=missing) for missing in state["accounts_without_data"]]
     rows = [
-        (row["account_id"], row["resource"], _day(row["complete_from"]), _ago(row["watermark"], now))
+        (row["account_id"], named(row["resource"]), of.day(row["complete_from"]), of.ago(row["watermark"]))
         for row in published["coverage"] or []
+        for of in [clocks.get(row["account_id"], clock)]
     ]
     names = [_("account"), _("table"), _("complete since"), _("read up to")]
     lines += ["", tables_text({"": pl.DataFrame(rows, schema=names, orient="row")}, titled=False).rstrip()]
@@ -132,23 +178,3 @@ STATES = {
     "left_out": "not given by the CRM",
     "interrupted": "interrupted",
 }
-
-
-def _day(text: str | None) -> str:
-    return text[:10] if text else "—"
-
-
-def _ago(text: str | None, now: datetime) -> str:
-    """An instant with its age, as people read freshness."""
-    if text is None:
-        return "—"
-    moment = datetime.fromisoformat(text)
-    minutes = int((now - moment).total_seconds() // 60)
-    age = (
-        _("{n} min ago").format(n=minutes)
-        if minutes < 120
-        else _("{n} h ago").format(n=minutes // 60)
-        if minutes < 48 * 60
-        else _("{n} d ago").format(n=minutes // (24 * 60))
-    )
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z ({age})"

@@ -16,6 +16,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 NO_OPTION = "There is no option {got}."
 NO_OPTION_NEAR = "There is no option {got}. Did you mean {near}?"
+AFTER_COMMAND = "The option {got} goes after the command: `voronka status {got} …`."
 NO_COMMAND = "There is no command {got}."
 NO_COMMAND_NEAR = "There is no command {got}. Did you mean {near}?"
 NO_ARGUMENT = "{got} is missing."
@@ -28,6 +29,7 @@ BAD_NUMBER = "{got} must be a number."
 MORE = "`{command} --help` shows what there is."
 
 SENTENCES = {
+    r"No such option: (?P<got>--config)\b": AFTER_COMMAND,  # every command has it, what stands before them does not
     r"No such option: (?P<got>\S+) \(Possible options: (?P<near>[^)]+)\)": NO_OPTION_NEAR,
     r"No such option: (?P<got>\S+)": NO_OPTION,
     r"No such command '(?P<got>.*)'\. Did you mean (?P<near>[^?]+)\?": NO_COMMAND_NEAR,

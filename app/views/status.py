@@ -10,6 +10,7 @@ import streamlit as st
 from app import data
 from app.i18n import N_, _, language, translated
 from app.page import Page
+from app.resources import resource_name
 from app.rights import Viewer
 from app.ui import formats, states, tables, tiles
 from app.ui.tables import Column
@@ -201,6 +202,22 @@ def _last_run(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
             Column("n_written", _("Rows written"), "int"),
         ]
         tables.show(rows, columns, key="last_run", alt=_("The last sync"))
+        _remarks(found, names)
+
+
+def _remarks(found: Iterable[tuple[str, Mapping[str, Any]]], names: Mapping[str, str]) -> None:
+    """What a source answered otherwise than it should have, while the sync went on."""
+    told = [
+        (names.get(account, account), resource_name(resource["resource"]), translated(warning, _))
+        for account, resource in found
+        for warning in resource.get("warnings") or ()
+    ]
+    if not told:
+        return
+    with st.expander(_("Worth knowing: {n}").format(n=len(told))):
+        st.caption(_("The CRM answered a little otherwise than expected here. The sync went on."))
+        for account, resource, sentence in told:
+            st.markdown(f"**{states.escaped(f'{account} · {resource}')}** — {states.escaped(sentence)}")
 
 
 RUN = ("name", "resource", "state", "n_read", "n_written")
@@ -286,75 +303,6 @@ def _checks(publication: data.Publication) -> None:
     for check in found:
         sentence = check["en"] if language() == "en" else check["ru"]
         st.markdown(f":material/warning: {states.escaped(sentence)}")
-
-
-def resource_name(table: str) -> str:
-    """`deal_stage_transition` → «История этапов»; tables people do not speak of keep their name."""
-    if table in NAMES:
-        return _(NAMES[table])
-    if table not in RESOURCES:
-        return table
-    russian, english = RESOURCES[table]
-    name = english if language() == "en" else russian
-    return name[:1].upper() + name[1:]
-
-
-NAMES = {
-    "account": N_("Account"),
-    "activity": N_("Notes"),
-    "call_episode": N_("Calls after joining"),
-    "call_episode_leg": N_("Parts of calls"),
-    "chat": N_("Chats"),
-    "client": N_("Clients in all"),
-    "client_email": N_("E-mails of clients"),
-    "client_member": N_("Cards of clients"),
-    "client_phone": N_("Phones of clients"),
-    "customer": N_("Customers"),
-    "deal_contact": N_("Contacts of deals"),
-    "deal_invoice": N_("Invoices of deals"),
-    "deal_item": N_("Items of deals"),
-    "deal_state": N_("Deals with outcomes"),
-    "department": N_("Departments"),
-    "entity_tag": N_("Tags"),
-    "field_def": N_("Custom fields"),
-    "field_enum": N_("Values of lists"),
-    "field_required": N_("Required fields"),
-    "field_value": N_("Values of fields"),
-    "invoice": N_("Invoices"),
-    "payment": N_("Payments"),
-    "product": N_("Products"),
-    "request": N_("Incoming requests"),
-    "sale": N_("Sales"),
-    "stage_interval": N_("Stays in stages"),
-    "task_link": N_("Links of tasks"),
-    "task_type": N_("Types of tasks"),
-    "touch": N_("Touches"),
-    "user_department": N_("People of departments"),
-    "calendar_day": N_("Calendar"),
-    # What connectors call their parts of the last sync.
-    "users": N_("Users"),
-    "pipelines": N_("Pipelines"),
-    "loss_reasons": N_("Loss reasons"),
-    "sources": N_("Sources"),
-    "fields": N_("Custom fields"),
-    "roles": N_("Roles"),
-    "tags": N_("Tags"),
-    "catalogs": N_("Products and invoices"),
-    "leads": N_("Deals"),
-    "contacts": N_("Contacts"),
-    "companies": N_("Companies"),
-    "customers": N_("Customers"),
-    "customer_lists": N_("Statuses and segments of customers"),
-    "transactions": N_("Purchases of customers"),
-    "requests": N_("Incoming requests"),
-    "trash": N_("Deleted deals"),
-    "tasks": N_("Tasks"),
-    "calls": N_("Calls"),
-    "notes": N_("Notes"),
-    "talks": N_("Chats"),
-    "messages": N_("Messages"),
-    "events": N_("Events"),
-}
 
 
 def local(text: str | None, zone: Any) -> datetime | None:

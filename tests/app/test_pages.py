@@ -369,7 +369,7 @@ def test_what_a_source_answered_oddly_is_told_below_the_last_sync(open_page, pub
     (published / "status.json").write_text(json.dumps(status), "utf-8")
     page = open_page("status")
     assert "К сведению: 1" in [one.label for one in page.expander]
-    assert "**Пример · Задачи** — tasks: " in texts(page)
+    assert "Задачи** — tasks\\: " in texts(page)
     assert not page.error
 
 

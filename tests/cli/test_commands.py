@@ -16,10 +16,12 @@ import polars as pl
 import pytest
 
 import cli
+from app.resources import resource_name
 from commands.metric import Question, period_of
 from commands.output import frames_as, shown
 from commands.status import state_text
 from commands.text import language_of
+from connectors.connector import find_connectors
 from demo.run import TOKEN_VARIABLE
 from metrics.metric import find_metrics
 from warehouse.database import writer_lock
@@ -96,6 +98,9 @@ def test_an_unknown_account_or_resource_ends_with_2(voronka, config):
     ("arguments", "sentence"),
     [
         ("sync --fast", "Параметра --fast нет."),
+        ("--config x.yaml status", "Параметр --config пишется после команды: `voronka status --config …`."),
+        ("--config=x.yaml status", "Параметр --config пишется после команды: `voronka status --config …`."),
+        ("metric --config x.yaml run A3", "Параметр --config пишется после команды: `voronka status --config …`."),
         ("sync --ful", "Параметра --ful нет. Может быть, --full?"),
         ("publsh", "Команды publsh нет. Может быть, 'publish'?"),
         ("sql", "Не хватает QUERY."),
@@ -221,6 +226,48 @@ def test_status_tells_each_resource_and_each_table(on_demo):
         assert word in said.out
 
 
+def test_status_calls_resources_as_the_page_does_and_tells_local_time(monkeypatch):
+    monkeypatch.setenv("VORONKA_LANG", "ru")
+    at = "2026-03-01T21:30:00Z"
+    read = {"state": "done", "n_read": 5, "n_written": 5, "watermark": at, "error": None}
+    resources = [{"resource": name, **read} for name in ("leads", "trash", "of_a_newer_version")]
+    coverage = [{"account_id": "shop", "resource": "deal_owner_change", "complete_from": at, "watermark": at}]
+    zones = {"main": "Europe/Moscow", "shop": "Asia/Omsk"}
+    accounts = [{"account_id": name, "tz": tz, "is_stale": False, "watermark": at} for name, tz in zones.items()]
+    text = state_text(
+        {
+            "timezone": "UTC",
+            "sync": {
+                "state": "done",
+                "heartbeat_at": at,
+                "started_at": at,
+                "accounts": [{"account_id": name, "resources": resources} for name in zones],
+            },
+            "publication": {
+                "generation": "g",
+                "created_at": at,
+                "as_of": at,
+                "accounts": accounts,
+                "coverage": coverage,
+                "checks": [],
+            },
+            "accounts_without_data": [],
+        },
+        datetime(2026, 3, 1, 22, tzinfo=UTC),
+    )
+    for name in ("Сделки (leads)", "Удалённые сделки (trash)", "(deal_owner_change)", " of_a_newer_version "):
+        assert name in f" {text} ".replace("\n", " ")
+    moscow, omsk = "2026-03-02 00:30+03:00 (30 мин назад)", "2026-03-02 03:30+06:00 (30 мин назад)"
+    assert (text.count(moscow), text.count(omsk)) == (3 + 2, 3 + 1)
+    assert re.search(r"deal_owner_change\) +2026-03-02 +2026-03-02 03:30", text)
+
+
+@pytest.mark.parametrize("code", ["ru", "en"])
+def test_every_part_of_a_sync_has_a_name_for_people(code):
+    parts = {resource.name for connector in find_connectors().values() for resource in connector.resources}
+    assert {part for part in parts if resource_name(part, code) == part} == set()
+
+
 def test_status_for_programs_is_json(on_demo):
     state = json.loads(on_demo("status", "--json").out)
     assert state["sync"]["state"] == "done"
@@ -238,11 +285,12 @@ def test_status_for_programs_is_json(on_demo):
 )
 def test_status_says_why_an_account_is_stale(monkeypatch, watermark, words):
     monkeypatch.setenv("VORONKA_LANG", "en")
-    account = {"account_id": "main", "is_stale": True, "watermark": watermark}
+    account = {"account_id": "main", "tz": "Europe/Moscow", "is_stale": True, "watermark": watermark}
     at = "2026-03-01T00:00:00Z"
     published = {"generation": "g", "created_at": at, "as_of": at, "accounts": [account], "coverage": [], "checks": []}
     text = state_text(
-        {"sync": None, "publication": published, "accounts_without_data": []}, datetime(2026, 3, 1, tzinfo=UTC)
+        {"timezone": "UTC", "sync": None, "publication": published, "accounts_without_data": []},
+        datetime(2026, 3, 1, tzinfo=UTC),
     )
     assert words in text
 
