@@ -47,6 +47,10 @@ class Webhook:
     base_url: str
     prefix: str
 
+    @property
+    def secret(self) -> str:
+        return self.prefix.rpartition("/")[2]
+
     def __repr__(self) -> str:
         return f"Webhook({self.base_url!r})"
 

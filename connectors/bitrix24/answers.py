@@ -37,8 +37,6 @@ ABSENT = frozenset({"ERROR_METHOD_NOT_FOUND", "METHOD_NOT_FOUND", "ENTITY_TYPE_N
 GONE = frozenset({"NOT_FOUND", "ENTITYNOTFOUND", "ERROR_NOT_FOUND"})
 OF_V3 = re.compile(r"BITRIX_REST_V3_EXCEPTION_(?:\w+_)?(\w+?)EXCEPTION")
 ON_PLANS = re.compile(r"subscription|commercial|plan\b", re.IGNORECASE)
-SECRET = re.compile(r"\b(?=[a-z0-9]*\d)(?=[a-z0-9]*[a-z])[a-z0-9]{10,}\b")
-"""Webhooks are letters and digits, too short for what is taken as a token everywhere."""
 HOUSE = re.compile(r"[a-z0-9-]+\.(bitrix24(?:\.[a-z]{2,3}){1,2})")
 """A portal of the cloud; the group is the vendor's domain it is in."""
 SCOPES = {
@@ -92,8 +90,10 @@ class BitrixAnswers(Answers):
     pauses_s = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
     most_pleas = 10
 
-    def __init__(self, auth: SourceAuth) -> None:
+    def __init__(self, auth: SourceAuth, *, secret: str = "") -> None:
+        """secret: the webhook's, which is shorter than what is taken as a token everywhere: it is in no message."""
         self._auth = auth
+        self._secret = secret
 
     def is_too_fast(self, response: httpx.Response) -> bool:
         if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
@@ -162,15 +162,19 @@ class BitrixAnswers(Answers):
             raise ForbiddenError(
                 "{where}: the token has no right to read this{said}. Let an administrator of the account create it.",
                 where=where,
-                said=said(refusal),
+                said=self.said(refusal),
             )
         if code in ABSENT:
             raise MissingError("{where}: not available on this portal; its module is missing or off.", where=where)
         if code in GONE or (code == "" and "not found" in refusal.text.lower()):
             raise MissingError("{where}: there is no such row.", where=where)
         raise PayloadError(
-            "{where}: refused with {status}{said}.", where=where, status=code or refusal.status, said=said(refusal)
+            "{where}: refused with {status}{said}.", where=where, status=code or refusal.status, said=self.said(refusal)
         )
+
+    def said(self, refusal: Refusal) -> str:
+        text = redacted(refusal.text.replace(self._secret, "…") if self._secret else refusal.text)[:200]
+        return f" ({text})" if text else ""
 
     def stop_if_lost(self, refusal: Refusal, account: str) -> None:
         """Raise what concerns the whole account: a person has to act."""
@@ -215,8 +219,3 @@ def instant(value: Any) -> float | None:
         return datetime.fromisoformat(str(value)).timestamp()
     except ValueError:
         return None
-
-
-def said(refusal: Refusal) -> str:
-    text = SECRET.sub("…", redacted(refusal.text))[:200]
-    return f" ({text})" if text else ""

@@ -161,7 +161,7 @@ class BitrixApi:
 
     def tells_operating(self) -> bool:
         """Whether an answer has said so far how much server time was used."""
-        return self._calls.tells_operating
+        return self._calls.tells_operating()
 
     @property
     def host(self) -> str:
@@ -274,6 +274,7 @@ def open_api(
     if settings.webhook_env:
         hook = webhook(settings, env)
         base_url, auth = hook.base_url, WebhookAuth(hook, variable=settings.webhook_env)
+        answers = BitrixAnswers(auth, secret=hook.secret)
 
         def member_id() -> str | None:
             return None
@@ -281,13 +282,13 @@ def open_api(
         store = token_store(settings, state_dir)
         base_url = str(settings.base_url)
         auth = BitrixToken(oauth_client(settings, env), store, in_header=settings.token_in == "header", clock=clock)
+        answers = BitrixAnswers(auth)
 
         def member_id() -> str | None:
             tokens = store.read()
             return tokens.number if tokens else None
 
     pace = pace or portal_pace(settings, base_url, state_dir)
-    answers = BitrixAnswers(auth)
     client = ApiClient(
         base_url,
         source="Bitrix24",

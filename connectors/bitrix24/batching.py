@@ -85,9 +85,12 @@ class Batching:
         self._most = commands_per_batch
         self._sizes: dict[str, int] = {}
         self._portal_at: tuple[float, float] | None = None
-        self.tells_operating = False
         self._slots = threading.BoundedSemaphore(MOST_IN_HAND)
         self._mine = threading.local()
+
+    def tells_operating(self) -> bool:
+        """Whether an answer has said so far how much server time was used."""
+        return self._budget.is_told
 
     def portal_now(self) -> float | None:
         """Unix seconds by the portal's clock as of its last answer; None where it never told."""
@@ -253,7 +256,6 @@ class Batching:
 
     def _time_of(self, envelope: Json) -> Json:
         time = as_object(envelope.get("time"))
-        self.tells_operating = self.tells_operating or "operating" in time
         finish = instant(time.get("finish"))
         if finish is not None:
             self._portal_at = (finish, self._pace.clock())

@@ -72,6 +72,7 @@ class Budget:
         self._sleep = sleep
         self._uses = defaultdict[str, Use](Use, {BATCH: Use(seen_s=0.0)})
         self._changed = threading.Condition()
+        self.is_told = False
 
     def take(self, wanted: Mapping[str, int], *, most: int = 1, in_batch: bool = False) -> Counter[str]:
         """Wait until commands of at least one of the wanted methods may be sent; which, and how many of each.
@@ -151,6 +152,7 @@ class Budget:
         if seen_s is None:
             use.seen_s = use.seen_s or 0.0
             return
+        self.is_told = True
         use.note(seen_s, seen_at, n)
         reset_at = instant(time.get("operating_reset_at"))
         if reset_at is not None and seen_at >= use.seen_at:

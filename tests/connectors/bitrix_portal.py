@@ -33,7 +33,7 @@ BY_CONSENT: Row = {
     "redirect_uri": "https://analytics.example.org/oauth/bitrix24",
     "token_url": "https://oauth.bitrix24.tech/oauth/token/",
 }
-SECRET = "s3cr3tdemo123456"
+SECRET = "demo-secret_A1"
 ENV = {"BITRIX_WEBHOOK": f"{HOST}/rest/1/{SECRET}/", "BITRIX_ID": CLIENT_ID, "BITRIX_SECRET": CLIENT_SECRET}
 STAMPS = {"deal": "DATE_MODIFY", "task": "CHANGED_DATE", "call": "CALL_START_DATE", "stagehistory:2": "CREATED_TIME"}
 
