@@ -238,7 +238,7 @@ RESOURCES = (
         log_column="changed_at",
         log_prefix=CHANGES,
     ),
-    listed("lines", line_lists, (*MORE, "ids"), (DealItem,), lane=LINES.method, after=("deals", "products")),
+    listed("lines", line_lists, MORE, (DealItem,), lane=LINES.method, after=("deals", "products")),
     listed(
         "activities",
         one(ACTIVITIES_AS),
