@@ -389,7 +389,9 @@ class FieldDef(Record):
     ]
     name: str
     code: str | None = None
-    type: Literal["text", "number", "date", "enum", "multi", "bool", "phone", "email", "url", "other", "unknown"]
+    type: Literal[
+        "text", "number", "date", "birthday", "enum", "multi", "bool", "phone", "email", "url", "other", "unknown"
+    ]
     is_api_only: bool = False
     removed_at: Instant | None = None
 

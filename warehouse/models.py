@@ -2,7 +2,8 @@
 
 Every key starts with `account_id`. What is written in batches has its key by the loader's doing, not by an index: see
 decision 0007. Columns marked `personal` (`info={"pii": True}`) leave the warehouse only in `_pii`
-files. Columns marked `loaded` are computed by the loader: HMAC keys of phones and e-mails, so that the rest of the
+files; of those marked `guarded` only the values of fields that are about a person do (see `warehouse.publish`). Columns
+marked `loaded` are computed by the loader: HMAC keys of phones and e-mails, so that the rest of the
 house can join by them without seeing a number. No ENUM, LIST, STRUCT, TIME or unsigned types: other engines read these
 files. Migrations are written by hand; `tests/warehouse` compares them with this module.
 """
@@ -32,6 +33,10 @@ def column(name: str, kind: Any = Text, *, null: bool = False, loaded: bool = Fa
 
 def personal(name: str, kind: Any = Text, *, null: bool = False) -> Column[Any]:
     return Column(name, kind, nullable=null, info={"pii": True})
+
+
+def guarded(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, info={"guarded": True})
 
 
 def canonical(name: str, *columns: Column[Any], owner: str | None = None) -> Table:
@@ -561,9 +566,9 @@ field_value = canonical(
     key("position", BigInteger),
     column("entity_kind"),
     personal("value_text", null=True),
-    column("value_num", Double, null=True),
-    column("value_ts", Instant, null=True),
-    column("value_date", Date, null=True),
+    guarded("value_num", Double),
+    guarded("value_ts", Instant),
+    guarded("value_date", Date),
     column("enum_id", null=True),
     column("enum_code", null=True),
     column("set_at", Instant, null=True),

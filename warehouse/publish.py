@@ -51,11 +51,26 @@ DERIVED: dict[str, dict[str, str]] = {
     "deal": {"comment_letters": r"length(regexp_replace(coalesce(loss_comment, ''), '[^\p{L}]', '', 'g'))"},
     "call": {"has_recording": "coalesce(recording_url, '') <> ''"},
     "field_value": {
-        "is_empty": "trim(coalesce(value_text, '')) = '' AND value_num IS NULL AND value_ts IS NULL "
-        "AND value_date IS NULL AND enum_id IS NULL AND enum_code IS NULL"
+        "is_empty": "trim(coalesce(t.value_text, '')) = '' AND t.value_num IS NULL AND t.value_ts IS NULL "
+        "AND t.value_date IS NULL AND t.enum_id IS NULL AND t.enum_code IS NULL"
     },
 }
 """What may be known of personal text without reading it, as SQL."""
+
+
+PERSONAL_NAMES = (
+    r"(^|\PL)((инн|кпп|огрн|огрнип|inn|kpp|ogrn|ogrnip|tin|ssn|vat\PL*(id|no|nr|num|number))(\PL|$)"
+    r"|паспорт|снилс|рожд|телефон|passport|snils|birth|phone)"
+)
+"""Names and codes of fields that hold numbers of papers, birthdays and phones, as a regular expression of RE2."""
+
+IS_OPEN_FIELD = (
+    "EXISTS (SELECT 1 FROM field_def d WHERE d.account_id = t.account_id AND d.field_id = t.field_id "
+    "AND d.type <> 'birthday' AND NOT (d.type = 'date' AND d.entity_kind = 'contact') "
+    f"AND (d.type = 'bool' OR NOT regexp_matches(lower(d.name || ' ' || coalesce(d.code, '')), '{PERSONAL_NAMES}')))"
+)
+"""Numbers and dates of the field may be published: by its type first, then by its name. One without a definition may
+not, for nobody knows what it is."""
 
 
 @dataclass(frozen=True)
@@ -325,6 +340,9 @@ def _public(table: Table, local: Mapping[str, Local]) -> list[str]:
     for column in table.columns:
         if column.info.get("pii") or column.name in BOOKKEEPING[1:]:
             continue
+        if column.info.get("guarded"):
+            columns.append(f"CASE WHEN {IS_OPEN_FIELD} THEN t.{column.name} END AS {column.name}")
+            continue
         columns.append(_of_config(column.name, local) if table.name == "account" else f"t.{quoted(column.name)}")
         if isinstance(column.type, TIMESTAMP) and column.name.endswith("_at") and column.name != "source_updated_at":
             stem = column.name.removesuffix("_at")
@@ -346,7 +364,7 @@ def _text(value: str) -> str:
 
 def _personal(table: Table) -> list[str] | None:
     """SQL of the key and the personal columns; None when there are none."""
-    names = [column.name for column in table.columns if column.info.get("pii")]
+    names = [column.name for column in table.columns if column.info.get("pii") or column.info.get("guarded")]
     return [f"t.{quoted(name)}" for name in (*key_of(table), *names)] if names else None
 
 

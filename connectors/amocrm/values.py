@@ -20,7 +20,8 @@ TEXT, NUMBER, DATE, ENUM, MULTI, BOOL, URL, OTHER = "text", "number", "date", "e
 FIELD_TYPES = {
     **dict.fromkeys(("text", "textarea", "streetaddress", "smart_address", "org_legal_name", "tracking_data"), TEXT),
     **dict.fromkeys(("numeric", "price", "monetary"), NUMBER),
-    **dict.fromkeys(("date", "date_time", "birthday"), DATE),
+    **dict.fromkeys(("date", "date_time"), DATE),
+    "birthday": "birthday",
     **dict.fromkeys(("select", "radiobutton", "category"), ENUM),
     **dict.fromkeys(("legal_entity", "items", "linked_entity", "chained_list", "file", "payer", "supplier"), OTHER),
     "multiselect": MULTI,

@@ -21,6 +21,7 @@ from connectors.records import (
     Contact,
     Deal,
     DealStageTransition,
+    FieldDef,
     FieldValue,
     OwnedSet,
     Tombstone,
@@ -157,6 +158,49 @@ def test_a_field_without_any_value_is_empty(engine: Engine, publication: Path):
     read(engine)
     make(engine, publication)
     assert table(publication, "field_value").sort("field_id")["is_empty"].to_list() == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("field", "is_open"),
+    [
+        (("deal", "number", "Площадь, м²"), True),
+        (("deal", "number", "Длинна рулона, инновации"), True),
+        (("deal", "number", "VAT, %", "UF_CRM_TAX"), True),
+        (("deal", "date", "Дата монтажа"), True),
+        (("company", "bool", "ИНН проверен"), True),
+        (("contact", "number", "Размер обуви"), True),
+        (("deal", "birthday", "Праздник"), False),
+        (("contact", "date", "Праздник"), False),
+        (("deal", "date", "День рождения"), False),
+        (("company", "number", "ИНН"), False),
+        (("company", "number", "Реквизиты (ОГРН)"), False),
+        (("company", "number", "Налоговый номер", "UF_CRM_INN"), False),
+        (("contact", "number", "Номер паспорта"), False),
+        (("contact", "number", "СНИЛС"), False),
+        (("company", "number", "VAT id"), False),
+        (("contact", "number", "Второй телефон"), False),
+        (None, False),
+    ],
+)
+def test_numbers_and_dates_about_a_person_are_published_apart(
+    engine: Engine, publication: Path, field: tuple[str, ...] | None, is_open: bool
+):
+    known = {"account_id": "main", "field_id": "field:1"}
+    value = FieldValue(
+        **known, entity_id="lead:1", position=0, entity_kind="deal", value_num=7700000001.0, value_date=NOON.date(),
+        value_ts=NOON,
+    )  # fmt: skip
+    load(engine, (1, account()), (1, deal(1)), (1, OwnedSet(FieldValue, "main", "lead:1", Deal, [value])))
+    if field is not None:
+        said = dict(zip(("entity_kind", "type", "name", "code"), field, strict=False))
+        load(engine, (1, FieldDef.model_validate(known | said)))
+    read(engine)
+    make(engine, publication)
+    values = (7700000001.0, NOON, NOON.date())
+    names = ("value_num", "value_ts", "value_date")
+    assert table(publication, "field_value").select(names).row(0) == (values if is_open else (None, None, None))
+    assert table(publication, "field_value")["is_empty"].to_list() == [False]
+    assert table(publication, "field_value_pii").select(names).row(0) == values
 
 
 def test_an_instant_comes_three_ways_in_the_accounts_time(filled: Engine, publication: Path):
