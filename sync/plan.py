@@ -8,9 +8,10 @@ from connectors.connector import FIRST_KINDS, Resource, Span, Window, WindowKind
 from warehouse import state
 
 NO_SPANS: Mapping[str, Span] = MappingProxyType({})
-NUMBERS_A_WINDOW = 20_000
+NUMBERS_A_WINDOW = 2_500
+"""Short enough for a middling list to be read by all threads."""
 MOST_WINDOWS = 64
-"""Of one list: where numbers are sparse windows are longer, for each is a request, be there rows or not."""
+"""Of one list: long lists and sparse ones have longer windows, for each is a request, be there rows or not."""
 NUMBERS_AGAIN = 50
 """So many of the numbers that were there last time are read again: a row gets its number before it can be seen."""
 

@@ -20,7 +20,7 @@ from connectors.errors import ConnectorError, CredentialsError, PayloadError, Re
 from connectors.http import MAX_TRIES, RETRY_AFTER_S, ApiClient, Pace
 from connectors.paging import Json, as_object
 
-MOST_IN_HAND = 8
+MOST_IN_HAND = 16
 """Batches whose rows are in memory at once, whatever the number of threads."""
 MAX_REFUSALS = 100
 """Of one call because of its server time: at ten minutes each most of a day."""

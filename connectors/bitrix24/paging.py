@@ -20,8 +20,7 @@ from connectors.paging import Json, as_list, as_object
 PAGE = 50
 """Rows of a page, which cannot be changed."""
 GROWTH = 7
-"""A list of unknown length is asked for 1, 7, 49 pages: most of what has changed since yesterday fits on one. A window
-of ids begins with so many: it may be empty."""
+"""A list of unknown length is asked for 1, 7, 49 pages: most of what has changed since yesterday fits on one."""
 UNCOUNTED = -1
 Style = Literal["crm", "flat", "user"]
 
@@ -64,6 +63,12 @@ class List:
 
     def since(self, instant: datetime) -> dict[str, Any]:
         return {f">={self.changed}": instant.isoformat(timespec="seconds")}
+
+    @property
+    def fails_at_its_end(self) -> bool:
+        """Whether a reference to a row that is not there is an error, which ends a chain. Other lists begin anew, and
+        that takes as long as any page. Reference, 2.4."""
+        return self.rows == "items"
 
     def last_of(self, key: str) -> Reference:
         """The id of the last row of an earlier command's full page."""
@@ -146,7 +151,8 @@ class Place:
             wanted, self.n_wanted = self.n_wanted, min(self.n_wanted * GROWTH, self.api.settings.commands_per_batch)
             return wanted
         density = self.n_rows / (self.at - self.began_at) if self.n_rows else 1.0
-        most = self.api.settings.commands_per_batch if self.n_rows else GROWTH
+        is_safe = self.n_rows or self.listing.fails_at_its_end
+        most = self.api.settings.commands_per_batch if is_safe else GROWTH
         return min(most, max(1, ceil(density * (self.until - self.at) / PAGE)))
 
     def commands(self, n: int) -> list[Command]:

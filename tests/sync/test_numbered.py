@@ -58,10 +58,10 @@ def planned(known: state.Resume = state.Resume(), **reach: Span) -> list[Window]
 
 
 def test_a_first_read_is_a_grid_whose_last_window_is_open():
-    assert planned(_=Span(18_800_001, 18_842_000)) == [
-        numbered(18_800_000, 18_820_000),
-        numbered(18_820_000, 18_840_000),
-        numbered(18_840_000),
+    assert planned(_=Span(18_800_001, 18_806_000)) == [
+        numbered(18_800_000, 18_802_500),
+        numbered(18_802_500, 18_805_000),
+        numbered(18_805_000),
     ]
     assert planned(_=Span(1, STEP)) == [numbered(0)]
     assert planned(_=Span(1, STEP + 1)) == [numbered(0, STEP), numbered(STEP)]

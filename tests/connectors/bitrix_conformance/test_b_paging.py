@@ -222,12 +222,21 @@ def test_gaps_among_ids_cost_few_pages():
 
 @pytest.mark.parametrize("listing", [OLD_DEALS, DEALS], ids=["old", "items"])
 def test_a_window_without_rows_costs_few_pages(listing):
-    portal = Portal({"deal": many(3, first=90_000)})
+    portal = Portal({"deal": many(3, first=90_000)}, page_cost_s=1.0)
     api = portal.open()
-    for _ in range(3):
-        assert ids(keyset(api, listing, after=20_000, until=40_000)) == []
-    assert max(portal.n_commands()) <= 7
-    assert len(portal.asked()) == 3
+    for _ in range(5):
+        assert ids(keyset(api, listing, after=20_000, until=22_500)) == []
+    assert len(portal.asked()) == 5
+    assert portal.server.meter.used(("webhook:1", listing.method), portal.server.switches) <= 5 * 7
+
+
+def test_a_dense_window_is_one_request():
+    portal = Portal({"deal": many(10_000)}, page_cost_s=0.2)
+    api = portal.open()
+    ids(keyset(api, DEALS, until=1000))
+    n_before = len(portal.asked())
+    assert len(ids(keyset(api, DEALS, after=2500, until=5000))) == 2500
+    assert len(portal.asked()) == n_before + 1
 
 
 def test_what_has_changed_is_mostly_one_request():
