@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from app import data
 from app.i18n import _
+from app.page import find_pages
 from app.shell import Shell
 
 HERE = Path(__file__).parent
@@ -38,7 +39,7 @@ async def home(request: Request) -> RedirectResponse:
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[None]:
-    """Compute the morning page's answers before somebody asks, at start and after each publication."""
+    """Compute the answers pages are about before somebody asks, at start and after each publication."""
     warming = asyncio.create_task(keep_warm())
     yield
     warming.cancel()
@@ -62,7 +63,10 @@ def warm_up(warmed: str | None) -> str | None:
         publication = data.current()
         if publication is None or publication.generation == warmed:
             return warmed
-        data.warm_up(publication)
+        asked = {page.metric_id: page.is_compared for page in find_pages() if page.metric_id}
+        data.warm_up(
+            publication, asked, compared=[metric_id for metric_id, is_compared in asked.items() if is_compared]
+        )
     except Exception:  # whatever it is, the page will meet it again and say it to the viewer
         log.warning("warm-up failed", exc_info=True)
         return warmed

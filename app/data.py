@@ -7,7 +7,7 @@ once (`current`) and asks with it, so that one screen never mixes two generation
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -330,9 +330,10 @@ def age(publication: Publication) -> timedelta:
     return max(now() - publication.as_of, timedelta(0))
 
 
-def warm_up(publication: Publication) -> None:
-    """Compute what the morning page will ask."""
-    for metric_id in ("A3", "B2", "E6", "D6"):
+def warm_up(publication: Publication, metric_ids: Iterable[str], *, compared: Iterable[str]) -> None:
+    """Compute what pages will ask of these metrics; of those `compared` also about the days before."""
+    for metric_id in metric_ids:
         run(publication, LOCAL_OWNER, metric_id)
-    earlier, then = before(publication, default_period(publication, metric("A3")))
-    run(publication, LOCAL_OWNER, "A3", period=earlier, as_of=then)
+    for metric_id in compared:
+        earlier, then = before(publication, default_period(publication, metric(metric_id)))
+        run(publication, LOCAL_OWNER, metric_id, period=earlier, as_of=then)

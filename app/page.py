@@ -68,7 +68,8 @@ class Page:
     """A page of the menu. `title` and `lead` (one sentence: which question it answers) are message ids.
 
     render: None for a page that also works without a publication: then `render_bare` is called with what there is.
-    metric_id: whose default period the filter shows.
+    metric_id: what the page is about: its default period is the filter's, its answer is computed before anybody asks.
+    is_compared: and so is its answer about the days before.
     """
 
     url: str
@@ -81,6 +82,7 @@ class Page:
     render_bare: Callable[[data.Publication | None, Viewer], None] | None = None
     filters: tuple[Filter, ...] = ()
     metric_id: str | None = None
+    is_compared: bool = False
     roles: tuple[Role, ...] = ROLES
     is_default: bool = False
 

@@ -205,4 +205,5 @@ PAGE = Page(
     render=render,
     filters=("period", "manager"),
     metric_id="A3",
+    is_compared=True,
 )

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 import small_company
 
-from app import data
+from app import asgi, data
+from app.page import find_pages
 from app.rights import LOCAL_OWNER, Viewer
 from metrics.metric import find_metrics
 
@@ -46,6 +47,15 @@ def test_days_change_the_answer_of_a_metric_unless_it_says_that_it_reads_none(pu
     one, other = (data.run(publication, LOCAL_OWNER, metric_id, period=period).result for period in periods)
     is_same = all(one.tables[name].equals(other.tables[name]) for name in one.tables)
     assert is_same == (not data.metric(metric_id).reads_period)
+
+
+@pytest.mark.usefixtures("published")
+def test_what_pages_are_about_is_computed_before_somebody_asks(monkeypatch):
+    asked = set()
+    monkeypatch.setattr(data, "run", lambda _p, _v, metric_id, **how: asked.add((metric_id, "as_of" in how)))
+    assert asgi.warm_up("a generation of before") == data.current().generation
+    pages = [page for page in find_pages() if page.metric_id]
+    assert asked == {(page.metric_id, False) for page in pages} | {("A3", True)}
 
 
 def test_cutting_one_viewers_answer_leaves_the_others_whole(publication):

@@ -9,13 +9,13 @@ from datetime import UTC, date, datetime
 import narwhals.stable.v2 as nw
 import polars as pl
 import pytest
-from published import canonical
+from published import SCHEMAS, canonical
 
-from metrics.evaluate import evaluate
+from metrics.evaluate import RESOURCES, evaluate
 from metrics.frames import CACHES_KEPT, MISSING_FILE, DamagedPublication, NoPublication, open_frames
 from metrics.links import card_url, with_urls
 from metrics.marts import MARTS, MartParams, build
-from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period
+from metrics.metric import DRILLDOWN, Metric, MetricResult, Params, Period, find_metrics
 from metrics.people import people
 
 AS_OF = datetime(2026, 4, 8, 9, 0, tzinfo=UTC)
@@ -129,6 +129,11 @@ def test_what_was_never_synced_is_no_data_not_zero(data_dir):
     assert codes(result) == ["no_data", "no_data", "owner_source_current"]
     assert result.coverage.select("resource", "watermark").rows() == [("deal", None), ("deal_owner_change", None)]
     assert "сделки" in result.warnings[0].ru
+
+
+@pytest.mark.parametrize("metric", find_metrics().values(), ids=lambda metric: metric.id)
+def test_what_a_metric_needs_has_a_name_for_people_and_is_a_table(metric):
+    assert set(metric.resources) <= set(RESOURCES) & set(SCHEMAS)
 
 
 def test_an_account_of_which_nothing_was_read_is_named_and_not_taken_for_zeros(data_dir):
