@@ -215,6 +215,8 @@ class Writer:
             viewer = self.viewers[event.account_id]
             seen = state.Swept(event.watermark, viewer, viewer)
             state.first_sight(self.connection, event.account_id, event.resource, seen)
+        elif isinstance(event, NotGiven):
+            state.not_given(self.connection, event.account_id, event.resource)
         elif isinstance(event, SweepDone):
             viewer = self.viewers[event.account_id]
             seen = state.Swept(event.started_at, viewer, viewer)

@@ -136,6 +136,14 @@ def know_resources(connection: Connection, account_id: str, *, target: str, reso
         )
 
 
+def not_given(connection: Connection, account_id: str, resource: str) -> None:
+    """The source leaves a resource out: while it was never read, the account's own watermark does not wait for it."""
+    connection.exec_driver_sql(
+        "UPDATE sync_watermark SET is_core = FALSE WHERE account_id = ? AND resource = ? AND watermark IS NULL",
+        (account_id, resource),
+    )
+
+
 def watermark(connection: Connection, account_id: str, resource: str) -> datetime | None:
     """Up to when a resource was read; None when it never was, or when a table it fills is new to it."""
     found = connection.exec_driver_sql(

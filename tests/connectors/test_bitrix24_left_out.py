@@ -40,6 +40,18 @@ def test_without_its_scope_telephony_is_left_out_until_it_is_given(tmp_path: Pat
     assert of_telephony == len(portal.ids("call"))
 
 
+WAITED_FOR = "SELECT count(*) = count(watermark) FROM sync_watermark WHERE is_core"
+
+
+def test_an_account_does_not_wait_for_what_it_never_had(tmp_path: Path):
+    portal = Portal(scopes=scopes_without("telephony"))
+    portal.synced(tmp_path)
+    assert rows(tmp_path, WAITED_FOR) == [(True,)]
+    portal.server.switch(scopes=scopes_without())
+    portal.synced(tmp_path)
+    assert rows(tmp_path, "SELECT DISTINCT is_core FROM sync_watermark WHERE resource = 'calls'") == [(True,)]
+
+
 @pytest.mark.parametrize(
     ("missing", "left_out", "table"),
     [
