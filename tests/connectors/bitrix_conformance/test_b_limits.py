@@ -133,8 +133,13 @@ def test_b16_a_single_call_waits_by_the_portals_clock():
 
 
 def test_b16_threads_of_other_methods_do_not_wait_for_a_method_that_is_out_of_time():
-    budget = Budget(LIMIT_S, clock=lambda: 0.0, sleep=lambda _: held.wait(10))
-    held = threading.Event()
+    held, now = threading.Event(), [0.0]
+
+    def sleep(seconds: float) -> None:
+        held.wait(10)
+        now[0] += seconds
+
+    budget = Budget(LIMIT_S, clock=lambda: now[0], sleep=sleep)
     budget.refused("crm.deal.list", 600)
     waiting = threading.Thread(target=budget.take, args=[{"crm.deal.list": 1}], daemon=True)
     waiting.start()
@@ -142,6 +147,8 @@ def test_b16_threads_of_other_methods_do_not_wait_for_a_method_that_is_out_of_ti
     assert budget.take({"crm.deal.list": 5, "user.get": 2}, most=50) == {"user.get": 2}
     assert waiting.is_alive()
     held.set()
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 @pytest.mark.parametrize("how", ["single", "chained"])
@@ -184,9 +191,18 @@ def test_who_waits_for_a_method_keeps_no_other_from_its_rows():
     portal = Portal({"deal": many(120), "task": [task(number) for number in range(1, 121)]})
     api = portal.open(settings())
     held, budget = threading.Event(), api._calls._budget
-    budget._sleep = lambda _: held.wait(20)
+
+    def sleep(_: float) -> None:
+        held.wait(20)
+        raise RetriableError("The run was ended.")
+
+    def held_back() -> None:
+        with pytest.raises(RetriableError):
+            list(keyset(api, OLD_DEALS))
+
+    budget._sleep = sleep
     budget.refused("crm.deal.list", 600)
-    deals = [threading.Thread(target=lambda: list(keyset(api, OLD_DEALS)), daemon=True) for _ in range(MOST_IN_HAND)]
+    deals = [threading.Thread(target=held_back, daemon=True) for _ in range(MOST_IN_HAND)]
     for thread in deals:
         thread.start()
     tasks = threading.Thread(target=lambda: list(keyset(api, TASKS, until=120)), daemon=True)
@@ -194,6 +210,9 @@ def test_who_waits_for_a_method_keeps_no_other_from_its_rows():
     tasks.join(10)
     assert not tasks.is_alive()
     held.set()
+    for thread in deals:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in deals)
 
 
 def test_threads_together_do_not_overdraw():
