@@ -98,6 +98,11 @@ class TokenStore:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @classmethod
+    def of(cls, account: str, state_dir: str) -> "TokenStore":
+        """The one of an account of config.yaml, in its private folder."""
+        return cls(Path(state_dir) / f"{account}.oauth.json")
+
     def read(self) -> Tokens | None:
         try:
             return Tokens(**orjson.loads(self.path.read_bytes()))
@@ -318,6 +323,31 @@ def exchange(
                 "{host}: cannot connect to exchange the code; try again.", host=httpx.URL(client.token_url).host
             ) from None
         put(client.tokens(answer, now=clock()))
+
+
+def code_in(answer: str, client: OAuthClient, *, host: str, host_key: str, stranger: Callable[[str], Phrase]) -> str:
+    """The code in what a person pasted: the code itself, or the address that the consent page led to.
+
+    Anyone can write such an address: the host it names (`host_key` of its query) and its `state` must be ours.
+    stranger: what to call another host.
+    """
+    answer = answer.strip()
+    if "://" not in answer:
+        return answer
+    query = httpx.URL(answer).params
+    if "error" in query or "code" not in query:
+        raise CredentialsError("The consent was declined. Run voronka login {account} again.", account=client.account)
+    if (named := query.get(host_key, host)) != host:
+        raise CredentialsError(
+            "The consent is for {named}, but base_url is {host}. Nothing was sent.", named=stranger(named), host=host
+        )
+    if not hmac.compare_digest(query.get("state", "").encode(), state_of(client).encode()):
+        raise CredentialsError(
+            "This address does not answer the link of voronka login {account}. Nothing was sent; run it again and open "
+            "the link it prints.",
+            account=client.account,
+        )
+    return query["code"]
 
 
 def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> Tokens:

@@ -155,6 +155,18 @@ def as_object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def whole(value: Any) -> int | None:
+    """An integer that may come as text or as 12.0; None where it is none."""
+    if type(value) is int:
+        return value
+    if value is None or isinstance(value, bool | list | dict):
+        return None
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _is_new(item: Json, key: str, seen: set[Any]) -> bool:
     identity = item.get(key)
     if identity is None:

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from connectors.connector import Resource, Window
 from connectors.errors import Phrase
 from connectors.paging import Json
-from connectors.records import Listing, Notice, RawRecord, Record, Reread, Stub, Yield
+from connectors.records import Account, Listing, Notice, RawRecord, Record, Reread, Stub, Yield
 
 
 @dataclass(kw_only=True)
@@ -48,7 +49,7 @@ class Walk:
             self._mentioned[name] = None
             yield Stub(record)
 
-    def conclusions(self) -> Iterator[Stub | Reread | Notice]:
+    def conclusions(self) -> Iterator[Yield]:
         """What is known only when the walk is over."""
         yield from self.mentions()
         for resource, ids in sorted(self._rereads.items()):
@@ -69,8 +70,12 @@ def mapped(
     key: str = "id",
 ) -> Iterator[Yield]:
     """One raw object and its records. An object that fits nothing is kept raw, counted, and stops nothing."""
-    raw = RawRecord.of(walk.account_id, entity, item.get(key), item)
+    native_id = item.get(key)
+    raw = RawRecord.of(walk.account_id, entity, native_id, item)
     yield raw
+    if native_id is None:
+        walk.notice(Phrase("{list}: objects kept raw only, for they have no id", list=entity), is_unknown=True)
+        return
     try:
         yield from to_records(item, walk, raw.raw_hash)
     except ValidationError as error:
@@ -93,6 +98,20 @@ def listed_whole(
     """A listing, unless the list is empty or was cut: every row it lacks would be buried."""
     if (found := frozenset(keys)) and not walk.is_odd:
         yield Listing(kind, walk.account_id, found, at, among=among)
+
+
+def with_deletions(*resources: Resource) -> tuple[Resource, ...]:
+    """The resources, and last one that asks for what a webhook calls deleted, each by its id: that a list does not show
+    it would say nothing. Its ids are `resource/id`."""
+
+    def read(api: Any, account: Account, window: Window) -> Iterator[Yield]:
+        for resource in resources:
+            mark = f"{resource.name}/"
+            ids = tuple(one.removeprefix(mark) for one in window.ids if one.startswith(mark))
+            if ids and "probe" in resource.windows:
+                yield from resource.read(api, account, Window("probe", ids=ids))
+
+    return (*resources, Resource("deletions", read, ("ids",), ()))
 
 
 def kept_raw(*_: Any) -> Iterable[Yield]:

@@ -1,6 +1,5 @@
 """How to get into an amoCRM or Kommo account: a token from the environment, or a person's consent (OAuth)."""
 
-import hmac
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +8,18 @@ import httpx
 import orjson
 
 from connectors.amocrm.settings import VENDOR_HOST, AmoSettings
-from connectors.auth import Asking, OAuthClient, RotatingToken, Tokens, TokenStore, claims, exchange, headers, state_of
+from connectors.auth import (
+    Asking,
+    OAuthClient,
+    RotatingToken,
+    Tokens,
+    TokenStore,
+    claims,
+    code_in,
+    exchange,
+    headers,
+    state_of,
+)
 from connectors.errors import CredentialsError, Phrase
 from connectors.http import Pace
 from connectors.paging import as_object
@@ -85,10 +95,6 @@ def oauth_client(settings: AmoSettings, env: Mapping[str, str]) -> OAuthClient:
     )
 
 
-def token_store(settings: AmoSettings, state_dir: str) -> TokenStore:
-    return TokenStore(Path(state_dir) / f"{settings.id}.oauth.json")
-
-
 def login_url(settings: AmoSettings, *, env: Mapping[str, str]) -> str:
     """The page where a person consents. Raises CredentialsError where the account uses a long-lived token."""
     client = oauth_client(oauth_only(settings), env)
@@ -107,33 +113,17 @@ def login(
 ) -> None:
     """Exchange what the consent page gave (a code, or the whole address it led to) for stored tokens."""
     client = oauth_client(oauth_only(settings), env)
-    code = code_of(answer.strip(), settings, state=state_of(client))
-    store, pace = token_store(settings, state_dir), account_pace(settings, state_dir)
+    code = code_in(answer, client, host=settings.host, host_key="referer", stranger=stranger)
+    store, pace = TokenStore.of(settings.id, state_dir), account_pace(settings, state_dir)
     exchange(client, store, code, pace=pace, transport=transport, clock=clock)
 
 
-def code_of(answer: str, settings: AmoSettings, *, state: str) -> str:
-    """The code in what a person pasted. Anyone can write a redirect address: account and `state` must be ours."""
-    if "://" not in answer:
-        return answer
-    query = httpx.URL(answer).params
-    if "error" in query or "code" not in query:
-        raise CredentialsError("The consent was declined. Run voronka login {account} again.", account=settings.id)
-    host = query.get("referer", settings.host)
-    if host != settings.host:
-        is_vendors = VENDOR_HOST.fullmatch(host)
-        raise CredentialsError(
-            "The consent is for {named}, but base_url is {host}. Nothing was sent.",
-            named=Phrase("the account {host}", host=host) if is_vendors else Phrase("a host that is not amoCRM's"),
-            host=settings.host,
-        )
-    if not hmac.compare_digest(query.get("state", "").encode(), state.encode()):
-        raise CredentialsError(
-            "This address does not answer the link of voronka login {account}. Nothing was sent; run it again and open "
-            "the link it prints.",
-            account=settings.id,
-        )
-    return query["code"]
+def stranger(host: str) -> Phrase:
+    return (
+        Phrase("the account {host}", host=host)
+        if VENDOR_HOST.fullmatch(host)
+        else Phrase("a host that is not amoCRM's")
+    )
 
 
 def oauth_only(settings: AmoSettings) -> AmoSettings:

@@ -12,17 +12,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
-from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oauth_client, secret, token_store
+from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oauth_client, secret
 from connectors.amocrm.answers import AmoAnswers
 from connectors.amocrm.goods import remember, remembered
 from connectors.amocrm.mapping import TASK_KINDS
-from connectors.amocrm.reading import Reading, at, whole
+from connectors.amocrm.reading import Reading, at
 from connectors.amocrm.settings import AmoSettings
-from connectors.auth import Bearer, expiry
+from connectors.auth import Bearer, TokenStore, expiry
 from connectors.errors import ForbiddenError, PayloadError
 from connectors.http import ApiClient, Pace, Route, SourceAuth
 from connectors.money import currency_code
-from connectors.paging import Json, as_list, as_object
+from connectors.paging import Json, as_list, as_object, whole
 from connectors.records import Account, RawRecord
 
 ROUTES = (
@@ -251,7 +251,7 @@ def open_api(
         auth = Bearer(token, token_env=settings.token_env, advice=WHERE_TO_CREATE)
         token_ends_at = at(expiry(token))
     else:
-        auth = AmoToken(oauth_client(settings, env), token_store(settings, state_dir), clock=clock)
+        auth = AmoToken(oauth_client(settings, env), TokenStore.of(settings.id, state_dir), clock=clock)
     client = ApiClient(
         settings.base_url,
         source=settings.product,

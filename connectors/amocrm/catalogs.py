@@ -11,21 +11,12 @@ from typing import Any
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.goods import INVOICES, PRODUCTS, invoice_records, on_deal, product_records
 from connectors.amocrm.mapping import deal_records
-from connectors.amocrm.reading import Reading, whole
-from connectors.amocrm.walking import (
-    Keys,
-    Query,
-    ToRecords,
-    if_readable,
-    kept_raw,
-    listed_whole,
-    mapped,
-    of_lists,
-    pages,
-)
+from connectors.amocrm.reading import Reading
+from connectors.amocrm.walking import Keys, Query, ToRecords, if_readable, of_lists, pages
 from connectors.connector import Window
-from connectors.paging import Json, items_of, until_settled
+from connectors.paging import Json, items_of, until_settled, whole
 from connectors.records import Account, Invoice, Product, Record, Yield
+from connectors.walk import kept_raw, listed_whole, mapped
 
 ELEMENTS: dict[str, tuple[type[Record], str, ToRecords]] = {
     PRODUCTS: (Product, "element", product_records),

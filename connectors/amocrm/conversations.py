@@ -12,12 +12,13 @@ from typing import Any, get_args
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.events import prefixed, value
 from connectors.amocrm.mapping import created
-from connectors.amocrm.reading import Reading, at, whole
-from connectors.amocrm.walking import Query, ToRecords, mapped, one, pages, stream
+from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.walking import Query, ToRecords, one, pages, stream
 from connectors.connector import Window
 from connectors.errors import MissingError, Phrase
-from connectors.paging import Json, as_object, until_settled
+from connectors.paging import Json, as_object, until_settled, whole
 from connectors.records import Account, Channel, Chat, Direction, Listing, Message, Notice, Yield
+from connectors.walk import mapped
 
 TALKS = "talks"
 DIRECTIONS: Mapping[str, Direction] = {"incoming_chat_message": "in", "outgoing_chat_message": "out"}

@@ -10,22 +10,14 @@ from typing import Any
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.mapping import card_sets, created, first_id, linked
-from connectors.amocrm.reading import Reading, at, whole
+from connectors.amocrm.reading import Reading, at
 from connectors.amocrm.sweep import swept_stream
-from connectors.amocrm.walking import (
-    BY_ID,
-    IDS_AT_A_TIME,
-    Query,
-    if_readable,
-    mapped,
-    one,
-    pages,
-    raw_list,
-)
+from connectors.amocrm.walking import BY_ID, IDS_AT_A_TIME, Query, if_readable, one, pages, raw_list
 from connectors.connector import Window
 from connectors.money import to_minor
-from connectors.paging import Json, as_object, items_of, until_settled
+from connectors.paging import Json, as_object, items_of, until_settled, whole
 from connectors.records import Account, Customer, LeftOut, Payment, Shown, Tombstone, Yield
+from connectors.walk import mapped
 
 PURCHASE = "transaction"
 """What amoCRM calls a purchase, and the prefix of our ids of them."""

@@ -7,9 +7,10 @@ from connectors.amocrm.goods import INVOICES, PRODUCTS
 from connectors.amocrm.mapping import CARDS, ENTITY_KINDS
 from connectors.amocrm.reading import Reading
 from connectors.amocrm.values import field_records
-from connectors.amocrm.walking import Keys, Query, if_readable, listed_whole, mapped, of_kind, of_lists, pages, raw_list
+from connectors.amocrm.walking import Keys, Query, if_readable, of_kind, of_lists, pages, raw_list
 from connectors.connector import Window
 from connectors.records import Account, FieldDef, Yield
+from connectors.walk import listed_whole, mapped
 
 CATALOG_KINDS = {PRODUCTS: "product", INVOICES: "invoice"}
 UNKNOWN = "unknown"

@@ -8,15 +8,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connectors.amocrm.reading import Reading, at, known_as, whole
+from connectors.amocrm.reading import Reading, at, known_as
 from connectors.amocrm.values import as_text, field_values, filled, to_number
+from connectors.cards import contact_points
 from connectors.money import to_minor
-from connectors.paging import Json, as_list, as_object
-from connectors.phones import numbers_in, to_e164
+from connectors.paging import Json, as_list, as_object, whole
+from connectors.phones import to_e164
 from connectors.records import (
     Call,
-    ClientEmail,
-    ClientPhone,
     Company,
     Contact,
     Deal,
@@ -300,27 +299,18 @@ def card_sets(
     """What hangs on a client's card: phones, e-mails, custom values, tags."""
     account_id = reading.account_id
     entity_kind = entity_id.partition(":")[0]
-    common: Json = {
-        "account_id": account_id,
-        "raw_hash": raw_hash,
-        "entity_id": entity_id,
-        "entity_kind": entity_kind,
-        **clients,
-    }
-    phones = {
-        number or raw: ClientPhone(**common, phone_e164=number, phone_raw=raw)
-        for value in texts_of(card, "PHONE")
-        for raw, number in numbers_in(value, reading.region)
-    }
-    emails = {
-        address: ClientEmail(**common, email_norm=address)
-        for value in texts_of(card, "EMAIL")
-        if "@" in (address := value.strip().lower())
-    }
     embedded = as_object(card.get("_embedded"))
     return [
-        OwnedSet(ClientPhone, account_id, entity_id, kind, tuple(phones.values())),
-        OwnedSet(ClientEmail, account_id, entity_id, kind, tuple(emails.values())),
+        *contact_points(
+            texts_of(card, "PHONE"),
+            texts_of(card, "EMAIL"),
+            owner=kind,
+            region=reading.region,
+            account_id=account_id,
+            raw_hash=raw_hash,
+            entity_id=entity_id,
+            **clients,
+        ),
         OwnedSet(
             FieldValue, account_id, entity_id, kind, field_values(card, entity_id, entity_kind, reading, raw_hash)
         ),

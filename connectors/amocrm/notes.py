@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.mapping import CARDS, call_record, created
-from connectors.amocrm.reading import Reading, at, whole
+from connectors.amocrm.reading import Reading, at
 from connectors.amocrm.sweep import probed_notes, shown
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, stream
 from connectors.connector import Window
 from connectors.errors import Phrase
-from connectors.paging import Json, as_object
+from connectors.paging import Json, as_object, whole
 from connectors.records import Account, Activity, Call, Message, Record, Yield
 
 

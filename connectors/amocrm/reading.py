@@ -1,7 +1,6 @@
 """What mapping needs to know about the account, and what it notices on the way through one window."""
 
 import re
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -9,7 +8,9 @@ from typing import Any
 
 from connectors.amocrm.settings import AmoSettings
 from connectors.errors import Phrase
-from connectors.records import MergeLink, Notice, Reread, Stub, User
+from connectors.paging import whole
+from connectors.records import MergeLink, User, Yield
+from connectors.walk import Walk
 
 ROBOT = "user:0"
 ID = re.compile(r"([a-z]+:)?[1-9][0-9]*")
@@ -29,42 +30,33 @@ class Goods:
     invoices_catalog_id: str | None = None
 
 
-@dataclass
-class Reading:
+@dataclass(kw_only=True)
+class Reading(Walk):
     """One walk over one window of one resource.
 
     zone: the account's. currency: ISO code of all its money. region: country for phones.
     task_kinds: canonical kind by task type id. users_are_hidden: the token may not list users.
-    is_odd: a list was not as it should be, so what it lacks may still be there.
     goods: what the run knows of catalogs. pipelines: ids of those listed; None: the list was not read in this run.
     """
 
-    account_id: str
     zone: tzinfo
     currency: str
     region: str
     settings: AmoSettings
     task_kinds: dict[int, str]
     users_are_hidden: bool = False
-    is_odd: bool = False
     goods: Goods = field(default_factory=Goods)
     pipelines: Container[Any] | None = None
-    rereads: dict[str, set[str]] = field(default_factory=dict)
     merges: list["CardEvent"] = field(default_factory=list)
     deletions: list["CardEvent"] = field(default_factory=list)
-    _users: dict[Any, str] = field(default_factory=dict)
-    _fresh_users: list[str] = field(default_factory=list)
-    _notices: Counter[tuple[Phrase, bool]] = field(default_factory=Counter)
 
     def author(self, native_id: Any) -> str | None:
         """`user:<n>` of who did something; 0 is the robot or the API."""
         if native_id is None:
             return None
-        known = self._users.get(native_id)
-        if known is None:
-            known = self._users[native_id] = f"user:{native_id}"
-            self._fresh_users.append(known)
-        return known
+        user_id = f"user:{native_id}"
+        self.mention(User, user_id, lambda: mentioned_user(self.account_id, user_id, is_active=self.users_are_hidden))
+        return user_id
 
     def responsible(self, native_id: Any) -> str | None:
         """`user:<n>` of who owns something; 0 is nobody."""
@@ -78,33 +70,15 @@ class Reading:
             self.reread("pipelines", number)
         return known_as("pipeline", native_id)
 
-    def notice(self, text: Phrase, *, is_unknown: bool = False) -> None:
-        self._notices[text, is_unknown] += 1
-
-    def odd(self, text: Phrase) -> None:
-        self.is_odd = True
-        self.notice(text)
-
     def reread(self, resource: str, native_id: Any) -> None:
         """Raises ValueError for what is no id: an address made of it would ask for something else."""
         if not ID.fullmatch(str(native_id)):
             raise ValueError("no id")
-        self.rereads.setdefault(resource, set()).add(str(native_id))
+        super().reread(resource, native_id)
 
-    def mentioned_users(self) -> Iterator[Stub]:
-        """Users met since the last call: whoever is not in the list (a leaver, or no right to it) still gets a row."""
-        fresh, self._fresh_users = self._fresh_users, []
-        for user_id in fresh:
-            yield Stub(mentioned_user(self.account_id, user_id, is_active=self.users_are_hidden))
-
-    def conclusions(self) -> Iterator[Stub | Reread | Notice | MergeLink]:
-        """What is known only when the walk is over."""
-        yield from self.mentioned_users()
+    def conclusions(self) -> Iterator[Yield]:
         yield from merge_links(self)
-        for resource, ids in sorted(self.rereads.items()):
-            yield Reread(resource, tuple(sorted(ids)))
-        for (text, is_unknown), n in self._notices.items():
-            yield Notice(text, n, is_unknown)
+        yield from super().conclusions()
 
 
 @dataclass(frozen=True)
@@ -184,15 +158,3 @@ def known_as(prefix: str, native_id: Any) -> Any:
     """Our id of what the source numbers: null where it has no number, which a record that needs one refuses."""
     number = whole(native_id)
     return None if number is None else f"{prefix}:{number}"
-
-
-def whole(value: Any) -> int | None:
-    """An integer that may come as text or as 12.0; None where it is none."""
-    if type(value) is int:
-        return value
-    if value is None or isinstance(value, bool | list | dict):
-        return None
-    try:
-        return int(value)
-    except (ValueError, OverflowError):
-        return None

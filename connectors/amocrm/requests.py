@@ -9,12 +9,13 @@ from typing import Any
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.mapping import created, first_id
 from connectors.amocrm.reading import Reading
-from connectors.amocrm.walking import Query, if_readable, mapped, one, pages
+from connectors.amocrm.walking import Query, if_readable, one, pages
 from connectors.connector import Window
 from connectors.errors import Phrase
 from connectors.paging import Json, as_object, until_settled
 from connectors.phones import to_e164
 from connectors.records import Account, Listing, Request, Yield
+from connectors.walk import mapped
 
 CATEGORIES = {"sip": "sip", "mail": "mail", "forms": "form", "chats": "chat"}
 

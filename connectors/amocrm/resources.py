@@ -15,13 +15,13 @@ from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.notes import calls, notes, notes_on
-from connectors.amocrm.reading import ROBOT, Reading, mentioned_user, whole
+from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, swept_stream
-from connectors.amocrm.walking import BY_ID, Query, ToRecords, listed_whole, mapped, one, pages, stream, walk
+from connectors.amocrm.walking import BY_ID, Query, ToRecords, one, pages, stream, walk
 from connectors.connector import Resource, Window, WindowKind
 from connectors.errors import ForbiddenError, PayloadError, Phrase
-from connectors.paging import Json, as_list, as_object, items_of
+from connectors.paging import Json, as_list, as_object, items_of, whole
 from connectors.records import (
     Account,
     Activity,
@@ -61,6 +61,7 @@ from connectors.records import (
     UserDepartment,
     Yield,
 )
+from connectors.walk import listed_whole, mapped, with_deletions
 
 # Dimensions: read whole every time
 
@@ -268,15 +269,6 @@ def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yiel
             yield from notes_on(api, account, merges.WORDS[kind], merges.on(ids))
 
 
-def after_deletions(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """What a webhook calls deleted, each asked for by its id: that a list does not show it would say nothing."""
-    for resource in RESOURCES:
-        mark = f"{resource.name}/"
-        ids = tuple(one.removeprefix(mark) for one in window.ids if one.startswith(mark))
-        if ids and "probe" in resource.windows:
-            yield from resource.read(api, account, Window("probe", ids=ids))
-
-
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """The history of deals, deletions and completions. The list has no order; its entries never change."""
     types = [*HISTORY]
@@ -296,7 +288,7 @@ def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
 CARD_WINDOWS: tuple[WindowKind, ...] = ("created", "changed", "ids", "sweep", "probe")
 ACTIVITY_WINDOWS: tuple[WindowKind, ...] = ("changed_within", "changed", "ids", "sweep", "probe")
 
-RESOURCES = (
+RESOURCES = with_deletions(
     Resource("account", account_parts, ("whole",), (Department, TaskType)),
     Resource("users", users, ("whole",), (User, UserDepartment), after=("account",)),
     Resource("roles", roles, ("whole",), ()),
@@ -352,6 +344,5 @@ RESOURCES = (
         log_prefix="message:",
     ),
     Resource("merges", after_merges, ("ids",), ()),
-    Resource("deletions", after_deletions, ("ids",), ()),
 )
 """In the order of 4.10 of the reference: what things are called before what happened, deletions last."""

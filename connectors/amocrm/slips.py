@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any
 
 from connectors.amocrm.api import AmoApi
-from connectors.amocrm.reading import at, whole
+from connectors.amocrm.reading import at
 from connectors.errors import PayloadError, Phrase
-from connectors.paging import Json, by_page_number
+from connectors.paging import Json, by_page_number, whole
 
 REMOVALS = (
     *(f"{kind}_{change}" for kind in ("lead", "contact", "company") for change in ("deleted", "restored")),

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import Reading
-from connectors.amocrm.walking import Query, ToRecords, mapped, stream, walk
+from connectors.amocrm.walking import Query, ToRecords, stream, walk
 from connectors.connector import Window
 from connectors.errors import ForbiddenError, Phrase
 from connectors.paging import Json
 from connectors.records import Account, Call, Company, Contact, Customer, Deal, Record, Shown, Task, Tombstone, Yield
+from connectors.walk import mapped
 
 SWEPT: dict[str, tuple[type[Record], str]] = {
     "leads": (Deal, "lead"),

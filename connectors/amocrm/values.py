@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from connectors.amocrm.reading import Reading, known_as, whole
+from connectors.amocrm.reading import Reading, known_as
 from connectors.errors import Phrase
-from connectors.paging import Json, as_list, as_object
+from connectors.paging import Json, as_list, as_object, whole
 from connectors.records import FieldDef, FieldEnum, FieldRequired, FieldValue, OwnedSet, Yield
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

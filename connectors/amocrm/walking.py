@@ -12,15 +12,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from pydantic import ValidationError
-
 from connectors.amocrm.api import AmoApi
-from connectors.amocrm.reading import Reading, whole
+from connectors.amocrm.reading import Reading
 from connectors.amocrm.slips import TRAIL, Log, Span, Turned, changes, removals, slipped
 from connectors.connector import FIRST_KINDS, Window, WindowKind
 from connectors.errors import ForbiddenError, MissingError, PayloadError, Phrase, SlowError
-from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled
-from connectors.records import Account, LeftOut, Listing, Notice, RawRecord, Record, Yield
+from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled, whole
+from connectors.records import Account, LeftOut, Notice, Record, Yield
+from connectors.walk import kept_raw, mapped
 
 MAX_PAGES = 20_000
 """Of a walk: five million rows; more is a server that repeats itself."""
@@ -248,23 +247,8 @@ def stream(api: AmoApi, account: Account, window: Window, query: Query, to_recor
     for page in walk(api, query, window, reading):
         for item in page:
             yield from mapped(item, query.entity, to_records, reading, key=query.key)
-        yield from reading.mentioned_users()
+        yield from reading.mentions()
     yield from reading.conclusions()
-
-
-def mapped(item: Json, entity: str, to_records: ToRecords, reading: Reading, *, key: str = "id") -> Iterator[Yield]:
-    """One raw object and its records. An object that fits nothing is kept raw, counted, and stops nothing."""
-    raw = RawRecord.of(reading.account_id, entity, item.get(key), item)
-    yield raw
-    try:
-        yield from to_records(item, reading, raw.raw_hash)
-    except ValidationError as error:
-        fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
-        what = Phrase("{list}: objects kept raw only, because of {fields}", list=entity, fields=fields)
-        reading.notice(what, is_unknown=True)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
-        reading.notice(what, is_unknown=True)
 
 
 def if_readable(read: Iterator[Yield], *, is_all: bool = False) -> Iterator[Yield]:
@@ -286,28 +270,10 @@ def if_readable(read: Iterator[Yield], *, is_all: bool = False) -> Iterator[Yiel
             yield LeftOut()
 
 
-def listed_whole(
-    kind: type[Record],
-    keys: Iterable[tuple[str, ...]],
-    reading: Reading,
-    at: datetime,
-    *,
-    among: tuple[str, str] | None = None,
-) -> Iterator[Listing]:
-    """A listing, unless the list is empty or was cut: every row it lacks would be buried."""
-    if (found := frozenset(keys)) and not reading.is_odd:
-        yield Listing(kind, reading.account_id, found, at, among=among)
-
-
 def of_lists(names: Iterable[str], listed: Mapping[str, Keys]) -> Keys:
     """The keys of several lists together; none where one of them was refused or empty: that says nothing."""
     lists = [listed.get(name) or set() for name in names]
     return set().union(*lists) if all(lists) else set()
-
-
-def kept_raw(*_: Any) -> Iterable[Yield]:
-    """For objects no table holds."""
-    return ()
 
 
 def raw_list(api: AmoApi, account: Account, path: str, collection: str) -> Iterator[Yield]:

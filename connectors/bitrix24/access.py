@@ -4,7 +4,6 @@ Requests are made with the name of a method for a path; where that is on the por
 of a webhook is its secret. https://apidocs.bitrix24.ru/settings/how-to-call-rest-api/index.html
 """
 
-import hmac
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -21,6 +20,7 @@ from connectors.auth import (
     Tokens,
     TokenStore,
     again,
+    code_in,
     exchange,
     headers,
     state_of,
@@ -183,10 +183,6 @@ def oauth_client(settings: BitrixSettings, env: Mapping[str, str]) -> BitrixClie
     )
 
 
-def token_store(settings: BitrixSettings, state_dir: str) -> TokenStore:
-    return TokenStore(Path(state_dir) / f"{settings.id}.oauth.json")
-
-
 def login_url(settings: BitrixSettings, *, env: Mapping[str, str]) -> str:
     """The portal's page where a person consents. Raises CredentialsError where the account uses a webhook."""
     client = oauth_client(oauth_only(settings), env)
@@ -205,32 +201,15 @@ def login(
 ) -> None:
     """Exchange what the consent page gave (a code, which lives 30 s, or the address it led to) for stored tokens."""
     client = oauth_client(oauth_only(settings), env)
-    code = code_of(answer.strip(), settings, state=state_of(client))
-    store, pace = token_store(settings, state_dir), portal_pace(settings, str(settings.base_url), state_dir)
+    code = code_in(
+        answer,
+        client,
+        host=httpx.URL(str(settings.base_url)).host,
+        host_key="domain",
+        stranger=lambda _: Phrase("another portal"),
+    )
+    store, pace = TokenStore.of(settings.id, state_dir), portal_pace(settings, str(settings.base_url), state_dir)
     exchange(client, store, code, pace=pace, transport=transport, clock=clock)
-
-
-def code_of(answer: str, settings: BitrixSettings, *, state: str) -> str:
-    """The code in what a person pasted. Anyone can write a redirect address: portal and `state` must be ours."""
-    if "://" not in answer:
-        return answer
-    query = httpx.URL(answer).params
-    if "error" in query or "code" not in query:
-        raise CredentialsError("The consent was declined. Run voronka login {account} again.", account=settings.id)
-    host = httpx.URL(str(settings.base_url)).host
-    if query.get("domain", host) != host:
-        raise CredentialsError(
-            "The consent is for {named}, but base_url is {host}. Nothing was sent.",
-            named=Phrase("another portal"),
-            host=host,
-        )
-    if not hmac.compare_digest(query.get("state", "").encode(), state.encode()):
-        raise CredentialsError(
-            "This address does not answer the link of voronka login {account}. Nothing was sent; run it again and open "
-            "the link it prints.",
-            account=settings.id,
-        )
-    return query["code"]
 
 
 def oauth_only(settings: BitrixSettings) -> BitrixSettings:

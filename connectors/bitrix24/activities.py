@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from connectors.bitrix24.calls import ORIGIN, VOXIMPLANT, card_columns, cards_of
 from connectors.bitrix24.reading import Reading
-from connectors.bitrix24.values import flag, moment, text, whole
+from connectors.bitrix24.values import flag, moment, text
 from connectors.errors import Phrase
-from connectors.paging import Json, as_object
+from connectors.paging import Json, as_object, whole
 from connectors.records import Activity, Call, Message, OwnedSet, Record, Request, Task, TaskLink, Yield
 
 COLUMNS = (

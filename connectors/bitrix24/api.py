@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
-from connectors.bitrix24.access import BitrixToken, WebhookAuth, oauth_client, portal_pace, token_store, webhook
+from connectors.auth import TokenStore
+from connectors.bitrix24.access import BitrixToken, WebhookAuth, oauth_client, portal_pace, webhook
 from connectors.bitrix24.answers import BitrixAnswers
 from connectors.bitrix24.batching import Batching, Command, Outcome
 from connectors.bitrix24.budget import BATCH, Budget
@@ -279,7 +280,7 @@ def open_api(
         def member_id() -> str | None:
             return None
     else:
-        store = token_store(settings, state_dir)
+        store = TokenStore.of(settings.id, state_dir)
         base_url = str(settings.base_url)
         auth = BitrixToken(oauth_client(settings, env), store, in_header=settings.token_in == "header", clock=clock)
         answers = BitrixAnswers(auth)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from connectors.bitrix24.reading import COMPANY, CONTACT, LEAD, Reading, card_id
-from connectors.bitrix24.values import many, moment, text, whole
+from connectors.bitrix24.values import many, moment, text
 from connectors.errors import Phrase
 from connectors.money import currency_code, to_minor
-from connectors.paging import Json, as_object
+from connectors.paging import Json, as_object, whole
 from connectors.phones import to_e164
 from connectors.records import Call, Yield
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from connectors.bitrix24.deals import is_template
 from connectors.bitrix24.reading import Reading, prefixed
-from connectors.bitrix24.values import moment, text, whole
+from connectors.bitrix24.values import moment, text
 from connectors.errors import Phrase
 from connectors.money import currency_code, times, to_minor
-from connectors.paging import Json
+from connectors.paging import Json, whole
 from connectors.records import Deal, DealItem, OwnedSet, Product, Yield
 
 DEAL_LETTER = "D"

@@ -7,34 +7,25 @@ from collections.abc import Iterator
 
 from connectors.bitrix24.reading import Reading
 from connectors.bitrix24.values import many, text
+from connectors.cards import contact_points
 from connectors.paging import Json, as_object
-from connectors.phones import numbers_in
-from connectors.records import ClientEmail, ClientPhone, OwnedSet, Record
+from connectors.records import OwnedSet, Record
 
 
 def multifields(
     card: Json, entity_id: str, owner: type[Record], reading: Reading, raw_hash: str, **clients: str | None
 ) -> Iterator[OwnedSet]:
     """The phones and the e-mails of a card. clients: whose they are, for a contact or a company."""
-    common: Json = {
-        "account_id": reading.account_id,
-        "raw_hash": raw_hash,
-        "entity_id": entity_id,
-        "entity_kind": entity_id.partition(":")[0],
+    yield from contact_points(
+        values_of(card, "PHONE"),
+        values_of(card, "EMAIL"),
+        owner=owner,
+        region=reading.region,
+        account_id=reading.account_id,
+        raw_hash=raw_hash,
+        entity_id=entity_id,
         **clients,
-    }
-    phones = {
-        number or raw: ClientPhone(**common, phone_e164=number, phone_raw=raw)
-        for value in values_of(card, "PHONE")
-        for raw, number in numbers_in(value, reading.region)
-    }
-    emails = {
-        address: ClientEmail(**common, email_norm=address)
-        for value in values_of(card, "EMAIL")
-        if "@" in (address := value.strip().lower())
-    }
-    yield OwnedSet(ClientPhone, reading.account_id, entity_id, owner, tuple(phones.values()))
-    yield OwnedSet(ClientEmail, reading.account_id, entity_id, owner, tuple(emails.values()))
+    )
 
 
 def values_of(card: Json, code: str) -> list[str]:

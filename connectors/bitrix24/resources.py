@@ -91,6 +91,7 @@ from connectors.records import (
     UserDepartment,
     Yield,
 )
+from connectors.walk import with_deletions
 
 ITEMS = "crm.item.list"
 CARDS: tuple[WindowKind, ...] = ("numbered", "changed", "ids", "sweep", "probe")
@@ -187,15 +188,6 @@ def calls(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
     return read(one(CALLS_AS), api, account, window)
 
 
-def deletions(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
-    """What a webhook calls deleted, each asked for by its id: that a list does not show it would say nothing."""
-    for resource in RESOURCES:
-        mark = f"{resource.name}/"
-        ids = tuple(one.removeprefix(mark) for one in window.ids if one.startswith(mark))
-        if ids and "probe" in resource.windows:
-            yield from resource.read(api, account, Window("probe", ids=ids))
-
-
 def listed(
     name: str,
     queries: Queries,
@@ -213,7 +205,7 @@ def listed(
 
 
 SET_UP = ("users", "pipelines", "fields")
-RESOURCES = (
+RESOURCES = with_deletions(
     Resource("access", access, ("whole",), ()),
     Resource("departments", departments, ("whole",), (Department,), after=("access",)),
     Resource("users", users, ("whole",), (User, UserDepartment), after=("access", "departments")),
@@ -253,6 +245,5 @@ RESOURCES = (
     listed("conversations", one(SESSIONS_AS), MORE, (Chat, Message), lane=availability.SESSIONS, after=("users",)),
     listed("comments", comment_lists, MORE, (Activity,), lane=COMMENTS.method, after=SET_UP),
     Resource("events", events, ("changed",), (), after=("leads", "deals", "contacts", "companies", "tasks")),
-    Resource("deletions", deletions, ("ids",), ()),
 )
 """What things are called before what happened, deletions last."""

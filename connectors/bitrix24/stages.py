@@ -21,8 +21,8 @@ from connectors.bitrix24.reading import (
     kind_of_stage,
     pipeline_id,
 )
-from connectors.bitrix24.values import code_of, text, whole
-from connectors.paging import Json
+from connectors.bitrix24.values import code_of, text
+from connectors.paging import Json, whole
 from connectors.records import LossReason, Pipeline, Source, Stage, Yield
 
 SOURCES = "SOURCE"

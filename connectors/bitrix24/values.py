@@ -7,19 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from connectors.paging import whole
+
 NEVER_YEAR = 9999
 """Activities without a deadline are stored with one in this year."""
 HALF_A_DAY = timedelta(hours=12)
-
-
-def whole(value: Any) -> int | None:
-    """An integer that may come as text; None where it is none."""
-    if value is None or isinstance(value, bool | list | dict):
-        return None
-    try:
-        return int(value)
-    except (ValueError, OverflowError):
-        return None
 
 
 def ref(value: Any) -> int | None:

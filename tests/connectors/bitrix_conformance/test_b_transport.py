@@ -21,7 +21,8 @@ from bitrix_portal import (
     settings,
 )
 
-from connectors.bitrix24.access import login, login_url, oauth_client, token_store, webhook
+from connectors.auth import TokenStore
+from connectors.bitrix24.access import login, login_url, oauth_client, webhook
 from connectors.bitrix24.api import METHODS, account
 from connectors.bitrix24.batching import Command
 from connectors.bitrix24.paging import keyset
@@ -118,7 +119,7 @@ def test_b05_ten_calls_refused_together_refresh_once(tmp_path):
         thread.join()
     assert answers == ["5"] * 10
     assert len(portal.asked("/oauth/token/")) == 2
-    tokens = token_store(keys, str(tmp_path)).read()
+    tokens = TokenStore.of(keys.id, str(tmp_path)).read()
     assert tokens.refresh_token in portal.server.oauth._refresh
     assert tokens.number == api.facts.number
 
@@ -138,7 +139,7 @@ def test_b07_an_error_of_the_token_end_point_is_one_whatever_its_status(tmp_path
     keys = settings(BY_CONSENT)
     with pytest.raises(CredentialsError, match="refused our integration"):
         login(keys, "code", env={**ENV, "BITRIX_ID": "another"}, state_dir=str(tmp_path), transport=Portal())
-    assert token_store(keys, str(tmp_path)).read() is None
+    assert TokenStore.of(keys.id, str(tmp_path)).read() is None
 
 
 def test_a_plan_without_applications_is_said_so(tmp_path):
@@ -307,4 +308,4 @@ def test_a_consent_is_for_this_portal_and_answers_our_question(tmp_path):
     code = portal.server.oauth.new_code(NOW)
     answer = f"https://analytics.example.org/?code={code}&domain=volga.bitrix24.ru&state={state}"
     login(keys, answer, env=ENV, state_dir=str(tmp_path), transport=portal, clock=portal.now)
-    assert token_store(keys, str(tmp_path)).read().number
+    assert TokenStore.of(keys.id, str(tmp_path)).read().number

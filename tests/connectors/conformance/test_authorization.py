@@ -33,9 +33,9 @@ from amo_fake import (
 )
 from demo_crm import BY_CONSENT, OF_THE_FOLDER, DemoCrm, settings, tables_of
 
-from connectors.amocrm.access import AmoToken, login, login_url, oauth_client, token_store
+from connectors.amocrm.access import AmoToken, login, login_url, oauth_client
 from connectors.amocrm.api import open_api
-from connectors.auth import PAIR_BYTES, Tokens, expiry
+from connectors.auth import PAIR_BYTES, Tokens, TokenStore, expiry
 from connectors.errors import ConnectorError, CredentialsError, RetriableError
 from connectors.http import user_agent
 from connectors.records import Call, Deal
@@ -52,7 +52,7 @@ def pair(number: int, **changes: object) -> httpx.Response:
 
 
 def stored(tmp_path, *, lasts_s: float = 3600) -> None:
-    token_store(OAUTH, str(tmp_path)).write(Tokens("a0", "r0", SEPTEMBER_S + lasts_s, "volga.amocrm.ru"))
+    TokenStore.of(OAUTH.id, str(tmp_path)).write(Tokens("a0", "r0", SEPTEMBER_S + lasts_s, "volga.amocrm.ru"))
 
 
 def only_for(token: str, answer: httpx.Response):
@@ -69,7 +69,7 @@ def test_c01_a_code_is_exchanged_and_stored_before_anything_else(tmp_path):
     login(OAUTH, "def502", env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
     assert [request.url.path for request in server.requests] == [TOKEN_URL]
     assert refreshes(server)[0]["redirect_uri"] == OAUTH.redirect_uri
-    tokens = token_store(OAUTH, str(tmp_path)).read()
+    tokens = TokenStore.of(OAUTH.id, str(tmp_path)).read()
     assert (tokens.access_token, tokens.refresh_token, tokens.host) == ("a1", "r1", "volga.amocrm.ru")
 
 
@@ -117,7 +117,7 @@ def test_another_process_that_refreshed_first_is_believed(tmp_path):
     stored(tmp_path)
     api, server = amo({LEADS: only_for("a7", page("leads", lead(1)))}, settings=OAUTH, state_dir=tmp_path)
     read(api, "account")
-    token_store(OAUTH, str(tmp_path)).write(Tokens("a7", "r7", SEPTEMBER_S + 3600, "volga.amocrm.ru"))
+    TokenStore.of(OAUTH.id, str(tmp_path)).write(Tokens("a7", "r7", SEPTEMBER_S + 3600, "volga.amocrm.ru"))
     assert len(of(Deal, read(api, "leads", CHANGED))) == 1
     assert not refreshes(server)
 
@@ -196,7 +196,7 @@ def test_the_new_pair_is_stored_before_its_first_use(tmp_path):
     seen = []
 
     def account(request: httpx.Request) -> httpx.Response:
-        seen.append(token_store(OAUTH, str(tmp_path)).read().access_token)
+        seen.append(TokenStore.of(OAUTH.id, str(tmp_path)).read().access_token)
         return NOTHING
 
     api, _ = amo({TOKEN_URL: pair(1), LEADS: account}, settings=OAUTH, state_dir=tmp_path)
@@ -227,7 +227,7 @@ def test_room_for_the_new_pair_is_on_the_disk_before_the_old_one_is_spent(tmp_pa
     api, _ = amo({TOKEN_URL: refresh, LEADS: NOTHING}, settings=OAUTH, state_dir=tmp_path)
     api.get(LEADS)
     assert sizes == [PAIR_BYTES]
-    assert token_store(OAUTH, str(tmp_path)).read().access_token == "a1"
+    assert TokenStore.of(OAUTH.id, str(tmp_path)).read().access_token == "a1"
     assert not list(tmp_path.glob(".main.oauth.json*"))
 
 
@@ -238,7 +238,7 @@ def test_a_full_disk_spends_no_refresh_token(tmp_path, monkeypatch):
     with pytest.raises(RetriableError, match=r"main.*Free some space"):
         api.get(LEADS)
     assert not refreshes(server)
-    assert token_store(OAUTH, str(tmp_path)).read().refresh_token == "r0"
+    assert TokenStore.of(OAUTH.id, str(tmp_path)).read().refresh_token == "r0"
 
 
 def test_a_pair_that_cannot_be_written_serves_this_run(tmp_path, monkeypatch, caplog):
@@ -251,7 +251,7 @@ def test_a_pair_that_cannot_be_written_serves_this_run(tmp_path, monkeypatch, ca
     monkeypatch.undo()
     api.get(LEADS)
     assert [body["refresh_token"] for body in refreshes(server)] == ["r0", "r1"]
-    assert token_store(OAUTH, str(tmp_path)).read().access_token == "a2"
+    assert TokenStore.of(OAUTH.id, str(tmp_path)).read().access_token == "a2"
 
 
 @pytest.mark.parametrize("referer", ["evil.example.org", "other.amocrm.ru", "volga.amocrm.ru.evil.org"])
@@ -298,7 +298,7 @@ def test_c10_an_unreadable_token_lives_as_long_as_its_answer_says(tmp_path):
     server = Server({TOKEN_URL: [pair(1, access_token="not.a-jwt", expires_in=100)]})
     login(OAUTH, "def502", env=ENV, state_dir=str(tmp_path), transport=httpx.MockTransport(server))
     assert expiry("not.a-jwt") is None
-    assert token_store(OAUTH, str(tmp_path)).read().expires_at > 0
+    assert TokenStore.of(OAUTH.id, str(tmp_path)).read().expires_at > 0
 
 
 def test_the_end_of_a_token_is_read_from_it():
@@ -346,7 +346,7 @@ def test_a_refused_refresh_is_final_for_all_threads(tmp_path):
 
 def test_a_fresh_token_that_is_refused_is_not_refreshed_again_by_other_threads(tmp_path):
     stored(tmp_path)
-    auth = AmoToken(oauth_client(OAUTH, ENV), token_store(OAUTH, str(tmp_path)), clock=lambda: SEPTEMBER_S)
+    auth = AmoToken(oauth_client(OAUTH, ENV), TokenStore.of(OAUTH.id, str(tmp_path)), clock=lambda: SEPTEMBER_S)
     one, other = (auth.sync_auth_flow(httpx.Request("GET", f"{HOST}{LEADS}")) for _ in range(2))
     next(one)
     assert one.send(problem(401)).url.path == TOKEN_URL
@@ -380,7 +380,7 @@ HERE = "https://api-b.amocrm.ru/oauth2/account/current/subdomain"
 def moving(tmp_path, *, directory="api-b.amocrm.ru", refusal=REVOKED, told=None):
     """An account whose refresh is refused, and what the vendor's directory says of it."""
     claims = base64.urlsafe_b64encode(orjson.dumps({"api_domain": directory})).decode().rstrip("=")
-    token_store(OAUTH, str(tmp_path)).write(Tokens(f"x.{claims}.y", "r0", SEPTEMBER_S, "volga.amocrm.ru"))
+    TokenStore.of(OAUTH.id, str(tmp_path)).write(Tokens(f"x.{claims}.y", "r0", SEPTEMBER_S, "volga.amocrm.ru"))
     found = told if told is not None else httpx.Response(200, json={"domain": "volga-new.amocrm.ru"})
     answers = {TOKEN_URL: refusal, "/oauth2/account/current/subdomain": found}
     return amo(answers, settings=OAUTH, state_dir=tmp_path)
@@ -394,7 +394,7 @@ def test_an_account_that_moved_is_told_and_its_authorisation_stays_good(tmp_path
     assert [str(request.url) for request in server.requests][1:] == [HERE]
     assert server.requests[1].headers["X-Refresh-Token"] == "r0"
     assert "Authorization" not in server.requests[1].headers
-    assert token_store(OAUTH, str(tmp_path)).read().refresh_token == "r0"
+    assert TokenStore.of(OAUTH.id, str(tmp_path)).read().refresh_token == "r0"
     with pytest.raises(CredentialsError, match="moved to"):
         api.get(LEADS)
     assert len(server.requests) == 2
