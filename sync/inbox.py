@@ -20,15 +20,16 @@ ASIDE = "inbox.damaged.sqlite"
 DAMAGES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 ROOM = 100_000  # ids per account; what finds no room is found by the next sync anyway
 BUSY_S = 1.0  # a webhook has two seconds for its answer
+PATIENT_S = 30.0  # a sync has time
 
 
 @contextmanager
-def inbox(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """The open inbox, made if missing; commits at the end."""
+def inbox(data_dir: Path, *, wait_s: float) -> Iterator[sqlite3.Connection]:
+    """The open inbox, made if missing; commits at the end. wait_s: for others who hold it."""
     file = data_dir / FILE
     with open(file, "ab", opener=private_opener):
         pass
-    with closing(sqlite3.connect(file, timeout=BUSY_S)) as connection, connection:
+    with closing(sqlite3.connect(file, timeout=wait_s)) as connection, connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS heard (n INTEGER PRIMARY KEY AUTOINCREMENT, account_id TEXT NOT NULL, "
@@ -64,11 +65,20 @@ def set_aside(data_dir: Path) -> None:
             (data_dir / f"{FILE}{ending}").replace(data_dir / f"{ASIDE}{ending}")
 
 
+@contextmanager
+def left_for_later(data_dir: Path) -> Iterator[None]:
+    """What webhooks named is read again sooner or later: a sync does not end because its inbox is busy or read-only."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        log.warning("%s: %s; what webhooks named is left to the next sync", data_dir / FILE, error)
+
+
 @begun_anew_if_damaged
 def note(data_dir: Path, account_id: str, ids: Mapping[str, Iterable[str]]) -> int:
     """Remember ids to be read again; how many found room."""
     rows = [(account_id, resource, native_id) for resource, some in ids.items() for native_id in sorted(some)]
-    with inbox(data_dir) as connection:
+    with inbox(data_dir, wait_s=BUSY_S) as connection:
         taken = connection.execute("SELECT count(*) FROM heard WHERE account_id = ?", (account_id,)).fetchone()[0]
         before = connection.total_changes
         # An id that comes again takes a new number: a sync that is just emptying the inbox has not read it since.
@@ -81,23 +91,24 @@ def note(data_dir: Path, account_id: str, ids: Mapping[str, Iterable[str]]) -> i
 
 @begun_anew_if_damaged
 def waiting(data_dir: Path, account_id: str) -> tuple[int, dict[str, set[str]]]:
-    """What an account's webhooks named, by resource, and the number to `clear` up to."""
+    """What an account's webhooks named, by resource, and the number to `clear` up to. An inbox that cannot be opened
+    keeps it for the next sync."""
     if not (data_dir / FILE).exists():
         return 0, {}
-    ids: dict[str, set[str]] = {}
-    last = 0
-    with inbox(data_dir) as connection:
-        for n, resource, native_id in connection.execute(
+    rows: list[tuple[int, str, str]] = []
+    with left_for_later(data_dir), inbox(data_dir, wait_s=PATIENT_S) as connection:
+        rows = connection.execute(
             "SELECT n, resource, native_id FROM heard WHERE account_id = ?", (account_id,)
-        ):
-            last = max(last, n)
-            ids.setdefault(resource, set()).add(native_id)
-    return last, ids
+        ).fetchall()
+    ids: dict[str, set[str]] = {}
+    for _, resource, native_id in rows:
+        ids.setdefault(resource, set()).add(native_id)
+    return max((n for n, _, _ in rows), default=0), ids
 
 
 @begun_anew_if_damaged
 def clear(data_dir: Path, account_id: str, last: int) -> None:
     """Forget what was taken over. A crash before this costs one more reading, never an id."""
     if last:
-        with inbox(data_dir) as connection:
+        with left_for_later(data_dir), inbox(data_dir, wait_s=PATIENT_S) as connection:
             connection.execute("DELETE FROM heard WHERE account_id = ? AND n <= ?", (account_id, last))

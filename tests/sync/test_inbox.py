@@ -94,3 +94,17 @@ def test_an_inbox_that_is_only_busy_is_not_set_aside(data_dir: Path, monkeypatch
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             inbox.note(data_dir, "main", {"deals": {"2"}})
     assert inbox.waiting(data_dir, "main")[1] == {"deals": {"1"}}
+
+
+def test_a_sync_goes_on_while_its_inbox_is_busy(data_dir: Path, monkeypatch, caplog):
+    monkeypatch.setattr(inbox, "PATIENT_S", 0.0)
+    source = filled()
+    sync(data_dir, [account(source)])
+    inbox.note(data_dir, "main", {"deals": {"1"}})
+    with closing(sqlite3.connect(data_dir / inbox.FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert sync(data_dir, [account(source)]).is_well
+        assert "left to the next sync" in caplog.text
+    assert inbox.waiting(data_dir, "main")[1] == {"deals": {"1"}}
+    sync(data_dir, [account(source)])
+    assert inbox.waiting(data_dir, "main")[1] == {}
