@@ -153,6 +153,8 @@ class Run:
             try:
                 event = events.get(timeout=0.2)
             except queue.Empty:
+                if writer.is_late():
+                    writer.commit()
                 writer.heartbeat()
                 continue
             writer.take(event)
@@ -208,7 +210,11 @@ class Run:
             sweeps = state.sweeps(self.connection, account.account_id)
         inbox.clear(self.data_dir, account.account_id, last)
         if full:
-            never = {name: state.Swept(r.watermark) for name, r in known.items() if r.watermark is not None}
+            never = {
+                name: state.Swept(account.account_id, name, r.watermark)
+                for name, r in known.items()
+                if r.watermark is not None
+            }
             sweeps = never | sweeps
             known = {name: replace(resume, watermark=None, numbers={}) for name, resume in known.items()}
         return Reader(

@@ -82,11 +82,13 @@ class Writer:
         self.batch.append(event)
         if isinstance(event, Chunk):
             self.n += sum(len(item.rows) if isinstance(item, OwnedSet) else 1 for _, item in event.reads)
-        late = time.monotonic() - self.committed_at > COMMIT_EVERY_S
-        if self.n >= BATCH or late or isinstance(event, ResourceDone | SweepRead | Failed | NotGiven | AccountDone):
+        if self.n >= BATCH or self.is_late() or isinstance(event, SweepRead | Failed | AccountDone):
             self.commit()
         if isinstance(event, SweepRead):
             event.answer.set_result(self._difference(event))
+
+    def is_late(self) -> bool:
+        return time.monotonic() - self.committed_at > COMMIT_EVERY_S
 
     def commit(self) -> None:
         """Write everything noted in one transaction: rows first, then what they complete."""
@@ -102,6 +104,8 @@ class Writer:
             self._remember(batch, now)
             for event in batch:
                 self._mark(event)
+            self._done([event for event in batch if isinstance(event, ResourceDone)])
+            for event in batch:
                 if isinstance(event, AccountDone) and event.account_id in self.viewers:
                     self._tell_findings(event.account_id, now)
             if any(isinstance(event, Opened | ResourceDone) for event in batch):
@@ -109,7 +113,7 @@ class Writer:
             over = (e for e in batch if isinstance(e, Planned | ResourceDone | Failed | NotGiven))
             changed: set[tuple[str, str | None]] = {(e.account_id, e.resource) for e in over}
             changed |= {(e.account_id, None) for e in batch if isinstance(e, AccountDone)}
-            state.log(self.connection, self.run.run_id, self._lines(changed, now))
+            state.log(self.connection, self._lines(changed, now))
         give_back()
 
     def heartbeat(self, *, force: bool = False) -> None:
@@ -148,8 +152,8 @@ class Writer:
                 found, before, viewer=viewer, settings=account.settings, trusts_viewer=self.trusts_lists
             ):
                 return found
-            doubted = state.Swept(event.started_at, before.viewer, viewer, len(found.missing))
-            state.remember_sweep(self.connection, event.account_id, event.resource, doubted)
+            doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
+            state.remember_sweep(self.connection, doubted)
         return replace(found, missing=(), is_doubtful=True)
 
     def _tell_findings(self, account_id: str, now: datetime) -> None:
@@ -168,12 +172,13 @@ class Writer:
     def _remember(self, batch: Sequence[Event], now: datetime) -> None:
         """Windows that are done, ids to be read again and ids that sweeps show, all of a batch at once."""
         done = [
-            state.DoneWindow(event.account_id, event.resource, window_key(event.window), event.started_at)
+            state.DoneWindow(
+                event.account_id, event.resource, window_key(event.window), event.started_at, self.run.run_id, now
+            )
             for event in batch
             if isinstance(event, WindowDone) and event.window.kind in FIRST_KINDS and event.window.is_closed
         ]
-        if done:
-            state.windows_done(self.connection, done, run_id=self.run.run_id, now=now)
+        state.windows_done(self.connection, done)
         asked: dict[tuple[str, str], set[str]] = defaultdict(set)
         for event in batch:
             if isinstance(event, WindowDone) and event.window.kind == "ids":
@@ -203,24 +208,34 @@ class Writer:
                 target=mine.target,
                 resources=[_filled(r) for r in mine.connector.resources],
             )
-        elif isinstance(event, ResourceDone):
-            state.move_watermark(
-                self.connection,
-                event.account_id,
-                event.resource,
-                to=event.watermark,
-                complete_from=self._known_since(event),
-            )
-            state.know_numbers(self.connection, event.account_id, event.resource, event.numbers)
-            viewer = self.viewers[event.account_id]
-            seen = state.Swept(event.watermark, viewer, viewer)
-            state.first_sight(self.connection, event.account_id, event.resource, seen)
         elif isinstance(event, NotGiven):
             state.not_given(self.connection, event.account_id, event.resource)
         elif isinstance(event, SweepDone):
-            viewer = self.viewers[event.account_id]
-            seen = state.Swept(event.started_at, viewer, viewer)
-            state.remember_sweep(self.connection, event.account_id, event.resource, seen)
+            state.remember_sweep(self.connection, self._seen(event, event.started_at))
+
+    def _done(self, over: Sequence[ResourceDone]) -> None:
+        """What was read whole, all of a batch at once."""
+        state.read_whole(
+            self.connection,
+            [
+                state.ReadWhole(event.account_id, event.resource, event.watermark, self._known_since(event))
+                for event in over
+            ],
+        )
+        state.know_numbers(
+            self.connection,
+            [
+                state.Reached(event.account_id, event.resource, part, number)
+                for event in over
+                for part, number in event.numbers.items()
+            ],
+        )
+        state.first_sight(self.connection, [self._seen(event, event.watermark) for event in over])
+
+    def _seen(self, event: ResourceDone | SweepDone, at: datetime) -> state.Swept:
+        """Everything of a resource was seen, by who reads now."""
+        viewer = self.viewers[event.account_id]
+        return state.Swept(event.account_id, event.resource, at, viewer, viewer)
 
     def _known_since(self, event: ResourceDone) -> datetime:
         """Since when a resource is complete; a log, of which nobody knows how far it reaches, since its first entry."""
@@ -275,6 +290,7 @@ class Writer:
                     continue
                 over = status.state in {"done", "failed", "left_out"}
                 yield state.Logged(
+                    run_id=self.run.run_id,
                     account_id=account_id,
                     resource=status.resource,
                     started_at=self.run.started_at,

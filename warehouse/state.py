@@ -4,8 +4,9 @@ Everything is written in the transaction of the rows it speaks of, so that a kil
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,8 @@ from warehouse.database import WarehouseError
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """A source may be that far ahead of us and still be believed."""
 KILLED = "The run was killed; the next one goes on where it stopped."
+SQL_TYPES: Mapping[Any, str] = {str: "VARCHAR", str | None: "VARCHAR", int: "BIGINT", bool: "BOOLEAN"}
+"""Of the columns that rows of this file are written to; all others are instants."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,37 @@ class DoneWindow:
 
     account_id: str
     resource: str
-    key: str
+    window_key: str
     started_at: datetime
+    run_id: int
+    done_at: datetime
+
+
+@dataclass(frozen=True)
+class ReadWhole:
+    """A resource that was read whole: up to `watermark`, complete since `complete_from`."""
+
+    account_id: str
+    resource: str
+    watermark: datetime
+    complete_from: datetime
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Up to where a part of a numbered list was read."""
+
+    account_id: str
+    resource: str
+    part: str
+    number: int
 
 
 @dataclass(frozen=True)
 class Logged:
     """A line of the run log."""
 
+    run_id: int
     account_id: str
     resource: str
     started_at: datetime
@@ -66,6 +92,44 @@ class Logged:
     error: str | None
 
 
+@dataclass(frozen=True)
+class Awaited:
+    """A table that a resource fills, whether or not it was ever read."""
+
+    account_id: str
+    resource: str
+    table_name: str
+    target_account_id: str
+    is_core: bool
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The last sweep of a resource."""
+
+    account_id: str
+    resource: str
+    swept_at: datetime
+    viewer: str | None = None
+    met: str | None = None
+    n_missing: int = 0
+
+
+def table_of(rows: Sequence[Any]) -> tuple[str, tuple[list[Any], ...]]:
+    """Rows of one dataclass as a query with its fields for columns, and its parameters: one statement writes them all,
+    where a statement each costs milliseconds."""
+    kinds = {column.name: SQL_TYPES.get(column.type, "TIMESTAMPTZ") for column in fields(rows[0])}
+    query = "SELECT " + ", ".join(f"unnest(?::{kind}[]) AS {name}" for name, kind in kinds.items())
+    return query, tuple(list(values) for values in zip(*map(astuple, rows), strict=True))
+
+
+def write(connection: Connection, table: str, rows: Sequence[Any], *, otherwise: str) -> None:
+    """Insert rows of one dataclass; otherwise: what becomes of those that are there already."""
+    if rows:
+        query, values = table_of(rows)
+        connection.exec_driver_sql(f"INSERT INTO {table} BY NAME {query} ON CONFLICT {otherwise}", values)
+
+
 def start_run(connection: Connection, *, now: datetime) -> int:
     """The next run's number; runs that never ended are written down as killed."""
     run_id: int = connection.exec_driver_sql("SELECT nextval('run_id')").scalar_one()
@@ -75,16 +139,11 @@ def start_run(connection: Connection, *, now: datetime) -> int:
     return run_id
 
 
-def log(connection: Connection, run_id: int, lines: Iterable[Logged]) -> None:
+def log(connection: Connection, lines: Iterable[Logged]) -> None:
     """Write or overwrite the run log of resources."""
-    for line in lines:
-        connection.exec_driver_sql(
-            "INSERT INTO sync_run (run_id, account_id, resource, started_at, finished_at, status, n_read, n_written, "
-            "n_unknown, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-            "finished_at = excluded.finished_at, status = excluded.status, n_read = excluded.n_read, "
-            "n_written = excluded.n_written, n_unknown = excluded.n_unknown, error = excluded.error",
-            (run_id, *astuple(line)),
-        )
+    changing = ("finished_at", "status", "n_read", "n_written", "n_unknown", "error")
+    update = ", ".join(f"{name} = excluded.{name}" for name in changing)
+    write(connection, "sync_run", [*lines], otherwise=f"DO UPDATE SET {update}")
 
 
 def external_id(connection: Connection, account_id: str) -> str | None:
@@ -118,22 +177,18 @@ def other_account(account_id: str, known: str, number: str) -> Phrase:
 
 def know_resources(connection: Connection, account_id: str, *, target: str, resources: Sequence[Filled]) -> None:
     """Make a line for every resource and table, so that what was never read is known to be missing."""
-    lines = [(r.resource, table, r.is_core) for r in resources for table in (r.tables or ("",))]
-    present = {(resource, table) for resource, table, _ in lines}
-    for resource, table in connection.exec_driver_sql(
-        "SELECT resource, table_name FROM sync_watermark WHERE account_id = ?", (account_id,)
-    ).fetchall():
-        if (resource, table) not in present:
-            connection.exec_driver_sql(
-                "DELETE FROM sync_watermark WHERE account_id = ? AND resource = ? AND table_name = ?",
-                (account_id, resource, table),
-            )
-    for resource, table, is_core in lines:
-        connection.exec_driver_sql(
-            "INSERT INTO sync_watermark (account_id, resource, table_name, target_account_id, is_core) "
-            "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET is_core = excluded.is_core",
-            (account_id, resource, table, target, is_core),
-        )
+    lines = [
+        Awaited(account_id, one.resource, table, target, one.is_core)
+        for one in resources
+        for table in one.tables or ("",)
+    ]
+    query, values = table_of(lines)
+    connection.exec_driver_sql(
+        f"DELETE FROM sync_watermark w WHERE account_id = ? AND NOT EXISTS (FROM ({query}) l "
+        "WHERE l.resource = w.resource AND l.table_name = w.table_name)",
+        (account_id, *values),
+    )
+    write(connection, "sync_watermark", lines, otherwise="DO UPDATE SET is_core = excluded.is_core")
 
 
 def not_given(connection: Connection, account_id: str, resource: str) -> None:
@@ -155,16 +210,22 @@ def watermark(connection: Connection, account_id: str, resource: str) -> datetim
     return instant
 
 
-def move_watermark(
-    connection: Connection, account_id: str, resource: str, *, to: datetime, complete_from: datetime
-) -> None:
-    """A resource was read whole: never back, but from the future; its windows are forgotten."""
+def read_whole(connection: Connection, done: Sequence[ReadWhole]) -> None:
+    """Watermarks move: never back, but from the future. The windows are forgotten."""
+    if not done:
+        return
+    query, values = table_of(done)
+    tolerance = f"INTERVAL {CLOCK_TOLERANCE.seconds} SECONDS"
     connection.exec_driver_sql(
-        "UPDATE sync_watermark SET watermark = CASE WHEN watermark > ? THEN ? ELSE greatest(watermark, ?) END, "
-        "complete_from = least(complete_from, ?) WHERE account_id = ? AND resource = ?",
-        (to + CLOCK_TOLERANCE, to, to, complete_from, account_id, resource),
+        f"UPDATE sync_watermark w SET watermark = CASE WHEN w.watermark > d.watermark + {tolerance} THEN d.watermark "
+        "ELSE greatest(w.watermark, d.watermark) END, complete_from = least(w.complete_from, d.complete_from) "
+        f"FROM ({query}) d WHERE w.account_id = d.account_id AND w.resource = d.resource",
+        values,
     )
-    forget_windows(connection, account_id, resource)
+    connection.exec_driver_sql(
+        f"DELETE FROM sync_state s USING ({query}) d WHERE s.account_id = d.account_id AND s.resource = d.resource",
+        values,
+    )
 
 
 def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None:
@@ -207,39 +268,23 @@ def n_listed(connection: Connection, listing: Listing, removal: str) -> int:
     return int(found.scalar_one())
 
 
-@dataclass(frozen=True)
-class Swept:
-    """The last sweep of a resource; columns as in `sync_sweep`."""
-
-    swept_at: datetime
-    viewer: str | None = None
-    met: str | None = None
-    n_missing: int = 0
-
-
 def sweeps(connection: Connection, account_id: str) -> dict[str, Swept]:
     """The last sweeps of an account, by resource."""
     found = connection.exec_driver_sql(
-        "SELECT resource, swept_at, viewer, met, n_missing FROM sync_sweep WHERE account_id = ?", (account_id,)
+        "SELECT account_id, resource, swept_at, viewer, met, n_missing FROM sync_sweep WHERE account_id = ?",
+        (account_id,),
     )
-    return {row[0]: Swept(*row[1:]) for row in found.fetchall()}
+    return {row[1]: Swept(*row) for row in found.fetchall()}
 
 
-def first_sight(connection: Connection, account_id: str, resource: str, swept: Swept) -> None:
-    """A resource was read whole: as good as a sweep, where there was none yet."""
-    connection.exec_driver_sql(
-        "INSERT INTO sync_sweep (account_id, resource, swept_at, viewer, met, n_missing) VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        (account_id, resource, *astuple(swept)),
-    )
+def first_sight(connection: Connection, swept: Sequence[Swept]) -> None:
+    """Resources were read whole: as good as a sweep, where there was none yet."""
+    write(connection, "sync_sweep", swept, otherwise="DO NOTHING")
 
 
-def remember_sweep(connection: Connection, account_id: str, resource: str, swept: Swept) -> None:
-    connection.exec_driver_sql(
-        "INSERT OR REPLACE INTO sync_sweep (account_id, resource, swept_at, viewer, met, n_missing) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (account_id, resource, *astuple(swept)),
-    )
+def remember_sweep(connection: Connection, swept: Swept) -> None:
+    update = ", ".join(f"{name} = excluded.{name}" for name in ("swept_at", "viewer", "met", "n_missing"))
+    write(connection, "sync_sweep", [swept], otherwise=f"DO UPDATE SET {update}")
 
 
 def resume(connection: Connection, account_id: str, resource: str) -> Resume:
@@ -258,23 +303,13 @@ def numbers(connection: Connection, account_id: str, resource: str) -> dict[str,
     return {row[0]: row[1] for row in found.fetchall()}
 
 
-def know_numbers(connection: Connection, account_id: str, resource: str, reached: Mapping[str, int]) -> None:
-    """Remember up to where the numbered lists of a resource were read."""
-    for part, number in reached.items():
-        connection.exec_driver_sql(
-            "INSERT OR REPLACE INTO sync_number (account_id, resource, part, number) VALUES (?, ?, ?, ?)",
-            (account_id, resource, part, number),
-        )
+def know_numbers(connection: Connection, reached: Sequence[Reached]) -> None:
+    """Remember up to where numbered lists were read."""
+    write(connection, "sync_number", reached, otherwise="DO UPDATE SET number = excluded.number")
 
 
-def windows_done(connection: Connection, windows: Sequence[DoneWindow], *, run_id: int, now: datetime) -> None:
-    columns = list(zip(*map(astuple, windows), strict=True))
-    connection.exec_driver_sql(
-        "INSERT INTO sync_state (account_id, resource, window_key, started_at, run_id, done_at) "
-        "SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::TIMESTAMPTZ[]), ?, ? "
-        "ON CONFLICT DO NOTHING",
-        (*(list(values) for values in columns), run_id, now),
-    )
+def windows_done(connection: Connection, windows: Sequence[DoneWindow]) -> None:
+    write(connection, "sync_state", windows, otherwise="DO NOTHING")
 
 
 def forget_windows(connection: Connection, account_id: str, resource: str) -> None:

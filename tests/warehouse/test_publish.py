@@ -77,9 +77,8 @@ def read(engine: Engine, account_id: str = "main", **core: datetime | None) -> N
     resources = [state.Filled(name, (), is_core=True) for name in reached]
     with engine.begin() as connection:
         state.know_resources(connection, account_id, target=account_id, resources=resources)
-        for name, to in reached.items():
-            if to is not None:
-                state.move_watermark(connection, account_id, name, to=to, complete_from=NOON)
+        done = [state.ReadWhole(account_id, name, to, NOON) for name, to in reached.items() if to is not None]
+        state.read_whole(connection, done)
 
 
 @pytest.fixture
