@@ -1,6 +1,7 @@
-"""Reads all leads with a public client: run by `bench/sync_amocrm.py`, in an environment that has nothing of ours.
+"""Reads all leads or deals with a public client: run by `bench/sync_amocrm.py` and `bench/sync_bitrix24.py`, in an
+environment that has nothing of ours.
 
-python bench/peers.py CLIENT URL      prints {"seconds": …, "leads": …}
+python bench/peers.py CLIENT URL      prints {"seconds": …, "ids": …}
 """
 
 import asyncio
@@ -9,24 +10,24 @@ import sys
 import time
 
 
-def aioamocrm(url: str) -> int:
+def aioamocrm(url: str) -> list[int]:
     from aioamocrm import AmoCRMClient, LongLivedToken
 
-    async def read() -> int:
+    async def read() -> list[int]:
         async with AmoCRMClient(auth=LongLivedToken("demo-token"), base_url=url, rate_limit=None) as client:
-            return len([lead async for lead in client.leads.iterate(with_=["contacts"])])
+            return [lead.id async for lead in client.leads.iterate(with_=["contacts"])]
 
     return asyncio.run(read())
 
 
-def amocrm_api_wrapper(url: str) -> int:
+def amocrm_api_wrapper(url: str) -> list[int]:
     from amocrm_api import AmoOAuthClient
 
     client = AmoOAuthClient("demo-token", "", url, "", "", "")
-    return len(list(client.iter_leads(with_params=["contacts"], limit=250)))
+    return [lead.id for lead in client.iter_leads(with_params=["contacts"], limit=250)]
 
 
-def amocrm_api(url: str) -> int:
+def amocrm_api(url: str) -> list[int]:
     """Its address is fixed; nothing else of it is changed."""
     from amocrm.v2 import Lead
     from amocrm.v2.interaction import BaseInteraction
@@ -37,12 +38,42 @@ def amocrm_api(url: str) -> int:
 
     BaseInteraction._get_url = lambda _self, path: f"{url}/api/v4/{path}"  # type: ignore[method-assign]
     Lead.objects._interaction._token_manager = Token()
-    return len(list(Lead.objects.all()))
+    return [lead.id for lead in Lead.objects.all()]
 
 
-CLIENTS = {"aioamocrm": aioamocrm, "amocrm-api-wrapper": amocrm_api_wrapper, "amocrm-api": amocrm_api}
+def fast_bitrix24(url: str) -> list[int]:
+    from fast_bitrix24 import Bitrix
+
+    client = Bitrix(f"{url}/rest/1/demosecret/", verbose=False)
+    return [deal["id"] for deal in client.get_all("crm.item.list", {"entityTypeId": 2})]
+
+
+def b24pysdk(url: str) -> list[int]:
+    """It speaks nothing but https, which loopback does not."""
+    import requests
+    from b24pysdk import BitrixWebhook
+
+    send = requests.Session.send
+
+    def plain(self: object, request: requests.PreparedRequest, **more: object) -> requests.Response:
+        request.url = str(request.url).replace("https://", "http://", 1)
+        return send(self, request, **more)  # type: ignore[arg-type]
+
+    requests.Session.send = plain  # type: ignore[assignment,method-assign]
+    token = BitrixWebhook(domain=url.removeprefix("http://"), webhook_token="1/demosecret")
+    found = token.call_list_fast("crm.item.list", {"entityTypeId": 2}, timeout=60)
+    return [deal["id"] for deal in found["result"]]
+
+
+CLIENTS = {
+    "aioamocrm": aioamocrm,
+    "amocrm-api-wrapper": amocrm_api_wrapper,
+    "amocrm-api": amocrm_api,
+    "fast-bitrix24": fast_bitrix24,
+    "b24pysdk": b24pysdk,
+}
 
 if __name__ == "__main__":
     begun = time.perf_counter()
-    leads = CLIENTS[sys.argv[1]](sys.argv[2])
-    print(json.dumps({"seconds": time.perf_counter() - begun, "leads": leads}))
+    ids = CLIENTS[sys.argv[1]](sys.argv[2])
+    print(json.dumps({"seconds": time.perf_counter() - begun, "ids": [int(one) for one in ids]}))

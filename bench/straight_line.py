@@ -16,22 +16,15 @@ Results are printed as a table (standard output), progress to standard error.
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-HOUSE = Path(__file__).parent.parent
-sys.path.insert(0, str(HOUSE))
+from apparatus import AS_OF, alone, apart, sync
 
-AS_OF = datetime(2026, 11, 21, tzinfo=ZoneInfo("Europe/Moscow"))
 METRICS = ("A3", "B2", "E6", "D6")
 LISTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/api/v4/leads", {"with": "contacts,catalog_elements,loss_reason,source"}),
@@ -52,26 +45,13 @@ LISTS: tuple[tuple[str, dict[str, Any]], ...] = (
 # --- stages: each runs in a process of its own and returns what it has to say ---
 
 
-def stage_sync(folder: Path, url: str) -> dict[str, Any]:
-    from commands.run import sync_with
-    from config import load_config
-    from connectors.connector import find_connectors
-    from demo.run import AMOCRM, TOKEN, TOKEN_VARIABLE, write_config
+def stage_sync(folder: str, url: str) -> dict[str, Any]:
+    from demo.run import AMOCRM
 
-    config = load_config(write_config(folder, [(AMOCRM, url)]), {n: c.settings for n, c in find_connectors().items()})
-    begun = time.perf_counter()
-    run = sync_with(config, env={TOKEN_VARIABLE: TOKEN})
-    seconds = time.perf_counter() - begun
-    assert run.is_well, run
-    resources = [resource for account in run.accounts for resource in account.resources]
-    return {
-        "seconds": seconds,
-        "objects": sum(resource.n_read for resource in resources),
-        "rows": sum(resource.n_written for resource in resources),
-    }
+    return sync(Path(folder), AMOCRM, url)
 
 
-def stage_publish(folder: Path, _url: str) -> dict[str, Any]:
+def stage_publish(folder: str, _url: str) -> dict[str, Any]:
     from sync import publication
 
     seconds = {"marts": 0.0}
@@ -85,42 +65,42 @@ def stage_publish(folder: Path, _url: str) -> dict[str, Any]:
 
     publication.build = timed  # type: ignore[assignment]
     begun = time.perf_counter()
-    manifest: Any = publication.publish_all(folder, full=True)
+    manifest: Any = publication.publish_all(Path(folder), full=True)
     rows = sum(table["rows"] for table in manifest["tables"].values())
     return {"seconds": time.perf_counter() - begun, "marts": seconds["marts"], "rows": rows}
 
 
-def stage_metric(folder: Path, _url: str, metric_id: str, engine: str) -> dict[str, Any]:
+def stage_metric(folder: str, _url: str, metric_id: str, engine: str) -> dict[str, Any]:
     from demo.compare import answer
     from metrics.frames import open_frames
     from metrics.metric import find_metrics
 
     find_metrics()  # imports are not what is measured
-    key = json.loads((folder / "answer_key.json").read_text("utf-8"))
+    key = json.loads((Path(folder) / "answer_key.json").read_text("utf-8"))
     begun = time.perf_counter()
-    result = answer(metric_id, key, open_frames(folder / "publication", engine))  # type: ignore[arg-type]
+    result = answer(metric_id, key, open_frames(Path(folder) / "publication", engine))  # type: ignore[arg-type]
     return {"seconds": time.perf_counter() - begun, "rows": result.drilldown.height}
 
 
-def stage_download(_folder: Path, url: str) -> dict[str, Any]:
+def stage_download(_folder: str, url: str) -> dict[str, Any]:
     begun, objects = time.perf_counter(), sum(1 for _ in plain_pages(url))
     return {"seconds": time.perf_counter() - begun, "objects": objects}
 
 
-def stage_keep(folder: Path, url: str) -> dict[str, Any]:
+def stage_keep(folder: str, url: str) -> dict[str, Any]:
     import polars as pl
 
     begun = time.perf_counter()
     lines = [json.dumps(item, ensure_ascii=False) for item in plain_pages(url)]
-    pl.DataFrame({"json": lines}).write_parquet(folder / "plain.parquet")
+    pl.DataFrame({"json": lines}).write_parquet(Path(folder) / "plain.parquet")
     return {"seconds": time.perf_counter() - begun, "objects": len(lines)}
 
 
-def stage_loop(folder: Path, _url: str) -> dict[str, Any]:
+def stage_loop(folder: str, _url: str) -> dict[str, Any]:
     """Missed calls nobody returned, the way a script would count them: no windows, no legs, no merges."""
     import polars as pl
 
-    files = sorted((folder / "publication").glob("*/call.*.parquet"))
+    files = sorted((Path(folder) / "publication").glob("*/call.*.parquet"))
     begun = time.perf_counter()
     calls = pl.read_parquet(files, columns=["started_epoch", "direction", "status", "phone_key"])
     waiting: dict[str, int] = {}
@@ -162,21 +142,6 @@ STAGES: dict[str, Callable[..., dict[str, Any]]] = {
 # --- the run ---
 
 
-def apart(stage: str, *arguments: object) -> dict[str, Any]:
-    """A stage in a process of its own: what it returned, with its peak memory and processor time."""
-    command = [sys.executable, __file__, "--stage", stage, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=HOUSE)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def alone(stage: str, arguments: list[str]) -> None:
-    """What `apart` starts."""
-    folder, url, *rest = arguments
-    found = STAGES[stage](Path(folder), url, *rest)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({**found, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}))
-
-
 @contextmanager
 def crm(folder: Path, scale: float) -> Iterator[str]:
     from demo.run import AMOCRM, demo_crms
@@ -192,19 +157,19 @@ def measure(scale: float) -> None:
     with tempfile.TemporaryDirectory(prefix="voronka-bench-") as made:
         folder = Path(made)
         with crm(folder, scale) as url:
-            synced = show("sync", apart("sync", folder, url), "objects")
-            show("sync again, nothing new", apart("sync", folder, url), "objects")
-            download = show("download (plain loop)", apart("download", folder, url), "objects")
-            keep = show("to one Parquet (plain loop)", apart("keep", folder, url), "objects")
+            synced = show("sync", apart(__file__, "sync", folder, url), "objects")
+            show("sync again, nothing new", apart(__file__, "sync", folder, url), "objects")
+            download = show("download (plain loop)", apart(__file__, "download", folder, url), "objects")
+            keep = show("to one Parquet (plain loop)", apart(__file__, "keep", folder, url), "objects")
         print(f"{synced['objects']:,} objects of the CRM, {synced['rows']:,} rows;", end=" ")
         print(f"objects per second: sync / download = 1 / {slower(synced, download):.1f}", end=", ")
         print(f"sync / one Parquet = 1 / {slower(synced, keep):.1f}", flush=True)
-        published = show("publish, marts included", apart("publish", folder, url), "rows")
+        published = show("publish, marts included", apart(__file__, "publish", folder, url), "rows")
         print(f"{'  of which marts':<28}{published['marts']:>10.2f}")
-        show("A3 by a plain loop", apart("loop", folder, url))
+        show("A3 by a plain loop", apart(__file__, "loop", folder, url))
         for metric_id in METRICS:
             for engine in ("polars", "duckdb"):
-                show(f"{metric_id} on {engine}", apart("metric", folder, url, metric_id, engine))
+                show(f"{metric_id} on {engine}", apart(__file__, "metric", folder, url, metric_id, engine))
 
 
 def slower(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
@@ -226,8 +191,5 @@ def main() -> None:
         measure(scale)
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--stage"]:
-        alone(sys.argv[2], sys.argv[3:])
-    else:
-        main()
+if __name__ == "__main__" and not alone(STAGES):
+    main()

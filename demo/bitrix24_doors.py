@@ -20,10 +20,12 @@ class Doors:
         self._server = server
 
     async def log(self, request: Request) -> Response:
-        """GET: all requests so far; DELETE: forget them."""
+        """GET: all requests so far, and how many calls were refused for their server time; DELETE: forget them."""
         if request.method == "DELETE":
             self._server.log.entries.clear()
-        return self._server.json(200, {"requests": list(self._server.log.entries)})
+            self._server.n_over_time = 0
+        log = {"requests": list(self._server.log.entries), "over_time": self._server.n_over_time}
+        return self._server.json(200, log)
 
     async def fault(self, request: Request) -> Response:
         """POST a fault (see `Fault`; its path is a method's name, `batch:` before it in a batch); DELETE: none."""

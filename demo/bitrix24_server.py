@@ -56,6 +56,8 @@ class Server:
         self.log = RequestLog(timer)
         self.faults: list[Fault] = []
         self.scripts: list[Script] = []
+        self.n_over_time = 0
+        """Calls refused because their method had used up its time."""
         self.set_clock(self.portal.now)
 
     @property
@@ -183,7 +185,7 @@ class Server:
             return {**body, "time": time_block(wire, now, hit.seconds, hit, method.name)}
         is_envelope = self.switches.op_billing == "envelope"
         if is_envelope and hit.is_blocked("batch"):
-            raise _time_limit()
+            raise self._time_limit()
 
         def run(command: str, params: Json) -> Outcome:
             self._strike_command(command)
@@ -235,7 +237,7 @@ class Server:
             is_old = method.name.startswith("crm.") and not method.name.startswith("crm.item.")
             raise RestError("", "Access denied.") if is_old else RestError("ACCESS_DENIED", "Access denied!")
         if hit.is_blocked(method.name):
-            raise _time_limit()
+            raise self._time_limit()
         self._play_scripts(method.name)
         answer = method.run(call)
         hit.spend(method.name, cost(self.switches, method.name, answer))
@@ -292,6 +294,7 @@ class Server:
     def _headers(self, more: dict[str, str] | None) -> dict[str, str]:
         return {"Date": formatdate(self.clock() + self.switches.clock_skew_s, usegmt=True), **(more or {})}
 
-
-def _time_limit() -> RestError:
-    return RestError("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.")
+    def _time_limit(self) -> RestError:
+        """The refusal of a method that has used up its time."""
+        self.n_over_time += 1
+        return RestError("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.")

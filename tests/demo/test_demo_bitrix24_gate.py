@@ -442,7 +442,7 @@ def test_the_log_knows_methods_and_parameters_but_no_secret(bitrix):
     assert "demo-secret" not in text
     assert access not in text
     bitrix.http.delete("/_emu/log")
-    assert bitrix.http.get("/_emu/log").json() == {"requests": []}
+    assert bitrix.http.get("/_emu/log").json() == {"requests": [], "over_time": 0}
 
 
 def test_switches_can_be_turned_while_the_portal_keeps_its_changes(bitrix):
