@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playw
 from app.launch import command, free_port
 
 ROOT = Path(__file__).parents[2]
-SCALE = "0.05"
+SCALE = "0.02"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,6 +30,12 @@ FLAGS = [
     "--disable-sync",
 ]
 START_S = 60
+SETTLED = """() => {
+    const over = document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]");
+    const busy = document.querySelector("[data-testid=stEChartsChart]:not([aria-busy=false])");
+    window.settledFor = over && !busy ? window.settledFor + 1 : 0;
+    return window.settledFor >= 4;
+}"""
 LAPTOP, PHONE = (1366, 900), (390, 844)
 
 
@@ -105,11 +111,9 @@ class Window:
         return self.page
 
     def settle(self) -> None:
-        """Until the script has run and the charts are drawn."""
-        self.page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
-        self.page.wait_for_function(
-            "() => document.querySelectorAll('[data-testid=stEChartsChart]:not([aria-busy=false])').length === 0"
-        )
+        """Until the script has run and the charts are drawn; for some looks on end, for the browser draws in pieces."""
+        self.page.evaluate("window.settledFor = 0")
+        self.page.wait_for_function(SETTLED, polling=50, timeout=60_000)
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import polars as pl
-from demo_crm import unpaced
+from demo_crm import make_blank, unpaced, with_long_windows
 
 from connectors.amocrm import CONNECTOR
 from connectors.amocrm.api import open_api
@@ -25,7 +23,7 @@ from demo.amocrm_switches import Switches
 from demo.company import Company, build
 from sync import SyncAccount, publish_all, sync
 from sync.publication import PUBLICATION
-from warehouse.database import WAREHOUSE, open_warehouse
+from warehouse.database import open_warehouse
 from warehouse.status import RunStatus
 
 Json = dict[str, Any]
@@ -33,33 +31,11 @@ SETTINGS = AmoSettings(
     id="main", connector="amocrm", base_url="http://testserver", token_env="TOKEN", requests_per_second=1e6
 )
 DAY = timedelta(days=1)
-CREATED_WINDOW = timedelta(days=1200)
-"""As long as the company is old: first reads then take few pages."""
 
 
 @cache
 def company() -> Company:
     return build(scale=0.001)
-
-
-@cache
-def scratch() -> "TemporaryDirectory[str]":
-    """A folder that is gone when the process ends."""
-    return TemporaryDirectory(prefix="voronka-test-")
-
-
-@cache
-def migrated() -> Path:
-    """A warehouse without rows: making one takes longer than most tests."""
-    folder = Path(scratch().name) / "blank"
-    open_warehouse(folder).dispose()
-    return folder / WAREHOUSE
-
-
-def make_blank(data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
-    if not (data_dir / WAREHOUSE).exists():
-        copyfile(migrated(), data_dir / WAREHOUSE)
 
 
 def rows(data_dir: Path, query: str) -> list[tuple[Any, ...]]:
@@ -138,7 +114,3 @@ class Crm(httpx.BaseTransport):
         """Read into a warehouse; the machine's clock is the source's."""
         make_blank(data_dir)
         return sync(data_dir, [self.as_account(**settings)], full=full, parallel=parallel, now=lambda: self.now)
-
-
-def with_long_windows(resource: Any) -> Any:
-    return replace(resource, first_window=CREATED_WINDOW)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from amo_demo import company, make_blank, rows
-from demo_crm import unpaced
+from amo_demo import company, rows
+from demo_crm import make_blank, unpaced
 
 from connectors.bitrix24 import CONNECTOR
 from connectors.bitrix24.access import login

@@ -4,10 +4,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -23,7 +25,7 @@ from demo.amocrm import create_app
 from demo.amocrm_oauth import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI
 from demo.amocrm_switches import Switches
 from sync import SyncAccount, sync
-from warehouse.database import open_warehouse
+from warehouse.database import WAREHOUSE, open_warehouse
 from warehouse.models import CANONICAL
 from warehouse.status import RunStatus
 
@@ -44,6 +46,34 @@ OF_THE_FOLDER = ("phone_key", "email_key")
 
 def settings(keys: Mapping[str, Any] = BY_TOKEN, **changes: Any) -> AmoSettings:
     return AmoSettings(**{"base_url": "http://testserver", **keys, **changes})
+
+
+CREATED_WINDOW = timedelta(days=1200)
+"""As long as the company is old: first reads then take few pages."""
+
+
+@cache
+def scratch() -> "TemporaryDirectory[str]":
+    """A folder that is gone when the process ends."""
+    return TemporaryDirectory(prefix="voronka-test-")
+
+
+@cache
+def migrated() -> Path:
+    """A warehouse without rows: making one takes longer than most tests."""
+    folder = Path(scratch().name) / "blank"
+    open_warehouse(folder).dispose()
+    return folder / WAREHOUSE
+
+
+def make_blank(data_dir: Path) -> None:
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / WAREHOUSE).exists():
+        copyfile(migrated(), data_dir / WAREHOUSE)
+
+
+def with_long_windows(resource: Any) -> Any:
+    return replace(resource, first_window=CREATED_WINDOW)
 
 
 def unpaced() -> Pace:
@@ -105,8 +135,10 @@ class DemoCrm(httpx.BaseTransport):
         self, data_dir: Path, keys: AmoSettings | None = None, *, pace: Pace | None = None, **how: Any
     ) -> RunStatus:
         """A whole run of the real sync."""
+        make_blank(data_dir)
         opened = partial(open_api, transport=self, pace=pace or unpaced(), clock=lambda: self.account.now)
-        account = SyncAccount("main", replace(CONNECTOR, open=opened), keys or settings(), ENV)
+        connector = replace(CONNECTOR, open=opened, resources=tuple(map(with_long_windows, CONNECTOR.resources)))
+        account = SyncAccount("main", connector, keys or settings(), ENV)
         return sync(data_dir, [account], now=self.now, **how)
 
 

@@ -68,7 +68,7 @@ def test_refused_notes_of_customers_stop_no_calls(crm, tmp_path: Path, status):
 
 def test_a_list_refused_in_the_middle_has_failed(crm, tmp_path: Path):
     crm.before = refusing("/customers/transactions", 403, after=1)
-    run = crm.sync(tmp_path, settings(page_size=2))
+    run = crm.sync(tmp_path, settings(page_size=2), resources=["customers", "transactions"])
     assert state_of(run, "transactions") == "failed"
     assert not run.is_well
 

@@ -404,7 +404,7 @@ def test_engines_agree_on_many_deals(polars_engine: Any, engine: Any) -> None:
     same(run(engine, given_tables, drill="all"), run(polars_engine, given_tables, drill="all"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=PATHS, min_cohort=st.sampled_from([0, 10]))
 def test_random_funnels_narrow_and_add_up(polars_engine: Any, rows: list[Any], min_cohort: int) -> None:
     result = run(polars_engine, tables_of(rows), drill="all", min_cohort=min_cohort, min_n=0)

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.calendar import Calendar, WorkingWeek, calendar_days, overridden, with_working_time, working_days
@@ -101,7 +101,6 @@ def test_a_third_interval_is_refused_with_a_sentence():
         days(Calendar(hours={"mon": "08:00-09:00, 10:00-11:00, 12:00-13:00"}))
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.datetimes(datetime(2025, 3, 1), datetime(2025, 11, 10)),  # noqa: DTZ001
     st.integers(0, 14 * 24 * 60),

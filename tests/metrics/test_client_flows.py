@@ -448,7 +448,7 @@ def tables_of(rows: Sequence[tuple[int, int, int, int]]) -> dict[str, Any]:
 LONG = Period(midnight(date(2026, 3, 11)), date(2024, 3, 1), date(2026, 3, 11))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=HISTORIES, personal=st.booleans())
 def test_identities_hold_on_random_histories(
     polars_engine: Any, rows: list[tuple[int, int, int, int]], personal: bool
@@ -466,7 +466,7 @@ def test_identities_hold_on_random_histories(
     assert_drilldown_counts(result)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=HISTORIES, personal=st.booleans())
 def test_engines_agree_on_random_histories(
     polars_engine: Any, rows: list[tuple[int, int, int, int]], personal: bool

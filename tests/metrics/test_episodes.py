@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from published import canonical
@@ -342,14 +342,12 @@ def told(calls):
     return episodes(*calls).select(TOLD).sort(TOLD)
 
 
-@settings(max_examples=30, deadline=None)
 @given(records, st.randoms())
 def test_the_order_of_records_means_nothing(calls, random):
     shuffled = random.sample(calls, len(calls))
     assert_frame_equal(episodes(*calls), episodes(*shuffled))
 
 
-@settings(max_examples=30, deadline=None)
 @given(records)
 def test_a_record_repeated_with_its_id_changes_nothing(calls):
     again = [
@@ -358,7 +356,6 @@ def test_a_record_repeated_with_its_id_changes_nothing(calls):
     assert_frame_equal(told(calls), told([*calls, *again]))
 
 
-@settings(max_examples=20, deadline=None)
 @given(records)
 def test_calls_after_the_instant_of_knowledge_change_nothing(calls):
     later = [{**row, "call_id": f"note:9{row['call_id'][5:]}", "started_at": AS_OF + timedelta(1)} for row in calls]

@@ -23,8 +23,8 @@ NOW = Period(AS_OF, date(2026, 3, 1), date(2026, 4, 30))
 SECOND = timedelta(seconds=1)
 CLIENTS = ("contact:1", "contact:2", "company:3", "contact:4")
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-fewer = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+fewer = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # Whole and half days: noon and the last second of a local day.
 instants = st.builds(

@@ -26,8 +26,8 @@ WEEK = Period(AS_OF, date(2026, 3, 4), date(2026, 3, 9))
 JUDGE_AFTER_S = 86_400
 USERS = ("user:1", "user:2", None)
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-fewer = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+fewer = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 calls_of_few_clients = st.lists(
     st.fixed_dictionaries(

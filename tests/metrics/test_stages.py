@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from published import ALWAYS, canonical
@@ -337,7 +337,6 @@ def histories(draw):
     return deal(place[1], pipeline_id=place[0]), moves(*told), [("p", "new"), *(target for _, _, target in told)]
 
 
-@settings(max_examples=50, deadline=None)
 @given(histories())
 def test_stays_tile_the_time_of_a_deal_without_gap_or_overlap(history):
     row, told, walked = history
@@ -348,7 +347,6 @@ def test_stays_tile_the_time_of_a_deal_without_gap_or_overlap(history):
     assert not visits["is_inferred"].any()
 
 
-@settings(max_examples=30, deadline=None)
 @given(histories(), st.randoms())
 def test_the_order_of_moves_in_the_table_means_nothing(history, random):
     row, told, _ = history
@@ -357,7 +355,6 @@ def test_the_order_of_moves_in_the_table_means_nothing(history, random):
         assert_frame_equal(frame, shuffled[name])
 
 
-@settings(max_examples=30, deadline=None)
 @given(histories(), st.integers(-1, 24))
 def test_knowledge_of_an_earlier_instant_is_what_was_known_then(history, hours):
     """A rebuild for T from today's tables equals a build from the tables as they were at T."""

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.stats import aalen_johansen, benjamini_hochberg, fisher, kaplan_meier, logrank, newcombe, wilson
@@ -125,7 +125,6 @@ def test_survival_follows_its_definition_and_any_order(rows):
     assert np.array_equal(curve.survival, again.survival)
 
 
-@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_q_is_the_least_level_that_flags(p):
     """Flagging q <= level is the step-up rule: the largest i with p(i) <= i/m * level."""

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from published import canonical
 
@@ -112,7 +112,6 @@ pairs = st.lists(
 
 
 @given(calls=pairs, shuffled=st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
 def test_calls_have_one_key_just_if_a_chain_of_calls_leads_from_one_to_the_other(calls, shuffled):
     found = dict(zip(calls, keys(*calls), strict=True))
     reach = {one: {one} for one in calls}

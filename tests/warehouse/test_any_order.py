@@ -5,7 +5,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine
 from warehouse_words import KEY, NOON, Table, content, deal, deleted, load, raw, stage, tags, task, user
@@ -73,7 +73,6 @@ def expected() -> Any:
     return tables_after(list(SCRIPT), killed=set())
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     order=st.permutations(range(len(SCRIPT))),
     again=st.lists(st.integers(0, len(SCRIPT) - 1), max_size=5),

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from amo_demo import DAY, published, scratch
+from amo_demo import DAY, published
 from bitrix_demo import BY_CONSENT, Portal, rows
 from bitrix_rows import ACTIVITY, CALL, DEAL, become, of, only, reading
-from demo_crm import tables_of
+from demo_crm import scratch, tables_of
 
 from connectors.bitrix24.activities import activity_records
 from connectors.bitrix24.calls import call_records

@@ -18,7 +18,7 @@ from amo_fake import (
     read,
     rows_of,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.amocrm.values import DECODERS
@@ -240,7 +240,6 @@ filled = anything | st.lists(anything | fields, max_size=4) | st.dictionaries(st
 
 
 @given(filled)
-@settings(max_examples=150, deadline=None)
 def test_whatever_stands_in_custom_fields_the_card_is_read(given_values):
     card = {"custom_fields_values": json.loads(json.dumps(given_values))}
     api, _ = amo({LEADS: page("leads", lead(1, **card)), CONTACTS: page("contacts", contact(2, **card))})

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from amo_demo import make_blank, rows, scratch
-from demo_crm import tables_of
+from amo_demo import rows
+from demo_crm import make_blank, scratch, tables_of
 from sources import Source, find_sources
 
 from sync import sync
