@@ -112,32 +112,36 @@ def publish(config: ConfigOption = None) -> None:
 @app.command(help=_("Write a first config.yaml by asking."))
 def init(
     *,
-    base_url: Annotated[str, typer.Option(prompt=_("Address of the amoCRM account"))] = "https://example.amocrm.ru",
+    crm: Annotated[str | None, typer.Option(help=_("amocrm or bitrix24"))] = None,
+    base_url: Annotated[str | None, typer.Option(help=_("Address of the amoCRM account"))] = None,
     token_env: Annotated[
-        str, typer.Option(prompt=_("Environment variable that will hold the long-lived token"))
-    ] = "AMOCRM_TOKEN",
-    timezone: Annotated[str, typer.Option(prompt=_("Time zone"))] = "Europe/Moscow",
-    hours: Annotated[str, typer.Option(prompt=_("Working hours, Monday to Friday"))] = "09:00-18:00",
-    country: Annotated[str, typer.Option(prompt=_("Country of the public holidays"))] = "RU",
-    data_dir: Annotated[str, typer.Option(prompt=_("Folder for the data"))] = "data",
+        str | None, typer.Option(help=_("Environment variable that will hold the token, or the address of the webhook"))
+    ] = None,
+    timezone: Annotated[str | None, typer.Option(help=_("Time zone"))] = None,
+    hours: Annotated[str | None, typer.Option(help=_("Working hours, Monday to Friday"))] = None,
+    country: Annotated[str | None, typer.Option(help=_("Country of the public holidays"))] = None,
+    data_dir: Annotated[str | None, typer.Option(help=_("Folder for the data"))] = None,
     config: NewConfigOption = None,
 ) -> None:
     from commands import init as first
 
-    file = config_path(config)
-    answers = first.Answers(
-        first.check_base_url(base_url),
-        first.check_token_env(token_env),
-        first.check_timezone(timezone),
-        first.check_hours(hours),
-        country,
-        data_dir,
+    answers = first.ask(
+        {
+            "crm": crm,
+            "base_url": base_url,
+            "variable": token_env,
+            "timezone": timezone,
+            "hours": hours,
+            "country": country,
+            "data_dir": data_dir,
+        }
     )
+    file = config_path(config)
     first.write(file, answers)
     say(_("Written: {file}").format(file=file))
     say(
         _("Now: export {name}=…, then `voronka doctor`, `voronka sync`, `voronka publish`, `voronka app`.").format(
-            name=answers.token_env
+            name=answers.variable
         )
     )
 

@@ -1,5 +1,7 @@
 """What people call tables and the parts of a sync: one source of names for the pages and the command line."""
 
+from collections.abc import Container
+
 from app.i18n import N_, Language, catalogue, language
 from metrics.evaluate import RESOURCES
 
@@ -19,6 +21,15 @@ def resource_name(table: str, code: Language | None = None) -> str:
     return name[:1].upper() + name[1:]
 
 
+def part_name(name: str, parts: Container[str], code: Language | None = None) -> str:
+    """What people call a part of a sync. parts: names of all parts of its account: what amoCRM calls leads are deals,
+    but where there are deals too, leads are leads."""
+    if name == "leads" and "deals" in parts:
+        return catalogue(code or language()).gettext(LEADS)
+    return resource_name(name, code)
+
+
+LEADS = N_("Leads")
 NAMES = {
     "account": N_("Account"),
     "activity": N_("Notes"),

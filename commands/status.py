@@ -4,7 +4,7 @@ Reads `status.json` and the manifest only, so that it never waits for a sync.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from app.i18n import translated
-from app.resources import resource_name
+from app.resources import part_name
 from commands.output import tables_text
 from commands.text import _, language
 from config import Config
@@ -108,7 +108,7 @@ def _sync_lines(sync: dict[str, Any] | None, clocks: Mapping[str, Clock]) -> lis
             lines.append(f"  ! {account['account_id']}: {translated(account['error'], _)}")
         rows = [
             (
-                named(resource["resource"]),
+                named(resource["resource"], {one["resource"] for one in account["resources"]}),
                 _(STATES.get(resource["state"], resource["state"])),
                 resource["n_read"],
                 resource["n_written"],
@@ -124,9 +124,9 @@ def _sync_lines(sync: dict[str, Any] | None, clocks: Mapping[str, Clock]) -> lis
     return lines
 
 
-def named(resource: str) -> str:
-    """As the page calls it, in brackets as `--resource` does."""
-    name = resource_name(resource, language())
+def named(resource: str, parts: Container[str]) -> str:
+    """As the page calls it, in brackets as `--resource` does. parts: all resources of its account."""
+    name = part_name(resource, parts, language())
     return resource if name == resource else f"{name} ({resource})"
 
 
@@ -150,7 +150,7 @@ def _publication_lines(state: dict[str, Any], clocks: Mapping[str, Clock]) -> li
     lines += [_why_stale(account, published["created_at"]).format(id=account["account_id"]) for account in stale]
     lines += [_("  ! Account {id} has no data yet.").format(id=missing) for missing in state["accounts_without_data"]]
     rows = [
-        (row["account_id"], named(row["resource"]), of.day(row["complete_from"]), of.ago(row["watermark"]))
+        (row["account_id"], named(row["resource"], ()), of.day(row["complete_from"]), of.ago(row["watermark"]))
         for row in published["coverage"] or []
         for of in [clocks.get(row["account_id"], clock)]
     ]

@@ -10,7 +10,7 @@ import streamlit as st
 from app import data
 from app.i18n import N_, _, language, translated
 from app.page import Page
-from app.resources import resource_name
+from app.resources import part_name, resource_name
 from app.rights import Viewer
 from app.ui import formats, states, tables, tiles
 from app.ui.tables import Column
@@ -77,10 +77,14 @@ HEARTBEAT = timedelta(minutes=5)
 
 
 def resources_of(run: Mapping[str, Any] | None) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Account id and status of every resource of the last sync."""
+    """Account id and status of every resource of the last sync, with its `name` for people."""
     for account in (run or {}).get("accounts", ()):
         for resource in account.get("resources", ()):
-            yield account["account_id"], resource
+            yield account["account_id"], {**resource, "name": named(resource, account)}
+
+
+def named(resource: Mapping[str, Any], account: Mapping[str, Any]) -> str:
+    return part_name(resource["resource"], {one["resource"] for one in account.get("resources", ())})
 
 
 def _age(publication: data.Publication) -> list[tiles.Tile]:
@@ -158,19 +162,19 @@ def _errors(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
         return
     st.subheader(_("What failed in the last sync"), anchor=False)
     for account, resource, sentence in found:
-        where = " · ".join(filter(None, (names.get(account, account), resource_name(resource) if resource else "")))
+        where = " · ".join(filter(None, (names.get(account, account), resource)))
         st.error(f"**{states.escaped(where)}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
 
 
 def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, str, str]]:
-    """Account, resource (empty: the whole account) and sentence of each error that the last sync noted."""
+    """Account, name of the resource (empty: the whole account) and sentence of each error the last sync noted."""
     for account in (run or {}).get("accounts", ()):
         own = account.get("error")
         if own:
             yield account["account_id"], "", translated(own, _)
         for resource in account.get("resources", ()):
             if resource.get("error") and resource["error"] != own:
-                yield account["account_id"], resource["resource"], translated(resource["error"], _)
+                yield account["account_id"], named(resource, account), translated(resource["error"], _)
 
 
 def _last_run(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
@@ -182,7 +186,7 @@ def _last_run(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
         [
             {
                 "name": names.get(account, account),
-                "resource": resource_name(resource["resource"]),
+                "resource": resource["name"],
                 "state": _(MARKED if is_marking else STATES.get(resource["state"], resource["state"])),
                 "n_read": resource.get("n_read"),
                 "n_written": None if is_marking else resource.get("n_written"),
@@ -208,7 +212,7 @@ def _last_run(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
 def _remarks(found: Iterable[tuple[str, Mapping[str, Any]]], names: Mapping[str, str]) -> None:
     """What a source answered otherwise than it should have, while the sync went on."""
     told = [
-        (names.get(account, account), resource_name(resource["resource"]), translated(warning, _))
+        (names.get(account, account), resource["name"], translated(warning, _))
         for account, resource in found
         for warning in resource.get("warnings") or ()
     ]

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import cli
-from app.resources import resource_name
+from app.resources import part_name, resource_name
 from commands.metric import Question, period_of
 from commands.output import frames_as, shown
 from commands.status import state_text
@@ -266,6 +266,11 @@ def test_status_calls_resources_as_the_page_does_and_tells_local_time(monkeypatc
 def test_every_part_of_a_sync_has_a_name_for_people(code):
     parts = {resource.name for connector in find_connectors().values() for resource in connector.resources}
     assert {part for part in parts if resource_name(part, code) == part} == set()
+
+
+def test_leads_are_deals_but_where_there_are_deals_too():
+    assert part_name("leads", {"leads", "contacts"}, "ru") == part_name("deals", {"leads", "deals"}, "ru") == "Сделки"
+    assert part_name("leads", {"leads", "deals"}, "ru") == "Лиды"
 
 
 def test_status_for_programs_is_json(on_demo):
@@ -525,7 +530,8 @@ def test_sql_answers_and_refuses(on_demo):
 
 def test_init_writes_what_was_answered_and_no_secret(voronka, tmp_path):
     file = tmp_path / "config.yaml"
-    answers = ["--base-url", "https://volga.amocrm.ru/leads/", "--token-env", "VOLGA_TOKEN", "--timezone", "Asia/Omsk"]
+    answers = ["--crm", "amocrm", "--base-url", "https://volga.amocrm.ru/leads/", "--token-env", "VOLGA_TOKEN"]
+    answers += ["--timezone", "Asia/Omsk"]
     answers += ["--hours", "09:00-18:00", "--country", "RU", "--data-dir", "data"]
     said = voronka("init", *answers, "--config", file)
     assert said.code == 0
@@ -534,6 +540,15 @@ def test_init_writes_what_was_answered_and_no_secret(voronka, tmp_path):
     assert "https://volga.amocrm.ru\n" in text
     assert file.stat().st_mode & 0o077 == 0
     assert cli.connected(file).account("main").token_env == "VOLGA_TOKEN"
+
+
+def test_init_for_bitrix24_asks_for_the_variable_of_the_webhook_and_for_no_address(voronka, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("bitrix24\nVOLGA_HOOK\n\n\n\n\n"))
+    file = tmp_path / "config.yaml"
+    said = voronka("init", "--config", file)
+    assert (said.code, "VOLGA_HOOK" in said.out) == (0, True)
+    account = cli.connected(file).account("main")
+    assert (account.connector, account.webhook_env, account.base_url) == ("bitrix24", "VOLGA_HOOK", None)
 
 
 def test_init_leaves_a_file_that_is_there(voronka, tmp_path):
@@ -545,6 +560,8 @@ def test_init_leaves_a_file_that_is_there(voronka, tmp_path):
 
 
 INIT = [
+    "--crm",
+    "amocrm",
     "--base-url",
     "https://x.amocrm.ru",
     "--token-env",
@@ -568,7 +585,7 @@ def test_init_asks_nothing_where_a_file_is_there(voronka, tmp_path):
 
 
 def test_init_whose_answers_end_writes_nothing_and_says_so(voronka, tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("https://x.amocrm.ru\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("amocrm\nhttps://x.amocrm.ru\n"))
     said = voronka("init", "--config", tmp_path / "config.yaml")
     assert said.code == 1
     assert "nothing was written" in said.err
@@ -578,6 +595,7 @@ def test_init_whose_answers_end_writes_nothing_and_says_so(voronka, tmp_path, mo
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("--crm", "excel"),
         ("--base-url", "https://user:pass@volga.amocrm.ru"),
         ("--base-url", "https://volga.amocrm.ru/?token=1"),
         ("--token-env", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.payload"),

@@ -69,9 +69,9 @@ def test_the_python_of_the_readme_runs(readme, demo, capsys):
 
 
 def test_the_readme_says_all_that_init_asks(readme):
-    cli = (HOUSE / "cli.py").read_text("utf-8")
-    asked = len(re.findall(r"typer\.Option\(prompt=", cli))
-    assert asked == 6
+    source = (HOUSE / "commands" / "init.py").read_text("utf-8")
+    asked = len(re.findall(r"asked\(given\[", source))
+    assert asked == 7
     line = re.search(r"voronka init +#(.*?)\n +#(.*)", readme)
     assert line is not None
     assert len(re.split(r",| and | и ", f"{line[1]} {line[2]}".partition(";")[0])) == asked
