@@ -105,8 +105,8 @@ def test_no_english_words_of_the_framework_are_left(open_window, url):
         popover.click()
         assert not english(page)
         page.keyboard.press("Escape")
-    if page.locator("[data-testid=stDataFrame]").count():
-        page.locator("[data-testid=stDataFrame]").first.hover()
+    if (tables := page.locator("[data-testid=stDataFrame]:visible")).count():
+        tables.first.hover()
     assert not english(page)
 
 

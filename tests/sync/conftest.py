@@ -58,4 +58,4 @@ def look(data_dir: Path) -> Look:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks and commits of a few rows, so that a few rows make many of them."""
     monkeypatch.setattr(sync.reader, "CHUNK", 4)
-    monkeypatch.setattr(sync.writer, "BATCH", 9)
+    monkeypatch.setattr(sync.writer, "BATCH", 6)
