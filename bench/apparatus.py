@@ -62,7 +62,7 @@ def sync(
     file.write_text(yaml.safe_dump(content), "utf-8")
     config = load_config(file, {name: found.settings for name, found in find_connectors().items()})
     begun = time.perf_counter()
-    run = sync_with(config, env=crm.environment(url), resources=tuple(resources) or None)
+    run = sync_with(config, env=crm.environment(url), resources=resources)
     seconds = time.perf_counter() - begun
     assert run.is_well, run
     read = [one for account in run.accounts for one in account.resources]

@@ -96,11 +96,11 @@ def pace(scale: float) -> None:
 def latency(scale: float) -> None:
     with demo(scale) as url:
         knob(url, "fault", {"path": "/api/*", "nth": 1, "times": 0, "delay": LATENCY_S})
-        alone = apart(__file__, "sync", url, 1, 100_000)
+        single = apart(__file__, "sync", url, 1, 100_000)
         many = apart(__file__, "sync", url, WINDOWS, 100_000)
     print(
-        f"latency    {LATENCY_S * 1000:.0f} ms an answer: one window at a time {alone['seconds']:.1f} s, "
-        f"{WINDOWS} at a time {many['seconds']:.1f} s = {alone['seconds'] / many['seconds']:.1f}×",
+        f"latency    {LATENCY_S * 1000:.0f} ms an answer: one window at a time {single['seconds']:.1f} s, "
+        f"{WINDOWS} at a time {many['seconds']:.1f} s = {single['seconds'] / many['seconds']:.1f}×",
         flush=True,
     )
 

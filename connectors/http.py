@@ -38,7 +38,7 @@ MAX_TRIES = 4
 RETRY_AFTER_S = (1.0, 4.0, 15.0)
 """Waits between tries after a failure that may pass by itself."""
 MAX_PAUSE_S = 900.0
-HEADROOM = 0.02
+HEADROOM = 0.01
 """Turns are that much further apart than the rate allows: requests travel for unequal times, and a source that counts
 them by the second would see one too many."""
 ROUNDING_S = 1e-9
@@ -52,6 +52,8 @@ DEADLINE_S = 300.0
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 N_PAUSES, SENT_AT = "voronka_n_pauses", "voronka_sent_at"
 """Notes on a request: how many pauses there were before it was sent, and when that was."""
+LEFT = "http11.send_request_headers.complete"
+"""What httpcore calls the moment a request has left."""
 READ = httpx.ByteStream(b"")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -131,6 +133,14 @@ class Pace:
             if wait_s > MAX_PAUSE_S:
                 raise HeldError(wait_s)
             self.sleep(wait_s)
+
+    def sent(self) -> None:
+        """The request of a turn has left just now: a thread may have had to wait for the processor since its turn, and
+        the source counts from when a request comes."""
+        with self._alone():
+            now = self.clock()
+            due_at, n_pauses = self._read(now)
+            SHARED.pack_into(self._shared, 0, now, max(due_at, now + self.interval_s), n_pauses)
 
     def pause(self, seconds: float) -> None:
         """Hold everybody; after it turns are evenly spaced, for the source has just said that its bucket is full."""
@@ -411,6 +421,11 @@ class ApiClient:
             )
         self._raise_if_stopped()
         request.extensions[SENT_AT] = self._pace.clock()
+        request.extensions["trace"] = self._watch
+
+    def _watch(self, event: str, _: object) -> None:
+        if event == LEFT:
+            self._pace.sent()
 
     def _after(self, response: httpx.Response) -> None:
         """Put a deadline on any answer's body, and heed it if it is about our pace."""

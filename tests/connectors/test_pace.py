@@ -5,15 +5,18 @@ import stat
 import subprocess
 import sys
 import threading
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from time import monotonic
 
+import httpx
 import pytest
 from amo_fake import FakeTime
 
-from connectors.errors import RetriableError
-from connectors.http import HEADROOM, SHARED, HeldError, Pace
+from connectors.amocrm.answers import AmoAnswers
+from connectors.auth import Bearer
+from connectors.errors import Phrase, RetriableError
+from connectors.http import HEADROOM, SHARED, ApiClient, HeldError, Pace, Route
 
 ROOT = Path(__file__).parents[2]
 APART = 1 + HEADROOM
@@ -59,6 +62,42 @@ def test_after_one_who_woke_late_the_next_waits_as_long_as_ever(file):
     for _ in range(3):
         pace.wait()
     assert time.sleeps == pytest.approx([APART + 0.5] * 2)
+
+
+def test_after_a_request_that_left_late_the_next_waits_from_then(file):
+    time = FakeTime()
+    pace = Pace(1, file, clock=time, sleep=time.sleep)
+    pace.wait()
+    time.sleep(0.5)  # its thread had no processor
+    pace.sent()
+    pace.wait()
+    pace.sent()
+    pace.wait()
+    assert time.sleeps == pytest.approx([0.5, APART, APART])
+
+
+def test_a_client_tells_its_pace_when_a_request_has_left():
+    time = FakeTime()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        time.sleep(0.5)
+        request.extensions["trace"]("http11.send_request_headers.complete", {})
+        return httpx.Response(200, json={"id": 1})
+
+    auth = Bearer("token", token_env="T", advice=Phrase(""))
+    api = ApiClient(
+        "https://volga.amocrm.ru",
+        source="amoCRM",
+        auth=auth,
+        answers=AmoAnswers(auth),
+        routes=(Route("GET", "/api/v4/account"),),
+        pace=Pace(1, clock=time, sleep=time.sleep),
+        ordinals=count(1).__next__,
+        transport=httpx.MockTransport(answer),
+    )
+    for _ in range(2):
+        api.get("/api/v4/account")
+    assert time.sleeps == pytest.approx([0.5, APART, 0.5])
 
 
 def test_no_two_threads_take_the_same_turn(file):
