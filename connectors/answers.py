@@ -1,6 +1,8 @@
 """What a source's answers mean: data, a failure that may pass, a plea to slow down, or an error with a sentence for a
 person."""
 
+import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,8 +89,8 @@ class Answers:
         if not response.content.strip():
             return None
         try:
-            return orjson.loads(response.content)
-        except orjson.JSONDecodeError:
+            return json_of(response.content)
+        except ValueError:
             raise PayloadError("{where}: the answer is not JSON.", where=asked.where) from None
 
     def refuse(self, response: httpx.Response, asked: Asked) -> NoReturn:
@@ -115,6 +117,24 @@ class Answers:
             where=asked.where,
             said=said(problem_of(response)),
         )
+
+
+def json_of(content: bytes) -> Any:
+    """A body's JSON. Where it is not quite that (half of a surrogate pair, bytes that are not UTF-8, a number beyond
+    all bounds), what cannot be read is `?` or null, and the rest is kept. ValueError where it is none at all."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        read = json.loads(content.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=finite)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    return orjson.loads(json.dumps(read, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def finite(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None
 
 
 def is_cut_off(response: httpx.Response) -> bool:

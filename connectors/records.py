@@ -19,7 +19,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from connectors.errors import Phrase
 
@@ -32,6 +32,9 @@ def _utc(value: datetime) -> datetime:
 
 Instant = Annotated[datetime, AfterValidator(_utc)]
 """A moment in time; naive datetimes are refused, others are turned to UTC."""
+
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""An integer that a column of 64 bits can hold: one absurd number must not stop a whole load."""
 
 Direction = Literal["in", "out", "unknown"]
 Origin = Literal["event", "snapshot", "unknown"]
@@ -295,9 +298,9 @@ class CalendarHours(Record):
     """Weekly working hours; seconds since local midnight."""
 
     calendar_id: str
-    isoweekday: int
-    opens_s: int
-    closes_s: int
+    isoweekday: Whole
+    opens_s: Whole
+    closes_s: Whole
 
 
 class CalendarException(Record):
@@ -305,9 +308,9 @@ class CalendarException(Record):
 
     calendar_id: str
     day: date
-    position: int
-    opens_s: int | None = None
-    closes_s: int | None = None
+    position: Whole
+    opens_s: Whole | None = None
+    closes_s: Whole | None = None
 
 
 class Pipeline(Record):
@@ -316,7 +319,7 @@ class Pipeline(Record):
     pipeline_id: str
     name: str
     entity_kind: DealKind
-    sort: int
+    sort: Whole
     is_archived: bool = False
     deleted_at: Instant | None = None
 
@@ -327,7 +330,7 @@ class Stage(Record):
     pipeline_id: str
     stage_id: str
     name: str
-    sort: int
+    sort: Whole
     kind: Literal["unsorted", "open", "won", "lost", "unknown"]
     color: str | None = None
     deleted_at: Instant | None = None
@@ -338,7 +341,7 @@ class LossReason(Record):
 
     loss_reason_id: str
     name: str
-    sort: int | None = None
+    sort: Whole | None = None
     deleted_at: Instant | None = None
 
 
@@ -358,7 +361,7 @@ class Product(Record):
     sku: str | None = None
     category: str | None = None
     unit: str | None = None
-    cost_minor: int | None = None
+    cost_minor: Whole | None = None
     currency: str | None = None
     deleted_at: Instant | None = None
 
@@ -404,7 +407,7 @@ class FieldEnum(Record):
     field_id: str
     enum_id: str
     name: str
-    sort: int | None = None
+    sort: Whole | None = None
 
 
 class FieldRequired(Record):
@@ -496,7 +499,7 @@ class Deal(Record):
     stage_id: str
     responsible_user_id: str | None = None
     created_by: str | None = None
-    amount_minor: int | None = None
+    amount_minor: Whole | None = None
     currency: str
     company_id: str | None = None
     main_contact_id: str | None = None
@@ -525,7 +528,7 @@ class DealContact(Record):
     deal_id: str
     contact_id: str
     is_main: bool
-    position: int
+    position: Whole
 
 
 class DealStageTransition(Record):
@@ -560,8 +563,8 @@ class DealAmountChange(Record):
     change_id: str
     deal_id: str
     changed_at: Instant
-    from_minor: int | None = None
-    to_minor: int | None = None
+    from_minor: Whole | None = None
+    to_minor: Whole | None = None
     currency: str
     by_user_id: str | None = None
     origin: Origin
@@ -577,9 +580,9 @@ class DealItem(Record):
     product_id: str | None = None
     name: str | None = None
     qty: float
-    price_minor: int | None = None
-    discount_minor: int | None = None
-    sum_minor: int | None = None
+    price_minor: Whole | None = None
+    discount_minor: Whole | None = None
+    sum_minor: Whole | None = None
     currency: str
     price_is_current: bool = False
 
@@ -594,7 +597,7 @@ class ProcessItem(Record):
     pipeline_id: str | None = None
     stage_id: str | None = None
     responsible_user_id: str | None = None
-    amount_minor: int | None = None
+    amount_minor: Whole | None = None
     currency: str | None = None
     parent_deal_id: str | None = None
     company_id: str | None = None
@@ -629,9 +632,9 @@ class Call(Record):
     subtype: Literal["normal", "callback_request", "redirect", "robot", "unknown"]
     is_internal: bool = False
     started_at: Instant
-    wait_s: int | None = None
-    talk_s: int | None = None
-    vote: int | None = None
+    wait_s: Whole | None = None
+    talk_s: Whole | None = None
+    vote: Whole | None = None
     status: Literal[
         "answered",
         "missed",
@@ -654,7 +657,7 @@ class Call(Record):
     company_id: str | None = None
     deal_id: str | None = None
     recording_url: str | None = None
-    cost_minor: int | None = None
+    cost_minor: Whole | None = None
     provider: str | None = None
     deleted_at: Instant | None = None
 
@@ -693,7 +696,7 @@ class Chat(Record):
     source_id: str | None = None
     status: str | None = None
     missed_at: Instant | None = None
-    rating: int | None = None
+    rating: Whole | None = None
     first_line: str | None = None
     deleted_at: Instant | None = None
 
@@ -772,7 +775,7 @@ class Customer(Record):
     status_id: str | None = None
     responsible_user_id: str | None = None
     next_on: date | None = None
-    next_minor: int | None = None
+    next_minor: Whole | None = None
     created_at: Instant
     deleted_at: Instant | None = None
 
@@ -788,7 +791,7 @@ class SalesDoc(Record):
     company_id: str | None = None
     deal_id: str | None = None
     user_id: str | None = None
-    amount_minor: int
+    amount_minor: Whole
     currency: str
     status: str | None = None
     deleted_at: Instant | None = None
@@ -801,7 +804,7 @@ class FieldValue(Record):
 
     entity_id: str
     field_id: str
-    position: int
+    position: Whole
     entity_kind: str
     value_text: str | None = None
     value_num: float | None = None
@@ -834,7 +837,7 @@ class Invoice(Record):
     number: str | None = None
     issued_on: date
     due_on: date | None = None
-    amount_minor: int
+    amount_minor: Whole
     currency: str
     status: Literal["draft", "issued", "partially_paid", "paid", "cancelled", "unknown"]
     business_line: str | None = None
@@ -860,7 +863,7 @@ class Payment(Record):
     company_id: str | None = None
     customer_id: str | None = None
     paid_at: Instant
-    amount_minor: int
+    amount_minor: Whole
     currency: str
     direction: Literal["income", "expense", "unknown"]
     category: str | None = None
@@ -877,10 +880,10 @@ class AdCost(Record):
     campaign_id: str
     campaign_name: str
     source_id: str | None = None
-    cost_minor: int
+    cost_minor: Whole
     currency: str
-    clicks: int | None = None
-    impressions: int | None = None
+    clicks: Whole | None = None
+    impressions: Whole | None = None
     vat_included: bool | None = None
 
 
@@ -893,7 +896,7 @@ class Target(Record):
     grain: str
     period: date
     value_num: float | None = None
-    value_minor: int | None = None
+    value_minor: Whole | None = None
     currency: str | None = None
 
 
@@ -901,7 +904,7 @@ class Transcript(Record):
     """A turn of a recorded conversation."""
 
     subject_id: str
-    seq: int
+    seq: Whole
     subject_kind: Literal["call", "chat", "unknown"]
     speaker: Literal["manager", "client", "unknown"]
     start_s: float | None = None
@@ -945,8 +948,8 @@ class MetricSeries(Record):
     group_key: str
     day: date
     value: float | None = None
-    num: int | None = None
-    den: int | None = None
+    num: Whole | None = None
+    den: Whole | None = None
 
 
 class ReportSnapshot(Record):

@@ -82,7 +82,7 @@ def mapped(
         fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
         what = Phrase("{list}: objects kept raw only, because of {fields}", list=entity, fields=fields)
         walk.notice(what, is_unknown=True)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
         walk.notice(what, is_unknown=True)
 
