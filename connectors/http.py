@@ -38,9 +38,12 @@ MAX_TRIES = 4
 RETRY_AFTER_S = (1.0, 4.0, 15.0)
 """Waits between tries after a failure that may pass by itself."""
 MAX_PAUSE_S = 900.0
-HEADROOM = 0.01
+HEADROOM = 0.02
 """Turns are that much further apart than the rate allows: requests travel for unequal times, and a source that counts
 them by the second would see one too many."""
+LATE_S, LATE_SHARE = HEADROOM / 2, 0.1
+"""Who takes a turn so little late, in seconds and of the time between two, holds nobody up: of any second's headroom
+half is left."""
 ROUNDING_S = 1e-9
 SHARED = struct.Struct("=ddq")
 MAX_AHEAD_S = 86_400.0
@@ -95,6 +98,7 @@ class Pace:
     ) -> None:
         self.interval_s = (1 + HEADROOM) / per_second
         self._early_s = (burst - 1) * self.interval_s
+        self._late_s = min(LATE_S, LATE_SHARE * self.interval_s)
         self.clock = clock
         self._ended = threading.Event()
         self._sleep = sleep or self._ended.wait
@@ -119,8 +123,8 @@ class Pace:
 
         Raises HeldError where that is longer than anybody should wait.
 
-        Turns are counted from when the last one was really taken: a thread that wakes late may not let two requests
-        follow each other faster than the source allows.
+        Turns are counted from when the last one was due, or from when it was really taken where that was much later: a
+        thread that wakes late may not let more requests come in a second than the source allows.
         """
         while True:
             with self._alone():
@@ -128,7 +132,8 @@ class Pace:
                 due_at, n_pauses = self._read(now)
                 wait_s = due_at - self._early_s - now
                 if wait_s <= ROUNDING_S:
-                    SHARED.pack_into(self._shared, 0, now, max(due_at, now) + self.interval_s, n_pauses)
+                    is_on_time = now - due_at <= self._late_s
+                    self._write(now, (due_at if is_on_time else now) + self.interval_s, n_pauses)
                     return n_pauses
             if wait_s > MAX_PAUSE_S:
                 raise HeldError(wait_s)
@@ -140,7 +145,8 @@ class Pace:
         with self._alone():
             now = self.clock()
             due_at, n_pauses = self._read(now)
-            SHARED.pack_into(self._shared, 0, now, max(due_at, now + self.interval_s), n_pauses)
+            if now + self.interval_s - due_at > self._late_s:
+                self._write(now, now + self.interval_s, n_pauses)
 
     def pause(self, seconds: float) -> None:
         """Hold everybody; after it turns are evenly spaced, for the source has just said that its bucket is full."""
@@ -148,12 +154,15 @@ class Pace:
             now = self.clock()
             due_at, n_pauses = self._read(now)
             held_until = now + seconds + self._early_s
-            SHARED.pack_into(self._shared, 0, now, max(due_at, held_until), n_pauses + 1)
+            self._write(now, max(due_at, held_until), n_pauses + 1)
 
     @property
     def n_pauses(self) -> int:
         with self._alone():
             return self._read(self.clock())[1]
+
+    def _write(self, now: float, due_at: float, n_pauses: int) -> None:
+        SHARED.pack_into(self._shared, 0, now, due_at, n_pauses)
 
     def _read(self, now: float) -> tuple[float, int]:
         written_at, next_at, n_pauses = SHARED.unpack_from(self._shared)
