@@ -16,6 +16,7 @@ from demo.bitrix24_setup import (
     CONTACT_TYPE,
     CURRENCY,
     DEAL_TYPE,
+    FILE_FIELD,
     IBLOCK_ID,
     INVOICE_CATEGORY,
     INVOICE_NEW,
@@ -34,7 +35,7 @@ from demo.bitrix24_setup import (
     user_fields,
     user_values,
 )
-from demo.bitrix24_values import Instant, Never, Row
+from demo.bitrix24_values import File, Instant, Never, Row
 from demo.model import (
     COMPANY,
     CONTACT,
@@ -81,10 +82,10 @@ class Turn(NamedTuple):
 
 
 class Painter:
-    """Paints rows of one company. `past`: what its history tells of single deals."""
+    """Paints rows of one company. past: what its history tells of single deals. has_files: whether deals have one."""
 
-    def __init__(self, company: Company, past: Past) -> None:
-        self.company, self.past = company, past
+    def __init__(self, company: Company, past: Past, *, has_files: bool = False) -> None:
+        self.company, self.past, self.has_files = company, past, has_files
         self._fields = {
             card: {field.id: field for field in user_fields(company, card)} for card in ("deal", "contact", "company")
         }
@@ -136,6 +137,7 @@ class Painter:
             "OBSERVERS": [],
             **_origin(str(deal.source_id) if deal.source_id else None, _utm(deal)),
             LOSS_FIELD: deal.loss_reason_id or None,
+            **({FILE_FIELD: File(deal.id)} if self.has_files else {}),
         }
         return row | user_values(deal.values, self._fields["deal"])
 

@@ -59,7 +59,7 @@ class Portal:
         self.events: list[tuple[str, int, int, int]] = []
         """What was told since: name, entity type, id, instant."""
         self._past = Past(company)
-        self._painter = Painter(company, self._past)
+        self._painter = Painter(company, self._past, has_files=switches.has_files)
         self._activity_of = self._activities_of_calls()
         self._tables = {**self._cards(), **self._items(), **self._work(), **self._directories()}
 
@@ -221,7 +221,7 @@ class Portal:
             "type": Table.of(types()),
             "currency": Table.of(currencies(company)),
             **{
-                f"userfield:{card}": Table.of(user_field_rows(company, card))
+                f"userfield:{card}": Table.of(user_field_rows(company, card, has_files=self.switches.has_files))
                 for card in ("lead", "deal", "contact", "company")
             },
         }

@@ -121,6 +121,9 @@ class Server:
         begun = self._timer()
         try:
             caller = self._admitted(asked)
+            webhook = f"/{asked.user}/{asked.secret}" if asked.secret else ""
+            self.engine.wire.asked_at = f"{request.url.scheme}://{host}/rest{webhook}"
+            self.engine.wire.asked_with = asked.token
             hit = Hit(self.meter, switches, caller.key, outer=asked.method.lower())
             body = self._v3(asked, caller, hit) if asked.is_v3 else self._v2(asked, caller, hit)
             response = self.json(200, body)

@@ -16,7 +16,7 @@ from demo.office import LOST, MSK_S, WON
 
 LEAD_TYPE, DEAL_TYPE, CONTACT_TYPE, COMPANY_TYPE, INVOICE_TYPE, PROCESS_TYPE = 1, 2, 3, 4, 31, 1036
 INVOICE_CATEGORY, PROCESS_CATEGORY = 1, 7
-LOSS_FIELD = "UF_CRM_LOSS_REASON"
+LOSS_FIELD, FILE_FIELD = "UF_CRM_LOSS_REASON", "UF_CRM_CONTRACT"
 CURRENCY = "RUB"
 IBLOCK_ID = 24
 ROOT_DEPARTMENT, FIRST_DEPARTMENT = 1, 512_000
@@ -201,6 +201,7 @@ USER_TYPES = {
     "checkbox": "boolean",
     "date": "date",
     "birthday": "date",
+    "file": "file",
 }
 
 
@@ -213,13 +214,15 @@ def user_fields(company: Company, card: str) -> list[Field]:
     ]
 
 
-def user_field_rows(company: Company, card: str) -> list[Row]:
-    """What `crm.<card>.userfield.list` lists, options included."""
+def user_field_rows(company: Company, card: str, *, has_files: bool = False) -> list[Row]:
+    """What `crm.<card>.userfield.list` lists, options included. has_files: whether deals have a contract."""
     rows = [_user_field(card, field, f"UF_CRM_{field.id}") for field in user_fields(company, card)]
     if card == "deal":
         reasons = tuple((reason.id, reason.name, "") for reason in company.loss_reasons)
         field = Field(780_200, "leads", "Причина отказа", "select", enums=reasons)
         rows.append(_user_field(card, field, LOSS_FIELD))
+    if card == "deal" and has_files:
+        rows.append(_user_field(card, Field(780_201, "leads", "Договор", "file"), FILE_FIELD))
     return rows
 
 

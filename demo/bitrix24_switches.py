@@ -63,6 +63,8 @@ class Switches:
     """What a user field of several values is in an old list while it has none."""
     empty_item_as_list: bool = True
     """Whether `useOriginalUfNames` with named fields gives rows without a value as `[]`."""
+    has_files: bool = False
+    """Whether deals have a user field with a file, whose addresses hold the secret of whoever asks."""
     scopes: tuple[str, ...] = (
         "crm", "task", "telephony", "user", "user_basic", "department", "imopenlines", "im", "catalog",
         "userfieldconfig",

@@ -20,6 +20,13 @@ class Day:
     day: date
 
 
+@dataclass(frozen=True)
+class File:
+    """A file of a user field, by its number."""
+
+    number: int
+
+
 class _Never(Enum):
     NEVER = "9999-12-31"
 

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from demo.bitrix24_switches import Switches
-from demo.bitrix24_values import Day, Instant, Never, Row
+from demo.bitrix24_values import Day, File, Instant, Never, Row
 
 Json = dict[str, Any]
 Write = Callable[[Any], Any]
@@ -75,13 +75,16 @@ class Wire:
 
     def __init__(self, switches: Switches, now: Callable[[], int]) -> None:
         self.switches, self._now = switches, now
+        self.asked_at = self.asked_with = ""
+        """Where the request under way came to, webhook included, and the token it had: addresses of files hold both."""
         self.zone, self._user_zone = ZoneInfo(switches.server_zone), ZoneInfo(switches.user_zone)
         common: dict[type, Write] = {Instant: self.instant, Day: self.day, type(Never): self._never}
         self._old: dict[type, Write] = {
             **common, bool: _letter, int: str, Decimal: _money, list: self._old_list, dict: self._old_object,
+            File: self._old_file,
         }  # fmt: skip
         self._item: dict[type, Write] = {**common, bool: _letter, Decimal: _number, list: self._item_list,
-                                         dict: self._item_object}  # fmt: skip
+                                         dict: self._item_object, File: self._item_file}  # fmt: skip
         self._native: dict[type, Write] = {**common, Decimal: _number, list: self._native_list, dict: php_object}
         self._task: dict[type, Write] = {
             Instant: self._user_instant, Day: self.day, bool: _letter, int: str, list: self._old_list, dict: php_object,
@@ -168,6 +171,23 @@ class Wire:
     def values(self, value: Any) -> Any:
         """A single value in the dialect of universal methods."""
         return self._item.get(type(value), _same)(value)
+
+    # --- files
+
+    def _old_file(self, file: File) -> Json:
+        page = "/bitrix/components/bitrix/crm.deal.show/show_file.php"
+        query = f"auth={self.asked_with}&ownerId={file.number}&dynamic=Y&fileId={file.number}"
+        return {"id": file.number, "showUrl": f"{page}?{query}", "downloadUrl": f"{page}?{query}&download=Y"}
+
+    def _item_file(self, file: File) -> Json:
+        action = "crm.controller.item.getFile"
+        token = f"token=crm%7C{file.number:032x}%7CNGYz+/{file.number}"
+        auth = f"auth={self.asked_with}&" if self.asked_with else ""
+        return {
+            "id": file.number,
+            "url": f"/bitrix/services/main/ajax.php?action={action}&id={file.number}",
+            "urlMachine": f"{self.asked_at}/{action}/?{auth}{token}",
+        }
 
     # --- what is inside values
 

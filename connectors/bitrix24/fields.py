@@ -168,6 +168,11 @@ def _flag(value: Any, _: FieldInfo, __: Reading) -> Columns | None:
     return None if is_set is None else {"value_num": float(is_set)}
 
 
+def _file(value: Any, _: FieldInfo, __: Reading) -> Columns:
+    """Its number only: its addresses change with every reading."""
+    return {"value_text": written(value.get("id") if isinstance(value, dict) else value)}
+
+
 def _day(value: Any, _: FieldInfo, reading: Reading) -> Columns:
     return {"value_date": on} if (on := day(value)) else _unread_date(value, reading)
 
@@ -185,6 +190,7 @@ DECODERS: Mapping[str, Callable[[Any, FieldInfo, Reading], Columns | None]] = {
     **dict.fromkeys(("integer", "double", "money"), _number),
     "enumeration": _option,
     "boolean": _flag,
+    "file": _file,
     "date": _day,
     "datetime": _moment,
 }
