@@ -24,7 +24,7 @@ endif
 help:
 	@echo "make demo      install, start the demo CRM, sync it, open the dashboard (Ctrl-C stops it)"
 	@echo "make test      install and pass the tests"
-	@echo "make test-all  also the slow ones, those on Spark and those on outside data"
+	@echo "make test-all  also the slow ones, every rule on DuckDB and Spark, those on outside data"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make bench     how fast, how much memory; compared with plain loops"
 	@echo "make clean     remove what was made here, but not your data"

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from engines import SPARK
 from published import SCHEMAS, Rows, whole
 
 from metrics.frames import DuckDbEngine, Engine, FrameSet, PolarsEngine, SparkEngine, frames_from
@@ -114,11 +115,10 @@ def spark_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(
-    params=["polars", "duckdb", pytest.param("spark", marks=[pytest.mark.spark, pytest.mark.slow])],
-)
+@pytest.fixture(params=["polars", pytest.param("duckdb", marks=pytest.mark.slow), SPARK])
 def engine(request: pytest.FixtureRequest) -> TestEngine:
-    """Every engine a metric has to give the same answer on."""
+    """Every engine a metric has to give the same answer on; DuckDB in `make test` where `on_every_engine` says so: in
+    examples, in what engines open, and where random data are compared."""
     if request.param == "polars":
         return TestEngine(PolarsEngine())
     if request.param == "duckdb":

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 from funnel_paths import path, stages, tables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -58,6 +59,7 @@ def codes(result: MetricResult) -> set[str]:
     return {notice.code for notice in result.warnings}
 
 
+@on_every_engine
 def test_the_example_of_the_catalogue(engine: Any) -> None:
     result = run(engine, EXAMPLE)
     assert column(result, "n") == {"1": 400, "2": 240, "3": 120, "4": 60}

@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,33 +43,39 @@ def test_saturdays_worked_for_a_transfer_are_working_days():
     assert saturdays == [date(2024, 4, 27), date(2024, 11, 2), date(2024, 12, 28), date(2025, 11, 1)]
 
 
+@on_every_engine
 def test_friday_evening_to_monday_morning_is_75_minutes(engine):
     assert worked(engine, Calendar(), "2026-04-03 17:30", "2026-04-06 09:45") == 4500
 
 
+@on_every_engine
 def test_victory_day_moves_the_week(engine):
     assert worked(engine, Calendar(), "2026-05-08 16:00", "2026-05-12 10:00") == 10_800
     assert worked(engine, Calendar(country=None), "2026-05-08 16:00", "2026-05-12 10:00") == 43_200
 
 
+@on_every_engine
 def test_a_lunch_break_is_not_working_time(engine):
     calendar = Calendar(lunch="13:00-14:00")
     assert worked(engine, calendar, "2026-04-06 12:30", "2026-04-06 14:30") == 3600
     assert worked(engine, calendar, "2026-04-06 13:10", "2026-04-06 13:50") == 0
 
 
+@on_every_engine
 def test_the_day_almaty_put_its_clocks_back_had_25_hours(engine):
     always = Calendar(country=None, hours={"mon-sun": "00:00-24:00"})
     assert worked(engine, always, "2024-02-29 00:00", "2024-03-01 00:00", tz="Asia/Almaty") == 25 * 3600
     assert worked(engine, always, "2024-02-28 00:00", "2024-02-29 00:00", tz="Asia/Almaty") == 24 * 3600
 
 
+@on_every_engine
 def test_office_hours_of_a_short_day_keep_their_length(engine):
     """Berlin went from 02:00 to 03:00 on 29 March 2026; shops open 01:00-04:00 that night worked two hours."""
     night = Calendar(country=None, hours={"mon-sun": "01:00-04:00"})
     assert worked(engine, night, "2026-03-29 00:00", "2026-03-29 12:00", tz="Europe/Berlin") == 2 * 3600
 
 
+@on_every_engine
 def test_hours_on_another_clock_are_cut_at_the_accounts_midnight(engine):
     """Vladivostok 09-18 is Moscow 02-11; New York 09-18 is Moscow 17-02 (winter)."""
     plain = {"mon-fri": "09:00-18:00"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -86,6 +87,7 @@ def by_month(result: MetricResult, *names: str) -> dict[str, tuple[Any, ...]]:
     return {f"{row['month']:%b}": tuple(row[name] for name in names) for row in rows}
 
 
+@on_every_engine
 def test_the_example_of_the_catalogue(engine: Any) -> None:
     result = run(engine, EXAMPLE)
     assert by_month(result, "active", "at_risk", "churned") == {

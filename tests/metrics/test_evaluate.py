@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 import narwhals.stable.v2 as nw
 import polars as pl
 import pytest
+from engines import on_every_engine
 from published import SCHEMAS, canonical
 
 from metrics.evaluate import RESOURCES, evaluate
@@ -89,6 +90,7 @@ def codes(result):
     return [notice.code for notice in result.warnings]
 
 
+@on_every_engine
 def test_a_number_leads_to_its_card_on_every_engine(engine, data_dir):
     frames = open_frames(publish(data_dir, "g1"), engine.on)
     result = evaluate(METRIC, frames, None, PERIOD)
@@ -241,6 +243,7 @@ def test_what_is_computed_for_the_past_says_what_it_takes_as_now(data_dir):
     assert codes(evaluate(METRIC, frames, None, PERIOD)) == []
 
 
+@on_every_engine
 def test_who_left_since_still_worked_here_then(engine):
     deleted, before = {"deleted_at": AS_OF, "is_active": False}, {"deleted_at": PAST, "is_active": False}
     users = [{"user_id": "user:1", **deleted}, {"user_id": "user:2", **before}]
@@ -254,6 +257,7 @@ def test_who_left_since_still_worked_here_then(engine):
     assert found["user_active"].to_list() == [True, False, True, False, False]
 
 
+@on_every_engine
 def test_an_earlier_instant_has_the_marts_rebuilt_once_beside_the_publication(engine, data_dir):
     frames = open_frames(publish(data_dir, "g1"), engine.on)
     before = Period(datetime(2026, 3, 31, tzinfo=UTC), date(2026, 3, 1), date(2026, 3, 31))
@@ -298,6 +302,7 @@ def test_other_mart_parameters_make_another_cache(data_dir):
     assert len(list((data_dir / "cache" / "g1").iterdir())) == 2
 
 
+@on_every_engine
 def test_marts_of_the_past_are_kept_for_all_accounts_whoever_asked_first(engine, data_dir):
     frames = open_frames(publish(data_dir, "g1"), engine.on)
     late = Period(datetime(2026, 4, 7, tzinfo=UTC), date(2026, 3, 8), date(2026, 4, 7))

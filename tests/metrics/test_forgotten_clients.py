@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 from polars.testing import assert_frame_equal
 
 from metrics.evaluate import collect, evaluate
@@ -83,6 +84,7 @@ def forgotten(result: MetricResult) -> dict[str, int]:
 # --- B1 --------------------------------------------------------------------------------------------------------------
 
 
+@on_every_engine
 def test_the_example_of_the_last_touch(engine):
     touches = [
         touch("contact:1", "2026-04-10 12:00", touch_id="call"),
@@ -123,6 +125,7 @@ CATALOGUE = (
 CATALOGUE_TOUCHES = (touch("contact:1", "2026-03-01 12:00"), touch("contact:2", "2026-02-28 12:00"))
 
 
+@on_every_engine
 def test_the_example_of_the_catalogue(engine):
     result = answer(engine, CATALOGUE, touch=CATALOGUE_TOUCHES)
     total = result.tables["total"].row(0, named=True)

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 
 import polars as pl
+from engines import on_every_engine
 
 from metrics.evaluate import collect
 from metrics.metric import Period
@@ -15,6 +16,7 @@ def rows(frames, table):
     return collect({table: frames[table]})[table]
 
 
+@on_every_engine
 def test_an_instant_comes_three_ways_and_types_survive_the_engine(engine):
     episodes = rows(engine.frames({"call_episode": [{"episode_id": "1", "started_at": NINE}]}), "call_episode")
     row = episodes.row(0, named=True)
@@ -25,6 +27,7 @@ def test_an_instant_comes_three_ways_and_types_survive_the_engine(engine):
     assert episodes.schema["started_local"] == pl.Datetime("us")
 
 
+@on_every_engine
 def test_the_clock_gives_every_account_its_own_midnights(engine):
     frames = engine.frames(
         {},
@@ -41,6 +44,7 @@ def test_the_clock_gives_every_account_its_own_midnights(engine):
     assert clock["far"]["as_of_on"] == date(2026, 4, 1)
 
 
+@on_every_engine
 def test_what_people_set_is_joined_and_null_where_nobody_did(engine):
     stage = [{"pipeline_id": "pipeline:1", "stage_id": f"status:{n}", "name": str(n)} for n in (1, 2)]
     settings = pl.DataFrame(
@@ -54,6 +58,7 @@ def test_what_people_set_is_joined_and_null_where_nobody_did(engine):
     assert joined.schema["sla_s"] == pl.Int64
 
 
+@on_every_engine
 def test_what_people_say_of_a_client_overrides_the_mart_and_reaches_his_calls(engine):
     tables = {
         "client": [{"client_id": "contact:1", "is_spam": False}, {"client_id": "contact:2", "is_spam": True}],
@@ -65,12 +70,14 @@ def test_what_people_say_of_a_client_overrides_the_mart_and_reaches_his_calls(en
     assert rows(frames, "call_episode").sort("episode_id")["is_spam"].to_list() == [True, True]
 
 
+@on_every_engine
 def test_one_account_can_be_looked_at_alone(engine):
     tables = {"user": [{"user_id": "user:1"}, {"account_id": "shop", "user_id": "user:2"}]}
     frames = engine.frames(tables, period=PERIOD).accounts(["shop"])
     assert rows(frames, "user")["user_id"].to_list() == ["user:2"]
 
 
+@on_every_engine
 def test_deals_of_a_pipeline_that_is_not_for_sales_are_no_sales(engine):
     tables = {
         "pipeline": [{"pipeline_id": f"pipeline:{n}"} for n in (1, 2, 3)],
@@ -87,6 +94,7 @@ def test_deals_of_a_pipeline_that_is_not_for_sales_are_no_sales(engine):
     assert rows(frames, "sale").schema == rows(engine.frames(tables), "sale").schema
 
 
+@on_every_engine
 def test_at_an_earlier_instant_later_rows_are_hidden_and_later_deletions_undone(engine):
     before, after = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 4, 7, tzinfo=UTC)
     tables = {

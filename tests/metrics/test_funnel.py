@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 from funnel_paths import AS_OF, START, path, stages, tables
 
 from metrics import funnel
@@ -43,6 +44,7 @@ def collect(frame: Any) -> pl.DataFrame:
     return frame.collect("polars").to_native()
 
 
+@on_every_engine
 def test_reached_of_the_example(engine: Any) -> None:
     ladder = Opened(engine, *EXAMPLE).ladder()
     assert ladder["reached"].to_list() == [8, 7, 4]
@@ -53,6 +55,7 @@ def test_reached_of_the_example(engine: Any) -> None:
     assert ladder["n_open"].to_list() == [1, 1, 1], "d8, d5, d6"
 
 
+@on_every_engine
 def test_entered_of_the_example(engine: Any) -> None:
     one = Opened(engine, *EXAMPLE)
     rows = collect(funnel.entered(one.members, one.visits)).sort("stage_id")
@@ -60,6 +63,7 @@ def test_entered_of_the_example(engine: Any) -> None:
     assert rows.schema["entered"] == pl.Int64
 
 
+@on_every_engine
 def test_snapshot_of_the_example(engine: Any) -> None:
     one = Opened(engine, *EXAMPLE)
     rows = collect(funnel.snapshot(one.deals, one.rungs)).sort("stage_id")
@@ -173,6 +177,7 @@ def stay(deal_id: str, days: float, still: bool = False, **rest: Any) -> dict[st
     return one
 
 
+@on_every_engine
 def test_stay_times_of_the_example(engine: Any) -> None:
     """E5: 1,2,2,3,4+,5,6+,8,10+,12+."""
     done = [stay(f"d{n}", days) for n, days in enumerate([1, 2, 2, 3, 5, 8])]

@@ -2,11 +2,13 @@
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 
 from metrics.evaluate import collect
 from metrics.loss_categories import loss_categories
 
 
+@on_every_engine
 @pytest.mark.parametrize(
     ("name", "category"),
     [
@@ -26,6 +28,7 @@ def test_a_name_tells_the_category(engine, name, category):
     assert collect({"r": loss_categories(frames)})["r"]["category"].to_list() == [category]
 
 
+@on_every_engine
 def test_what_people_set_wins(engine):
     meant = pl.DataFrame({"account_id": ["main"], "loss_reason_id": ["r"], "category": ["service"]})
     frames = engine.frames(

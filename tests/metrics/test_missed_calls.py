@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from engines import on_every_engine
 from polars.testing import assert_frame_equal
 
 from metrics.evaluate import evaluate
@@ -104,6 +105,7 @@ CATALOGUE = (
 )
 
 
+@on_every_engine
 def test_the_example_of_the_catalogue(engine):
     result = answer(engine, CATALOGUE)
     assert states(result) == {

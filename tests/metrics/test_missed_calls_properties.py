@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from engines import on_every_engine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -233,6 +234,7 @@ def test_a_missed_call_told_twice_changes_no_state(polars_engine, calls, message
     )
 
 
+@on_every_engine
 @pytest.mark.parametrize("kind", ["called_back", "never"])
 def test_merged_clients_share_a_thread(engine, kind):
     """Cards merged into one client: the marts name its root on every call, so a callback to the other card counts."""

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
+from engines import on_every_engine
 from hypothesis import given
 from hypothesis import strategies as st
 from published import canonical
@@ -60,22 +61,26 @@ def states(engine, *calls, **tables):
     return evaluate(METRIC, frames, None, PERIOD).tables["threads"].select("client_id", "state").rows()
 
 
+@on_every_engine
 def test_a_call_back_to_the_number_counts_on_another_card(engine):
     calls = call(1, "contact:1", "P", 0), called_back(2, "contact:2", "P", 1)
     assert states(engine, *calls) == [("contact:1", "called_back")]
 
 
+@on_every_engine
 def test_a_call_back_counts_on_the_card_made_after_the_first_call(engine):
     calls = call(1, None, "P", 0), called_back(2, "contact:2", "P", 1)
     assert states(engine, *calls) == [(None, "called_back")]
 
 
+@on_every_engine
 def test_a_call_back_to_another_number_of_the_other_card_counts(engine):
     earlier = called_back(1, "contact:2", "P", -50), called_back(2, "contact:2", "Q", -40)
     calls = call(3, "contact:1", "P", 0), called_back(4, "contact:2", "Q", 1)
     assert states(engine, *earlier, *calls) == [("contact:1", "called_back")]
 
 
+@on_every_engine
 def test_a_message_to_the_other_card_counts(engine):
     message = {
         "message_id": "1",
@@ -89,6 +94,7 @@ def test_a_message_to_the_other_card_counts(engine):
     assert states(engine, *calls, message=[message]) == [("contact:1", "messaged")]
 
 
+@on_every_engine
 def test_a_call_back_to_somebody_else_does_not_count(engine):
     calls = call(1, "contact:1", "P", 0), called_back(2, "contact:2", "Q", 1)
     assert states(engine, *calls) == [("contact:1", "never")]
