@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,6 +19,7 @@ from connectors.bitrix24.access import BitrixToken, WebhookAuth, oauth_client, p
 from connectors.bitrix24.answers import BitrixAnswers
 from connectors.bitrix24.batching import Batching, Command, Outcome
 from connectors.bitrix24.budget import BATCH, Budget
+from connectors.bitrix24.identity import known_as
 from connectors.bitrix24.reading import Book
 from connectors.bitrix24.settings import BitrixSettings
 from connectors.errors import PayloadError
@@ -90,23 +92,20 @@ ZONES = {timedelta(hours=3): "Europe/Moscow", timedelta(0): "UTC"}
 class Facts:
     """What the portal says of itself and of whose rights we have.
 
-    host: its address now. member_id: its own number, which survives renaming; only OAuth tells it. scopes: what may be
-    called. offset: of the server's zone now. user_zone: the employee's, in whose time tasks are printed.
+    host: its address now. number: its own, which OAuth alone tells, else the host it was first read under; both survive
+    renaming. scopes: what may be called. offset: of the server's zone now. user_zone: the employee's, in whose time
+    tasks are printed.
     """
 
     profile: Json
     host: str
-    member_id: str | None
+    number: str
     user_id: str
     is_admin: bool
     scopes: frozenset[str]
     offset: timedelta
     user_zone: str | None
     currency: str
-
-    @property
-    def number(self) -> str:
-        return self.member_id or self.host
 
 
 class BitrixApi:
@@ -119,15 +118,15 @@ class BitrixApi:
         settings: BitrixSettings,
         *,
         base_url: str,
-        member_id: Callable[[], str | None] = lambda: None,
+        number: Callable[[str], str],
     ) -> None:
-        """base_url: as configured. member_id: asked after the first answer."""
+        """base_url: as configured. number: of the account, by the host that has answered."""
         self.settings = settings
         self.base_url = base_url
         self.book = Book()
         self._client = client
         self._calls = calls
-        self._member_id = member_id
+        self._number = number
         self._lock = Lock()
 
     def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -195,7 +194,7 @@ class BitrixApi:
         return Facts(
             profile=profile,
             host=self.host,
-            member_id=self._member_id(),
+            number=self._number(self.host),
             user_id=str(profile["ID"]),
             is_admin=profile.get("ADMIN") is True,
             scopes=frozenset(map(str, as_list(asked["scope"].result))),
@@ -272,22 +271,20 @@ def open_api(
 ) -> BitrixApi:
     """Raises CredentialsError where a secret is missing or is none; asks the portal nothing yet."""
     auth: SourceAuth
+    store = TokenStore.of(settings.id, state_dir)
     if settings.webhook_env:
         hook = webhook(settings, env)
         base_url, auth = hook.base_url, WebhookAuth(hook, variable=settings.webhook_env)
         answers = BitrixAnswers(auth, secret=hook.secret)
-
-        def member_id() -> str | None:
-            return None
     else:
-        store = TokenStore.of(settings.id, state_dir)
         base_url = str(settings.base_url)
         auth = BitrixToken(oauth_client(settings, env), store, in_header=settings.token_in == "header", clock=clock)
         answers = BitrixAnswers(auth)
 
-        def member_id() -> str | None:
-            tokens = store.read()
-            return tokens.number if tokens else None
+    def number(host: str) -> str:
+        tokens = None if settings.webhook_env else store.read()
+        hosts = Path(state_dir) / f"{settings.id}.hosts.json"
+        return (tokens and tokens.number) or known_as(httpx.URL(base_url).host, host, hosts)
 
     pace = pace or portal_pace(settings, base_url, state_dir)
     client = ApiClient(
@@ -308,4 +305,4 @@ def open_api(
         budget=Budget(settings.operating_limit_s, clock=pace.clock, sleep=pace.sleep),
         commands_per_batch=settings.commands_per_batch,
     )
-    return BitrixApi(client, calls, settings, base_url=base_url, member_id=member_id)
+    return BitrixApi(client, calls, settings, base_url=base_url, number=number)

@@ -1,5 +1,7 @@
 """What a portal of Bitrix24 says of itself: the account, whose rights we have, and what the doctor finds."""
 
+from typing import Any
+
 import pytest
 from bitrix_portal import BY_CONSENT, ENV, HOST, Portal, currency, settings
 from pydantic import ValidationError
@@ -11,8 +13,8 @@ from connectors.bitrix24.settings import BitrixSettings
 from connectors.errors import CredentialsError, PayloadError
 
 
-def findings(portal: Portal) -> dict[str, bool | None]:
-    api = portal.open()
+def findings(portal: Portal, state_dir: Any = "/nonexistent") -> dict[str, bool | None]:
+    api = portal.open(state_dir=state_dir)
     return {found.code: found.is_ok for found in examine(api, api.settings, env=ENV)}
 
 
@@ -61,10 +63,10 @@ def test_a_healthy_portal_has_nothing_to_complain_of():
     assert findings(Portal(scopes=WANTED)) == {"rights": True, "scopes": True, "limits": None}
 
 
-def test_what_is_missing_is_found():
+def test_what_is_missing_is_found(tmp_path):
     assert findings(Portal(is_admin=False))["rights"] is False
     assert findings(Portal(scopes=("crm", "user_brief")))["scopes"] is False
-    assert findings(Portal(moved_to="neva.bitrix24.ru"))["address"] is None
+    assert findings(Portal(moved_to="neva.bitrix24.ru"), tmp_path)["address"] is None
 
 
 def test_missing_scopes_are_named_in_both_languages():

@@ -147,16 +147,17 @@ def test_a_plan_without_applications_is_said_so(tmp_path):
         login(settings(BY_CONSENT), "code", env=ENV, state_dir=str(tmp_path), transport=Portal(tariff="free"))
 
 
-def test_b08_a_renamed_portal_is_asked_again_at_its_new_address_which_is_kept():
+def test_b08_a_renamed_portal_is_asked_again_at_its_new_address_which_is_kept(tmp_path):
     portal = Portal({"deal": many(3)}, moved_to="neva.bitrix24.ru")
-    api = portal.open()
+    api = portal.open(state_dir=tmp_path)
     assert ids(keyset(api, OLD_DEALS)) == [1, 2, 3]
     api.call("profile")
     assert portal.hosts == ["volga.bitrix24.ru", "neva.bitrix24.ru", "neva.bitrix24.ru"]
     first, repeated, _ = portal.asked()
     assert first["params"] == repeated["params"] != {}
     assert first["key_id"] == repeated["key_id"]
-    assert account(api, api.settings).name == "neva.bitrix24.ru"
+    found = account(api, api.settings)
+    assert (found.name, found.external_id) == ("neva.bitrix24.ru", "volga.bitrix24.ru")
 
 
 @pytest.mark.parametrize(
