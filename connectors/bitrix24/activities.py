@@ -2,20 +2,33 @@
 
 https://apidocs.bitrix24.ru/api-reference/crm/timeline/activities/activity-base/crm-activity-list.html
 
-What one is, its provider says; types are of older times. Calls of telephony are read from its statistics, tasks from
-their own list, chats of open lines from their sessions: their activities are passed over where those lists can be read.
+What one is, its provider says; types are of older times. Calls of telephony and tasks have lists of their own, which
+know more of them but may not be given, or hide what is other people's: here they get the same ids, so that nothing is
+lost, or there twice. Chats of open lines are read from their sessions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from connectors.bitrix24.calls import ORIGIN, VOXIMPLANT, card_columns, cards_of
+from connectors.bitrix24.calls import VOXIMPLANT, call_id, card_columns, cards_of
 from connectors.bitrix24.reading import Reading
-from connectors.bitrix24.values import flag, moment, text
+from connectors.bitrix24.values import flag, moment, ref, text
 from connectors.errors import Phrase
 from connectors.paging import Json, as_object, whole
-from connectors.records import Activity, Call, Message, OwnedSet, Record, Request, Task, TaskLink, Yield
+from connectors.records import (
+    Activity,
+    Call,
+    Message,
+    OwnedSet,
+    Record,
+    Request,
+    Stub,
+    Task,
+    TaskLink,
+    Tombstone,
+    Yield,
+)
 
 COLUMNS = (
     "ID", "OWNER_ID", "OWNER_TYPE_ID", "TYPE_ID", "PROVIDER_ID", "PROVIDER_TYPE_ID", "ASSOCIATED_ENTITY_ID", "SUBJECT",
@@ -25,55 +38,86 @@ COLUMNS = (
 MEETING, CALL, TASK, MAIL = range(1, 5)
 """`TYPE_ID`; what is of type 6 is known by its provider."""
 SESSIONS = "IMOPENLINES_SESSION"
+ORIGIN = "VI_"
+"""What `ORIGIN_ID` puts before the id of the call of telephony that an activity was made for."""
 TASK_PROVIDERS = ("CRM_TASKS_TASK", "TASKS")
 DIRECTIONS: Mapping[int | None, Any] = {1: "in", 2: "out"}
 
 
 class Meaning(NamedTuple):
-    """What activities of a provider are to us. kinds: of the rows it may become."""
+    """What activities of a provider are to us. kinds: of the rows with the activity's own id that it may become."""
 
     kinds: tuple[type[Record], ...]
     to_records: Callable[[Json, Reading, str], Iterable[Yield]]
 
 
 def activity_records(activity: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
+    """What an activity is now. One that was changed may have been something else before: a call that was planned, and
+    took place. That is no more."""
     meaning = meaning_of(activity)
     if meaning is None:
         provider = str(activity.get("PROVIDER_ID") or activity.get("TYPE_ID"))[:40]
         reading.unknown(Phrase("activities of the unknown provider {provider}", provider=provider))
-        return other(activity, reading, raw_hash)
-    return meaning.to_records(activity, reading, raw_hash)
+        meaning = OTHERS
+    became = set()
+    for item in meaning.to_records(activity, reading, raw_hash):
+        became.add(type(item))
+        yield item
+    changed_at = moment(activity.get("LAST_UPDATED"))
+    if reading.is_again and changed_at and changed_at > created(activity):
+        for kind in meaning.kinds:
+            if kind not in became:
+                yield Tombstone(kind, reading.account_id, row_id(activity), changed_at)
 
 
 def meaning_of(activity: Json) -> Meaning | None:
+    if telephony_id(activity):
+        return TELEPHONY
     named = PROVIDERS.get(str(activity.get("PROVIDER_ID")))
     return named or TYPES.get(whole(activity.get("TYPE_ID")))
 
 
-def call(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
-    """A call that no row of the statistics is about: a person or another program wrote it down, or telephony may not be
-    read. Nobody says how long it was: its end is a plan. One that is only planned is something to do."""
+def telephony_id(activity: Json) -> str | None:
+    """What telephony itself calls the call an activity was made for."""
     origin = text(activity.get("ORIGIN_ID")) or ""
-    is_telephony = origin.startswith(ORIGIN)
-    if is_telephony and reading.book.reads("voximplant.statistic.get"):
-        return
-    is_missed = flag(as_object(activity.get("SETTINGS")).get("MISSED_CALL")) is True
-    if not (is_telephony or is_missed or is_completed(activity)):
+    return text(origin.removeprefix(ORIGIN)) if origin.startswith(ORIGIN) else None
+
+
+def mentioned_call(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
+    """A call of telephony: a row only where its statistics give none, for they may not be read, or show only the calls
+    of some."""
+    unique = telephony_id(activity)
+    known_by = {"call_id": call_id(unique), "external_uniq": unique, "provider": VOXIMPLANT}
+    yield Stub(a_call(activity, reading, raw_hash, **known_by))
+
+
+def call(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
+    """A call that a person or another program wrote down. One that is only planned is something to do."""
+    if not (is_missed(activity) or is_completed(activity)):
         yield from task_of("call")(activity, reading, raw_hash)
         return
+    origin, provider = text(activity.get("ORIGIN_ID")), text(activity.get("PROVIDER_ID"))
+    yield a_call(activity, reading, raw_hash, call_id=row_id(activity), external_uniq=origin, provider=provider)
+
+
+def a_call(activity: Json, reading: Reading, raw_hash: str, **known_by: Any) -> Call:
+    """Nobody says how long it was: its end is a plan."""
     direction = DIRECTIONS.get(whole(activity.get("DIRECTION")), "unknown")
-    yield Call(
+    missed: Any = "missed" if direction == "in" else "no_answer"
+    return Call(
         **common(activity, reading, raw_hash),
-        call_id=row_id(activity),
-        external_uniq=origin.removeprefix(ORIGIN) or None,
+        **known_by,
         direction=direction,
         subtype="normal",
         started_at=happened(activity),
-        status="missed" if is_missed and direction == "in" else "no_answer" if is_missed else "answered",
+        status=missed if is_missed(activity) else "answered",
         user_id=reading.responsible(activity.get("RESPONSIBLE_ID")),
-        provider=VOXIMPLANT if is_telephony else text(activity.get("PROVIDER_ID")),
         **card_columns(cards_of(activity)),
     )
+
+
+def is_missed(activity: Json) -> bool:
+    return flag(as_object(activity.get("SETTINGS")).get("MISSED_CALL")) is True
 
 
 def message_in(channel: Any) -> Callable[[Json, Reading, str], Iterator[Yield]]:
@@ -99,29 +143,34 @@ def message_in(channel: Any) -> Callable[[Json, Reading, str], Iterator[Yield]]:
 
 
 def task_of(kind: Any) -> Callable[[Json, Reading, str], Iterator[Yield]]:
-    """Something to do, by a deadline or without one. When it was completed is not told: its last change stands in."""
+    """Something to do, by a deadline or without one."""
 
     def to_records(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
-        cards, task_id, is_over = cards_of(activity), row_id(activity), is_completed(activity)
-        row = common(activity, reading, raw_hash)
-        yield Task(
-            **row,
-            task_id=task_id,
-            kind=kind,
-            entity_kind=kind_of(cards[0]) if cards else None,
-            entity_id=cards[0] if cards else None,
-            responsible_user_id=reading.responsible(activity.get("RESPONSIBLE_ID")),
-            created_by=reading.author(activity.get("AUTHOR_ID")),
-            text=text(activity.get("SUBJECT")),
-            created_at=created(activity),
-            due_at=moment(activity.get("DEADLINE")),
-            completed_at=moment(activity.get("LAST_UPDATED")) if is_over else None,
-            completed_is_estimate=is_over,
-            is_completed=is_over,
-        )
-        yield task_links(cards, task_id, reading, raw_hash)
+        task = a_task(activity, kind, row_id(activity), reading, raw_hash)
+        yield task
+        yield task_links(cards_of(activity), task.task_id, reading, raw_hash)
 
     return to_records
+
+
+def a_task(activity: Json, kind: Any, task_id: str, reading: Reading, raw_hash: str) -> Task:
+    """When it was completed is not told: its last change stands in."""
+    cards, is_over = cards_of(activity), is_completed(activity)
+    return Task(
+        **common(activity, reading, raw_hash),
+        task_id=task_id,
+        kind=kind,
+        entity_kind=kind_of(cards[0]) if cards else None,
+        entity_id=cards[0] if cards else None,
+        responsible_user_id=reading.responsible(activity.get("RESPONSIBLE_ID")),
+        created_by=reading.author(activity.get("AUTHOR_ID")),
+        text=text(activity.get("SUBJECT")),
+        created_at=created(activity),
+        due_at=moment(activity.get("DEADLINE")),
+        completed_at=moment(activity.get("LAST_UPDATED")) if is_over else None,
+        completed_is_estimate=is_over,
+        is_completed=is_over,
+    )
 
 
 def task_links(cards: Iterable[str], task_id: str, reading: Reading, raw_hash: str) -> OwnedSet:
@@ -170,9 +219,16 @@ def visit(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
 
 
 def other_task(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
-    """A task that is in the list of tasks too, unless that may not be read."""
-    if not reading.book.reads("tasks.task.list"):
-        yield from task_of("todo")(activity, reading, raw_hash)
+    """A task that the list of tasks has too, where that is read; but who is no administrator misses those of others
+    there. A mention does for them once they are over, for it stays as it is: an open one would stay open for ever."""
+    number, is_listed = ref(activity.get("ASSOCIATED_ENTITY_ID")), reading.book.reads("tasks.task.list")
+    task_id = f"task:{number}" if number else row_id(activity)
+    task = a_task(activity, "todo", task_id, reading, raw_hash)
+    links = task_links(cards_of(activity), task_id, reading, raw_hash)
+    if not is_listed:
+        yield from (task, links)
+    elif number and task.is_completed:
+        yield from map(Stub, (task, *links.rows))
 
 
 def nothing(*_: Any) -> Iterable[Yield]:
@@ -224,8 +280,9 @@ def happened(activity: Json) -> datetime:
 MEETINGS = Meaning((Task,), task_of("meeting"))
 """When a meeting is over, marts take it as one that has taken place."""
 CALLS = Meaning((Call, Task), call)
+TELEPHONY = Meaning((), mentioned_call)
 MAILS = Meaning((Message,), message_in("email"))
-TASKS = Meaning((Task,), other_task)
+TASKS = Meaning((), other_task)
 OTHERS = Meaning((Activity,), other)
 PROVIDERS: Mapping[str, Meaning] = {
     **dict.fromkeys(("CRM_MEETING", "CRM_CALENDAR_SHARING", "ZOOM"), MEETINGS),

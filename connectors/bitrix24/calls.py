@@ -2,7 +2,8 @@
 
 https://apidocs.bitrix24.ru/api-reference/telephony/voximplant/statistics/voximplant-statistic-get.html
 
-A row of the statistics names a lead, a contact or a company; the deal is known from the activity it names.
+A row of the statistics names a lead, a contact or a company; the deal is known from the activity it names. What a call
+is known by there, its activity has too: both make the same row, whoever may see only one of them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,8 +39,6 @@ NOT_REACHED: Mapping[str, Any] = {
 """Of what goes out, so that 304 alone does not mean a missed call: a PBX that names no code gets it either way."""
 ENTITIES = {"LEAD": LEAD, "CONTACT": CONTACT, "COMPANY": COMPANY}
 VOXIMPLANT = "voximplant"
-ORIGIN = "VI_"
-"""What `ORIGIN_ID` of an activity puts before the id of the call it was made for."""
 VOTES = range(1, 6)
 
 
@@ -56,6 +55,7 @@ def call_records(row: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
     if direction == "unknown":
         what = Phrase("calls of the unknown type {type}", type=str(row.get("CALL_TYPE"))[:40])
         reading.unknown(what)
+    unique = text(row.get("CALL_ID"))
     links = links_of(row, as_object(row.get("activity")))
     phone = text(row.get("PHONE_NUMBER"))
     seconds = whole(row.get("CALL_DURATION"))
@@ -64,8 +64,8 @@ def call_records(row: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
     yield Call(
         account_id=reading.account_id,
         raw_hash=raw_hash,
-        call_id=f"call:{row['ID']}",
-        external_uniq=text(row.get("CALL_ID")),
+        call_id=call_id(unique or row["ID"]),
+        external_uniq=unique,
         external_call_id=text(row.get("EXTERNAL_CALL_ID")),
         direction=direction,
         subtype=subtype,
@@ -82,6 +82,11 @@ def call_records(row: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
         provider=VOXIMPLANT,
         **links,
     )
+
+
+def call_id(unique: Any) -> str:
+    """Our id of a call by what telephony itself calls it."""
+    return f"call:{unique}"
 
 
 def status(direction: str, code: str, reading: Reading) -> Any:

@@ -16,11 +16,13 @@ from connectors.bitrix24.stages import category_records, leads_pipeline, status_
 from connectors.bitrix24.values import ref, text
 from connectors.bitrix24.walking import directories, reading_of
 from connectors.connector import Window
+from connectors.errors import Phrase
 from connectors.records import (
     Account,
     Department,
     FieldDef,
     LeftOut,
+    Notice,
     Pipeline,
     Product,
     RawRecord,
@@ -42,7 +44,15 @@ SMART = range(128, 1 << 31)
 
 def access(api: BitrixApi, _: Account, __: Window) -> Iterator[Yield]:
     """What this portal does not let us read."""
-    return costs(api)
+    if not api.facts.is_admin:
+        yield Notice(
+            Phrase(
+                "{where}: the access is not an administrator's: cards, calls and tasks of other people may be hidden. "
+                "Let an administrator create it.",
+                where=api.facts.host,
+            )
+        )
+    yield from costs(api)
 
 
 def users(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:

@@ -99,6 +99,7 @@ class Reading(Walk):
     zone: the account's. currency: its base one. region: country for phones. fields: of the entity type being read.
     stages: gives the kinds of those that are listed.
     task_zone: in which dates of tasks are told, where that is known.
+    is_again: rows are read because they have changed, or are asked for by id: they may have been something else before.
     """
 
     zone: tzinfo
@@ -106,6 +107,7 @@ class Reading(Walk):
     region: str
     settings: BitrixSettings
     task_zone: tzinfo | None = None
+    is_again: bool = False
     book: Book = field(default_factory=Book)
     fields: Mapping[str, FieldInfo] = field(default_factory=dict)
     stages: Callable[[], Mapping[Place, str]] = dict

@@ -132,7 +132,17 @@ ACTIVITIES_AS = Query(
     activity_records,
     "activity",
     OF_ACTIVITIES,
-    bare=("ID", "TYPE_ID", "PROVIDER_ID", "ORIGIN_ID", "COMPLETED", "SETTINGS", "CREATED", "DIRECTION"),
+    bare=(
+        "ID",
+        "TYPE_ID",
+        "PROVIDER_ID",
+        "ORIGIN_ID",
+        "COMPLETED",
+        "SETTINGS",
+        "CREATED",
+        "DIRECTION",
+        "ASSOCIATED_ENTITY_ID",
+    ),
 )
 TASKS_AS = Query(TASKS, TASKS.method, task_records, "task", (Task,))
 CALLS_AS = Query(CALLS, CALLS.method, call_records, complete=with_activities, pages_at_once=50)

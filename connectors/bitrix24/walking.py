@@ -11,11 +11,13 @@ from connectors.bitrix24.fields import infos
 from connectors.bitrix24.paging import List, keyset, spans, walk, whole
 from connectors.bitrix24.reading import FieldInfo, Reading
 from connectors.bitrix24.stages import kinds
-from connectors.connector import Span, Window
+from connectors.connector import Span, Window, WindowKind
 from connectors.paging import Json
 from connectors.records import Account, LeftOut, Record, Shown, Tombstone, Yield
 from connectors.walk import mapped
 
+AGAIN: tuple[WindowKind, ...] = ("changed", "ids", "probe")
+"""Windows of rows that may be on hand already."""
 ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
 
 
@@ -46,8 +48,8 @@ Queries = Callable[[BitrixApi], Mapping[str, Query]]
 """The lists a resource is made of, by part; a resource of one list has the part ""."""
 
 
-def reading_of(api: BitrixApi, account: Account, type_id: int | None = None) -> Reading:
-    """type_id: entity type whose custom fields are read."""
+def reading_of(api: BitrixApi, account: Account, type_id: int | None = None, *, is_again: bool = False) -> Reading:
+    """type_id: entity type whose custom fields are read. is_again: as `Reading` has it."""
     return Reading(
         account_id=account.account_id,
         zone=ZoneInfo(account.tz),
@@ -55,6 +57,7 @@ def reading_of(api: BitrixApi, account: Account, type_id: int | None = None) -> 
         region=account.default_region,
         settings=api.settings,
         task_zone=zone_of_user(api),
+        is_again=is_again,
         book=api.book,
         fields=fields_of(api, type_id) if type_id else {},
         stages=lambda: api.book.stages(lambda: kinds(directories(api))),
@@ -101,7 +104,7 @@ def read(queries: Queries, api: BitrixApi, account: Account, window: Window) -> 
 
 def stream(api: BitrixApi, account: Account, window: Window, query: Query) -> Iterator[Yield]:
     """A window of a list: raw objects and the records made of them, page by page."""
-    reading = reading_of(api, account, query.type_id)
+    reading = reading_of(api, account, query.type_id, is_again=window.kind in AGAIN)
     if window.kind == "sweep":
         yield from shown(api, query, reading)
         return
@@ -144,8 +147,11 @@ def shown(api: BitrixApi, query: Query, reading: Reading) -> Iterator[Shown]:
 
 
 def kinds_of(row: Json, query: Query, reading: Reading) -> set[type[Record]]:
+    """What a row becomes under its own id."""
     records = mapped(row, query.entity, query.to_records, reading, key=query.listing.key)
-    return {type(record) for record in records if isinstance(record, query.kinds)}
+    own_id = f"{query.prefix}:{row[query.listing.key]}"
+    found = (record for record in records if isinstance(record, query.kinds))
+    return {type(record) for record in found if getattr(record, f"{record.table()}_id") == own_id}
 
 
 def probed(api: BitrixApi, query: Query, window: Window, reading: Reading) -> Iterator[Yield]:

@@ -1,13 +1,28 @@
 """Lists a portal does not give: each is told with what it costs, and the others are read."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from amo_demo import published
 from bitrix_demo import Portal, rows
 
 from warehouse.status import RunStatus
 
-N_CALLS = "SELECT count(*) FILTER (starts_with(call_id, 'call:')), count(*) FROM call"
+N_CALLS = "SELECT count(*), count(DISTINCT external_uniq), count(*) FILTER (read_seq > 0) FROM call"
+EPISODES = {
+    "call_episode": (
+        "episode_id",
+        "direction",
+        "started_at",
+        "is_answered",
+        "talk_s",
+        "n_legs",
+        "user_id",
+        "client_id",
+    ),
+    "call_episode_leg": ("call_id", "episode_id", "is_duplicate"),
+}
 
 
 def told(done: RunStatus) -> list[str]:
@@ -31,13 +46,44 @@ def test_without_its_scope_telephony_is_left_out_until_it_is_given(tmp_path: Pat
     (why,) = told(done)
     assert "the scope telephony is missing" in why
     assert "calls are known from activities only" in why
-    ((of_telephony, of_activities),) = rows(tmp_path, N_CALLS)
-    assert (of_telephony, of_activities > 0) == (0, True)
+    n_calls = len(portal.ids("call"))
+    assert rows(tmp_path, N_CALLS) == [(n_calls, n_calls, 0)]
 
     portal.server.switch(scopes=scopes_without())
     assert portal.synced(tmp_path).is_well
-    ((of_telephony, _),) = rows(tmp_path, N_CALLS)
-    assert of_telephony == len(portal.ids("call"))
+    assert rows(tmp_path, N_CALLS) == [(n_calls, n_calls, n_calls)]
+
+
+def test_telephony_that_is_given_later_leaves_the_same_episodes_as_if_it_always_had_been(tmp_path: Path):
+    """Whoever is responsible for the activity of a call may be another one than who had it."""
+    late, always = Portal(scopes=scopes_without("telephony")), Portal()
+    for portal in (late, always):
+        for number in portal.ids("activity")[:40]:
+            portal.people("update", table="activity", id=number, fields={"RESPONSIBLE_ID": 1})
+    late.synced(tmp_path / "late")
+    late.server.switch(scopes=scopes_without())
+    assert late.synced(tmp_path / "late").is_well
+    assert always.synced(tmp_path / "always").is_well
+    of_late, of_always = (published(tmp_path / folder, now=late.now) for folder in ("late", "always"))
+    for table, (key, *columns) in EPISODES.items():
+        known_late, known_always = (of(table).select(key, *columns).sort(key).rows() for of in (of_late, of_always))
+        assert known_late == known_always != []
+
+
+def test_whoever_may_see_only_his_own_calls_has_those_of_others_from_activities(tmp_path: Path):
+    portal = Portal(telephony_rights="own", is_admin=False)
+    done = portal.synced(tmp_path)
+    assert done.is_well
+    n_calls = len(portal.ids("call"))
+    ((n_rows, n_unlike, n_real),) = rows(tmp_path, N_CALLS)
+    assert (n_rows, n_unlike) == (n_calls, n_calls)
+    assert n_real < n_calls
+    assert any("the access is not an administrator's" in why for why in told(done))
+    portal.server.switch(telephony_rights="all", is_admin=True)
+    portal.passes(timedelta(hours=1))
+    assert portal.synced(tmp_path).is_well
+    assert rows(tmp_path, N_CALLS)[0][0] == n_calls
+    assert told(portal.synced(tmp_path)) == []
 
 
 WAITED_FOR = "SELECT count(*) = count(watermark) FROM sync_watermark WHERE is_core"

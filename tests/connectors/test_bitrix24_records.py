@@ -8,7 +8,7 @@ import pytest
 from bitrix_rows import ACTIVITY, CALL, DEAL, become, field, of, only, reading, stubs, unknowns
 
 from connectors.bitrix24.activities import activity_records
-from connectors.bitrix24.availability import CALLS, TASKS
+from connectors.bitrix24.availability import TASKS
 from connectors.bitrix24.calls import call_records
 from connectors.bitrix24.comments import comment_records
 from connectors.bitrix24.conversations import session_records
@@ -196,11 +196,17 @@ def test_a_call_is_about_the_deal_its_activity_hangs_on():
     assert (lead.deal_id, lead.contact_id) == ("lead:797", None)
 
 
-def test_calls_of_telephony_are_taken_from_its_statistics_else_from_activities():
-    row = activity("VOXIMPLANT_CALL", ORIGIN_ID="VI_externalCall.ab12", SETTINGS={"MISSED_CALL": True})
-    assert of(Call, acted(row)) == []
-    call = only(Call, acted(row, without(CALLS)))
-    assert (call.status, call.external_uniq, call.contact_id) == ("missed", "externalCall.ab12", "contact:15")
+def test_a_call_of_telephony_is_mentioned_by_its_activity_under_the_id_its_statistics_give_it():
+    (mentioned,) = stubs(Call, found := acted(activity("VOXIMPLANT_CALL", ORIGIN_ID=f"VI_{CALL['CALL_ID']}")))
+    assert of(Call, found) == []
+    real = only(Call, become(call_records, CALL, key="ID"))
+    same = ("call_id", "external_uniq", "provider")
+    assert [getattr(mentioned, name) for name in same] == [getattr(real, name) for name in same]
+    assert (mentioned.status, mentioned.contact_id) == ("answered", "contact:15")
+
+
+def test_a_call_without_an_id_of_telephony_has_its_number():
+    assert only(Call, become(call_records, CALL | {"CALL_ID": ""}, key="ID")).call_id == "call:7"
 
 
 def test_a_call_that_is_only_planned_is_something_to_do():
@@ -237,8 +243,19 @@ def test_a_filled_form_is_a_request_until_somebody_is_done_with_it():
 
 @pytest.mark.parametrize("provider", ["CRM_TASKS_TASK", "TASKS"])
 def test_a_task_is_taken_from_the_list_of_tasks_else_from_activities(provider: str):
-    assert of(Task, acted(activity(provider))) == []
-    assert only(Task, acted(activity(provider), without(TASKS))).task_id == "activity:20"
+    row = activity(provider, ASSOCIATED_ENTITY_ID="8017")
+    assert (of(Task, acted(row)), stubs(Task, acted(row))) == ([], [])
+    found = acted(row, without(TASKS))
+    assert (only(Task, found).task_id, only(TaskLink, found).task_id) == ("task:8017", "task:8017")
+    unnumbered = activity(provider, ASSOCIATED_ENTITY_ID="0")
+    assert only(Task, acted(unnumbered, without(TASKS))).task_id == "activity:20"
+
+
+def test_a_task_that_is_over_is_mentioned_for_the_list_may_hide_it():
+    found = acted(activity("CRM_TASKS_TASK", ASSOCIATED_ENTITY_ID="8017", COMPLETED="Y"))
+    assert [(task.task_id, task.is_completed) for task in stubs(Task, found)] == [("task:8017", True)]
+    assert [(link.task_id, link.entity_id) for link in stubs(TaskLink, found)] == [("task:8017", "contact:15")]
+    assert of(Task, found) == of(TaskLink, found) == []
 
 
 def test_an_unknown_provider_is_told_and_kept():

@@ -112,7 +112,8 @@ def test_b55_no_phones_are_an_empty_list_and_two_are_two_rows():
 def test_b56_numbers_and_texts_of_a_call_keep_their_columns():
     outgoing = become(call_records, CALL | {"CALL_FAILED_CODE": "603-S", "CALL_TYPE": "1"}, key="ID")
     call = only(Call, outgoing)
-    assert (call.call_id, call.talk_s, call.status, call.phone_e164) == ("call:7", 95, "cancelled", "+79060000000")
+    assert call.call_id == f"call:{CALL['CALL_ID']}"
+    assert (call.talk_s, call.status, call.phone_e164) == (95, "cancelled", "+79060000000")
 
 
 def test_b57_an_option_its_list_lacks_keeps_its_id():
