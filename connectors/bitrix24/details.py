@@ -12,7 +12,7 @@ from connectors.bitrix24.goods import DEAL_LETTER
 from connectors.bitrix24.paging import List, by_start, keyset
 from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, LEAD, Reading
 from connectors.bitrix24.values import ref
-from connectors.errors import ForbiddenError, MissingError, Phrase
+from connectors.errors import ConnectorError, ForbiddenError, MissingError, PayloadError, Phrase
 from connectors.paging import Json, as_list, as_object
 
 PAGE = 50
@@ -28,16 +28,27 @@ def with_answers(
 ) -> Iterator[Json]:
     """Each row with what was asked for it; None where that was refused, which is told.
 
-    Raises what is worth asking again.
+    Raises what is worth asking again, and what all of several rows were refused with: one odd card stops nothing.
     """
     asked = list(rows)
-    outcomes = api.batch({f"k{number}": ask(row) for number, row in enumerate(asked)})
-    for row, outcome in zip(asked, outcomes.values(), strict=True):
-        if isinstance(outcome.error, ForbiddenError):
+    commands = {f"k{number}": ask(row) for number, row in enumerate(asked)}
+    outcomes = api.batch(commands)
+    odd = {key: error for key, outcome in outcomes.items() if (error := outcome.error) and is_odd(error)}
+    is_general = len(odd) == len(asked) > 1
+    for error in odd.values():
+        if is_general or not isinstance(error, PayloadError):
+            raise error
+    for row, (key, outcome) in zip(asked, outcomes.items(), strict=True):
+        if key in odd:
+            reading.notice(Phrase("{list}: could not be read for single rows", list=commands[key].method))
+        elif isinstance(outcome.error, ForbiddenError):
             reading.notice(outcome.error.said)
-        elif outcome.error is not None and not isinstance(outcome.error, MissingError):
-            raise outcome.error
         yield {**row, name: outcome.result}
+
+
+def is_odd(error: ConnectorError) -> bool:
+    """Whether it says neither that there is no right, nor that there is no such row."""
+    return not isinstance(error, ForbiddenError | MissingError)
 
 
 def with_activities(api: BitrixApi, calls: Iterable[Json], reading: Reading) -> Iterator[Json]:
