@@ -14,10 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from commands.text import _
 from config import ConfigError, Hours
+from connectors.addresses import is_open
 
 EXISTS = "{file} is there already. Move it away, or write elsewhere with --config."
 BAD_CRM = "The CRM must be one of {known}."
 BAD_URL = "The address of the account must look like https://example.amocrm.ru, without a path and without a token."
+UNENCRYPTED = "The address must begin with https://: over http:// everybody on the way could read the token."
 BAD_VARIABLE = (
     "The name of the environment variable must be capital letters, digits and _, such as AMOCRM_TOKEN. "
     "The secret itself never goes into the file."
@@ -98,6 +100,8 @@ def check_base_url(text: str) -> str:
         raise ConfigError(BAD_URL)
     if not re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?", parts.netloc):
         raise ConfigError(BAD_URL)
+    if is_open(f"{parts.scheme}://{parts.netloc}"):
+        raise ConfigError(UNENCRYPTED)
     return f"{parts.scheme}://{parts.netloc}"
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import httpx
 from pydantic import AfterValidator, Field, model_validator
 
+from connectors.addresses import base_of, is_open
 from connectors.connector import Settings
 
 VENDOR_HOST = re.compile(r"[a-z0-9][a-z0-9-]*\.(amocrm\.ru|amocrm\.com|kommo\.com)")
@@ -17,10 +18,12 @@ VENDOR_HOST = re.compile(r"[a-z0-9][a-z0-9-]*\.(amocrm\.ru|amocrm\.com|kommo\.co
 
 
 def _base_url(text: str) -> str:
-    url = httpx.URL(text)
-    if url.scheme not in ("http", "https") or not url.host:
+    address = base_of(text)
+    if address is None:
         raise ValueError("it must be an address such as https://example.amocrm.ru")
-    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+    if is_open(address):
+        raise ValueError("it must begin with https://, or everybody on the way could read the token")
+    return address
 
 
 def is_kommo(host: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import orjson
 
+from connectors.addresses import is_open
 from connectors.answers import problem_of
 from connectors.auth import (
     OAuthClient,
@@ -168,6 +169,12 @@ def webhook(settings: BitrixSettings, env: Mapping[str, str]) -> Webhook:
             "https://example.bitrix24.ru/rest/1/secret/, the number of the employee included. {advice}",
             variable=name,
             advice=WHERE_TO_CREATE,
+        )
+    if is_open(found["base_url"]) and not settings.allow_http:
+        raise CredentialsError(
+            "The address in {variable} begins with http://, so everybody on the way could read the webhook, which was "
+            "not used: write https://. For a portal on a server of your own that has no https, set allow_http: true.",
+            variable=name,
         )
     return Webhook(found["base_url"].lower(), f"/rest/{found['user']}/{found['secret']}")
 

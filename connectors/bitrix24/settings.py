@@ -5,9 +5,9 @@ What is only seen in server code, or uncertain, is a key here; its likelier valu
 
 from typing import Annotated, Literal
 
-import httpx
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from connectors.addresses import base_of, is_open
 from connectors.connector import Settings
 
 TOKEN_URL = "https://oauth.bitrix24.tech/oauth/token/"
@@ -15,11 +15,22 @@ TOKEN_URL = "https://oauth.bitrix24.tech/oauth/token/"
 Batching = Literal["chained", "windows", "single"]
 
 
-def _base_url(text: str) -> str:
-    url = httpx.URL(text)
-    if url.scheme not in ("http", "https") or not url.host:
+def _base_url(text: str, info: ValidationInfo) -> str:
+    address = base_of(text)
+    if address is None:
         raise ValueError("it must be an address such as https://example.bitrix24.ru")
-    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+    if is_open(address) and not info.data.get("allow_http"):
+        raise ValueError(
+            "it must begin with https://, or everybody on the way could read the secrets; allow_http: true allows it "
+            "for a portal on a server of your own"
+        )
+    return address
+
+
+def _token_url(text: str) -> str:
+    if base_of(text) is None or is_open(text):
+        raise ValueError("it must begin with https://, or everybody on the way could read the secrets")
+    return text
 
 
 class BitrixSettings(Settings):
@@ -27,6 +38,8 @@ class BitrixSettings(Settings):
 
     webhook_env: variable with the whole address of an incoming webhook, which is a secret; or, for OAuth, base_url,
     client_id_env, client_secret_env and redirect_uri.
+    allow_http: base_url, or the webhook, may begin with http://: of a portal on the company's own server, where nobody
+    but the company listens; what is sent there is not encrypted.
     token_url: where OAuth tokens are had; the vendor's by default. token_in: how a request carries one.
     requests_per_second, burst: the portal's leaky bucket; 5 and 250 in the Enterprise plan.
     operating_limit_s: server time a method may take within ten minutes; 420 on some portals.
@@ -43,12 +56,13 @@ class BitrixSettings(Settings):
     for every card that was changed.
     """
 
+    allow_http: bool = False  # before base_url, which is checked by it
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     webhook_env: str | None = None
     client_id_env: str | None = None
     client_secret_env: str | None = None
     redirect_uri: str | None = None
-    token_url: Annotated[str, Field(pattern="^https?://")] = TOKEN_URL
+    token_url: Annotated[str, AfterValidator(_token_url)] = TOKEN_URL
     token_in: Literal["body", "header"] = "body"
     requests_per_second: float = Field(default=2.0, gt=0)
     burst: int = Field(default=50, ge=1)

@@ -598,6 +598,7 @@ def test_init_whose_answers_end_writes_nothing_and_says_so(voronka, tmp_path, mo
         ("--crm", "excel"),
         ("--base-url", "https://user:pass@volga.amocrm.ru"),
         ("--base-url", "https://volga.amocrm.ru/?token=1"),
+        ("--base-url", "http://volga.amocrm.ru"),
         ("--token-env", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.payload"),
         ("--timezone", "Omsk"),
         ("--hours", "nine to six"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.i18n import LOCALE, entries
+from connectors.connector import find_connectors
 from connectors.errors import SpokenError
 from metrics.metric import find_metrics
 from warehouse.database import TROUBLES
@@ -59,8 +60,8 @@ def is_constant(node: ast.AST) -> bool:
 
 
 def refusals() -> set[object]:
-    """What parameters of metrics say of each other."""
-    files = {inspect.getsourcefile(metric.params) for metric in find_metrics().values()}
+    """What parameters of metrics and keys of accounts say of each other."""
+    files = {inspect.getsourcefile(model) for model in [metric.params for metric in find_metrics().values()] + KEYS}
     return set().union(*(arguments(ast.parse(Path(str(file)).read_text("utf-8")), "ValueError") for file in files))
 
 
@@ -78,6 +79,7 @@ def constants(node: ast.Assign) -> list[object]:
 
 RUSSIAN = entries((LOCALE / "ru" / "LC_MESSAGES" / "cli.po").read_text("utf-8"))
 OF_SOURCES = entries((LOCALE / "ru" / "LC_MESSAGES" / "sources.po").read_text("utf-8"))
+KEYS = [connector.settings for connector in find_connectors().values()]
 SPOKEN = {"Phrase", *(error.__name__ for error in errors_of(SpokenError))}
 INTERNAL = {"five fields are needed", "days of the week are 0 to 7", "{msg}"}
 """Caught where they are raised; nobody sees them."""
@@ -88,7 +90,7 @@ def test_every_sentence_has_its_russian(file):
     assert sentences(file) - set(RUSSIAN) - INTERNAL == set()
 
 
-def test_what_parameters_say_of_each_other_has_its_russian():
+def test_what_parameters_and_keys_say_of_each_other_has_its_russian():
     assert refusals() - set(RUSSIAN) == set()
 
 

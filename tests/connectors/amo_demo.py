@@ -28,7 +28,7 @@ from warehouse.status import RunStatus
 
 Json = dict[str, Any]
 SETTINGS = AmoSettings(
-    id="main", connector="amocrm", base_url="http://testserver", token_env="TOKEN", requests_per_second=1e6
+    id="main", connector="amocrm", base_url="https://testserver", token_env="TOKEN", requests_per_second=1e6
 )
 DAY = timedelta(days=1)
 

@@ -45,7 +45,7 @@ OF_THE_FOLDER = ("phone_key", "email_key")
 
 
 def settings(keys: Mapping[str, Any] = BY_TOKEN, **changes: Any) -> AmoSettings:
-    return AmoSettings(**{"base_url": "http://testserver", **keys, **changes})
+    return AmoSettings(**{"base_url": "https://testserver", **keys, **changes})
 
 
 CREATED_WINDOW = timedelta(days=1200)

@@ -34,7 +34,7 @@ from warehouse import models
 
 AS_OF = datetime(2026, 11, 20, 21, tzinfo=UTC)  # midnight in Moscow
 SETTINGS = AmoSettings(
-    id="main", connector="amocrm", base_url="http://testserver", token_env="TOKEN", requests_per_second=1e6
+    id="main", connector="amocrm", base_url="https://testserver", token_env="TOKEN", requests_per_second=1e6
 )
 
 
@@ -194,7 +194,7 @@ def test_a_later_read_finds_what_people_did_meanwhile(company):
     def change(kind: str, entity_id: str, entity: str = "leads", **more) -> dict:
         return {"op": kind, "entity": entity, "id": int(entity_id.partition(":")[2]), **more}
 
-    app = httpx.Client(transport=api._client._http()._transport, base_url="http://testserver")
+    app = httpx.Client(transport=api._client._http()._transport, base_url="https://testserver")
     app.post("/_emu/clock", json={"advance": 3600}).raise_for_status()
     before = api.server_now()
     orders = [

@@ -25,7 +25,7 @@ from demo.model import CONTACT, TextNote
 SETTINGS = AmoSettings(
     id="main",
     connector="amocrm",
-    base_url="http://testserver",
+    base_url="https://testserver",
     token_env="TOKEN",
     requests_per_second=1e6,
     page_size=20,

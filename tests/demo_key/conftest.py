@@ -29,7 +29,7 @@ from sync import SyncAccount, publish_all, sync
 AS_OF = datetime(2026, 11, 20, 21, tzinfo=UTC)  # midnight in Moscow
 TODAY = date(2026, 11, 21)
 SETTINGS = AmoSettings(
-    id="main", connector="amocrm", base_url="http://testserver", token_env="TOKEN", requests_per_second=1e6
+    id="main", connector="amocrm", base_url="https://testserver", token_env="TOKEN", requests_per_second=1e6
 )
 
 

@@ -34,7 +34,7 @@ def test_the_list_to_call_back_names_the_planted_clients(frames, key, answer):
     assert sorted(open_threads.select("client_id", "state").rows()) == planted
     judged = sorted(client for client, state in planted if state != "pending")
     assert sorted(result.drilldown["client_id"]) == judged
-    assert result.drilldown["url"].str.contains("^http://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
+    assert result.drilldown["url"].str.contains("^https://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
 
 
 def test_forgotten_clients_are_those_that_were_planted(frames, key, answer):

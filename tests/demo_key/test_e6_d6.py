@@ -48,7 +48,7 @@ def test_the_lost_deals_can_be_opened(frames, answer):
     result = answer(BOTTLENECK, frames, days=365)
     top = result.tables["stages"].filter(pl.col("rank") == 1)
     assert Counter(result.drilldown["group_key"]) == dict(top.select("group_key", "lost").iter_rows())
-    assert result.drilldown["url"].str.contains("^http://testserver/leads/detail/[0-9]+$").all()
+    assert result.drilldown["url"].str.contains("^https://testserver/leads/detail/[0-9]+$").all()
 
 
 def test_client_flows_are_those_that_were_planted(frames, key, answer):
@@ -63,14 +63,14 @@ def test_every_client_of_an_event_can_be_opened(frames, answer):
     reasons = Counter(result.drilldown["reason"])
     totals = result.tables["months"].sum().row(0, named=True)
     assert reasons == {"NEW": totals["new"], "CHURNED": totals["churned_n"], "REACTIVATED": totals["reactivated_n"]}
-    assert result.drilldown["url"].str.contains("^http://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
+    assert result.drilldown["url"].str.contains("^https://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
 
 
 def test_every_client_of_a_state_can_be_opened(frames, key, answer):
     clients = answer(FLOWS, frames, days=FLOWS.default_period_d).tables["clients"]
     planted = {state: key["D6"]["months"][-1][state] for state in ("active", "at_risk", "churned")}
     assert Counter(clients["state"]) == planted
-    assert clients["url"].str.contains("^http://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
+    assert clients["url"].str.contains("^https://testserver/(companies|contacts|leads)/detail/[0-9]+$").all()
 
 
 @pytest.mark.parametrize("frames", ["polars"], indirect=True)
