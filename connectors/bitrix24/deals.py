@@ -6,14 +6,23 @@ https://apidocs.bitrix24.ru/api-reference/crm/universal/object-fields.html
 from collections.abc import Iterator
 from typing import Any
 
-from connectors.bitrix24.fields import field_values
+from connectors.bitrix24.fields import field_id, field_values
 from connectors.bitrix24.multifields import multifields
 from connectors.bitrix24.reading import CLOSED, DEAL, KINDS, LEAD, Reading, prefixed
-from connectors.bitrix24.stages import field_reason, is_plain_failure, stage_reason
+from connectors.bitrix24.stages import field_reason, is_plain_failure, stage_reason, text_reason
 from connectors.bitrix24.values import code_of, day, flag, many, moment, ref, text
 from connectors.money import currency_code, to_minor
 from connectors.paging import Json
-from connectors.records import Deal, DealContact, DealStageTransition, FieldValue, MergeLink, OwnedSet, Yield
+from connectors.records import (
+    Deal,
+    DealContact,
+    DealStageTransition,
+    FieldValue,
+    LossReason,
+    MergeLink,
+    OwnedSet,
+    Yield,
+)
 
 COLUMNS = (
     "id", "title", "categoryId", "stageId", "stageSemanticId", "opportunity", "currencyId", "companyId", "contactId",
@@ -130,13 +139,30 @@ def created(item: Json) -> Any:
 
 
 def loss_reason(code: str, values: list[FieldValue], kind: str, reading: Reading) -> str | None:
-    """Why it failed: the option of the field that is named for it, else the failure stage. Where there is a field, the
-    stage every pipeline has from the start is no reason: somebody has not given one."""
+    """Why it failed: the option of the field that is named for it, or what is written there, else the failure stage.
+    Where there is a field, the stage every pipeline has from the start is no reason: somebody has not given one."""
     field = reading.settings.loss_reason_fields.get(kind)
-    chosen = [value.enum_id for value in values if value.field_id == f"field:{kind}:{field}" and value.enum_id]
-    if field and chosen:
-        return field_reason(field, chosen[0])
-    return None if field and is_plain_failure(code) else stage_reason(code)
+    if field is None:
+        return stage_reason(code)
+    for value in values:
+        if value.field_id != field_id(kind, field):
+            continue
+        if value.enum_id:
+            return field_reason(field, value.enum_id)
+        if value.value_num is None and (said := (value.value_text or "").strip()):
+            return written_reason(field, said, reading)
+    return None if is_plain_failure(code) else stage_reason(code)
+
+
+def written_reason(field: str, said: str, reading: Reading) -> str:
+    """No list has what is written: the reason gets its row from here."""
+    reason_id = text_reason(field, said)
+    reading.mention(
+        LossReason,
+        reason_id,
+        lambda: LossReason(account_id=reading.account_id, loss_reason_id=reason_id, name=said),
+    )
+    return reason_id
 
 
 def conversion(deal: Json, reading: Reading, raw_hash: str) -> MergeLink:

@@ -7,11 +7,22 @@ from connectors.bitrix24 import paging
 from connectors.bitrix24.api import BitrixApi
 from connectors.bitrix24.availability import CATALOGUES, INVOICES, closed, costs
 from connectors.bitrix24.currencies import rate
-from connectors.bitrix24.fields import field_id, field_records, infos, kind_of
+from connectors.bitrix24.fields import check_reasons, field_id, field_records, infos, kind_of
 from connectors.bitrix24.goods import product_records
 from connectors.bitrix24.paging import List
 from connectors.bitrix24.people import department_records, user_records
-from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, KINDS, LEAD, ROBOT, Reading, mentioned_user
+from connectors.bitrix24.reading import (
+    COMPANY,
+    CONTACT,
+    DEAL,
+    INVOICE,
+    KINDS,
+    LEAD,
+    ROBOT,
+    FieldInfo,
+    Reading,
+    mentioned_user,
+)
 from connectors.bitrix24.stages import category_records, leads_pipeline, status_records
 from connectors.bitrix24.values import ref, text
 from connectors.bitrix24.walking import directories, reading_of
@@ -143,6 +154,7 @@ def fields(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     """Custom fields of everything that has them. Fields of a list are described with the names of their options."""
     reading = reading_of(api, account)
     keys: dict[str, set[tuple[str, ...]]] = {}
+    of_sales: dict[str, list[FieldInfo]] = {}
     for type_id in entity_types(api):
         answer = api.call("crm.item.fields", {"entityTypeId": type_id})
         raw = RawRecord.of(account.account_id, "crm.item.fields", type_id, answer)
@@ -150,10 +162,13 @@ def fields(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
         described = api.book.fields(type_id, partial(infos, answer))
         for info in described.values():
             yield from field_records(info, type_id, reading, raw.raw_hash)
+        if type_id in (LEAD, DEAL):
+            of_sales[KINDS[type_id]] = list(described.values())
         listed = keys.setdefault(KINDS.get(type_id, "process_item"), set())
         listed.update((field_id(kind_of(type_id), info.upper_name),) for info in described.values())
     for kind, found in keys.items():
         yield from listed_whole(FieldDef, found, reading, api.server_now(), among=("entity_kind", kind))
+    check_reasons(of_sales, reading)
     yield from reading.conclusions()
 
 

@@ -6,7 +6,7 @@ The name a field has in rows (`ufCrm_1721244482250`) is made from its real one b
 computed: the description of an entity type gives both.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -111,6 +111,30 @@ def field_records(info: FieldInfo, type_id: int, reading: Reading, raw_hash: str
             )
 
 
+def check_reasons(known: Mapping[str, Collection[FieldInfo]], reading: Reading) -> None:
+    """Tell of fields that are named for reasons of losses and give none. known: fields by kind of card."""
+    for kind, name in reading.settings.loss_reason_fields.items():
+        of_name = [info for info in known.get(kind, ()) if info.upper_name == name]
+        if not of_name:
+            reading.notice(
+                Phrase(
+                    "loss_reason_fields: there is no field {field} of {kind}, so it gives no reasons. Write it as the "
+                    "portal does, UF_CRM_…, of lead or deal.",
+                    field=name,
+                    kind=kind,
+                )
+            )
+        elif of_name[0].type in VALUES_ONLY:
+            reading.notice(
+                Phrase(
+                    "loss_reason_fields: {field} of {kind} is of the type {type}, which gives no reasons.",
+                    field=name,
+                    kind=kind,
+                    type=of_name[0].type,
+                )
+            )
+
+
 def field_values(card: Json, entity_id: str, type_id: int, reading: Reading, raw_hash: str) -> list[FieldValue]:
     """A row per value of each custom field that is filled."""
     kind = kind_of(type_id)
@@ -194,6 +218,10 @@ DECODERS: Mapping[str, Callable[[Any, FieldInfo, Reading], Columns | None]] = {
     "date": _day,
     "datetime": _moment,
 }
+
+
+VALUES_ONLY = DECODERS.keys() - {"enumeration"}
+"""Types whose values are no words."""
 
 
 def written(value: Any) -> str:

@@ -6,6 +6,7 @@ A directory is a flat list of codes with an `ENTITY_ID` that says whose they are
 first pipeline of deals both have `NEW`, so a stage is known with its pipeline only.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -124,6 +125,12 @@ def stage_reason(code: Any) -> str:
 def field_reason(field: str, enum_id: Any) -> str:
     """An option of a list field as the reason."""
     return f"loss:field:{field}:{enum_id}"
+
+
+def text_reason(field: str, said: str) -> str:
+    """What somebody wrote as the reason: however it is spaced, in capitals or not, it is the same one."""
+    digest = hashlib.blake2b(" ".join(said.casefold().split()).encode(), digest_size=8).hexdigest()
+    return f"loss:field:{field}:text:{digest}"
 
 
 def is_plain_failure(code: Any) -> bool:

@@ -44,6 +44,7 @@ from connectors.records import (
     TaskLink,
     User,
 )
+from connectors.walk import mapped
 
 LOST = {"stageId": "LOSE", "stageSemanticId": "F"}
 REASONS = field("ufCrm_1", "enumeration", o3157="Дорого")
@@ -149,6 +150,27 @@ def test_a_reopened_deal_has_no_reason_though_it_keeps_the_option():
     found = become(deal_records, DEAL | {"ufCrm_1": 3157}, reading(REASONS, **BY_FIELD))
     assert only(Deal, found).loss_reason_id is None
     assert only(FieldValue, found).value_text == "Дорого"
+
+
+@pytest.mark.parametrize("kind", ["string", "crm_status", "text"])
+def test_what_is_written_in_the_field_is_the_reason(kind: str):
+    walk = reading(field("ufCrm_1", kind), **BY_FIELD)
+    found = [
+        item
+        for said in ("Дорого", " дорого ", "Не дозвонились")
+        for item in mapped(DEAL | LOST | {"ufCrm_1": said}, "sample", deal_records, walk)
+    ]
+    first, again, other = (deal.loss_reason_id for deal in of(Deal, found))
+    assert first == again != other
+    reasons = stubs(LossReason, list(walk.conclusions()))
+    assert {row.loss_reason_id: row.name for row in reasons} == {first: "Дорого", other: "Не дозвонились"}
+
+
+@pytest.mark.parametrize(("kind", "value"), [("string", "  "), ("double", "12"), ("money", "12|RUB"), ("string", None)])
+def test_a_field_without_words_gives_no_reason(kind: str, value: Any):
+    walk = reading(field("ufCrm_1", kind), **BY_FIELD)
+    found = become(deal_records, DEAL | LOST | {"ufCrm_1": value}, walk)
+    assert (only(Deal, found).loss_reason_id, stubs(LossReason, found)) == (None, [])
 
 
 def test_each_failure_stage_is_a_reason_of_its_own():
