@@ -24,16 +24,14 @@ class OfflineQueue:
         """What is in the queue, with what was told since; too old ones are dropped."""
         for name, entity_type, number, at in self._told[self._n_taken :]:
             self._n += 1
-            fields: Json = {"ID": number}
-            if name.startswith(DYNAMIC):
-                fields["ENTITY_TYPE_ID"] = entity_type
-            key = (name, str(fields), "")
+            data = _data(name, entity_type, number)
+            key = (name, str(data), "")
             known = self._rows.get(key)
             self._rows[key] = {
                 "ID": known["ID"] if known else str(self._n),
                 "TIMESTAMP_X": at,
                 "EVENT_NAME": name,
-                "EVENT_DATA": {"FIELDS": fields},
+                "EVENT_DATA": data,
                 "EVENT_ADDITIONAL": False,
                 "MESSAGE_ID": known["MESSAGE_ID"] if known else f"{self._n:032x}",
             }
@@ -58,6 +56,15 @@ class OfflineQueue:
 
     def reserved(self, process: str) -> list[Json]:
         return [row for (_, _, held), row in self._rows.items() if held == process]
+
+
+def _data(name: str, entity_type: int, number: int) -> Json:
+    """What an event holds of its object; of a task before and after, one of which may be a word."""
+    fields: Json = {"ID": number}
+    if name.startswith("ONTASK"):
+        before, after = (name != "ONTASKADD", name != "ONTASKDELETE")
+        return {"FIELDS_BEFORE": fields if before else "undefined", "FIELDS_AFTER": fields if after else "undefined"}
+    return {"FIELDS": fields | {"ENTITY_TYPE_ID": entity_type} if name.startswith(DYNAMIC) else fields}
 
 
 def _queue(call: Call) -> OfflineQueue:

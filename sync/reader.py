@@ -42,6 +42,7 @@ FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not 
 CHUNK = 1_000  # yields a reader collects before it hands them over
 IDS_A_WINDOW = 250
 REREAD_ROUNDS = 3
+EARLY = timedelta(hours=1)  # a nightly run may begin some seconds earlier than that of the day before
 Result = TypeVar("Result")
 
 
@@ -240,7 +241,7 @@ class Reader:
         last, days = self.sweeps.get(resource.name), self.target.settings.sweep_every_days
         if "sweep" not in resource.windows or last is None:
             return False
-        return self.full or (days > 0 and start - last.swept_at >= timedelta(days=days))
+        return self.full or (days > 0 and start - last.swept_at >= timedelta(days=days) - EARLY)
 
     def _difference(self, resource: Resource, start: datetime) -> Difference:
         """What the writer makes of a sweep, once it has everything that was read before."""

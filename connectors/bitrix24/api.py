@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -85,6 +85,8 @@ ROUTES = (Route("POST", BATCH), *(Route("POST", re.escape(method)) for method in
 COUNTRIES = {"ru": "RU", "by": "BY", "kz": "KZ", "ua": "UA", "de": "DE", "fr": "FR", "es": "ES", "it": "IT", "pl": "PL"}
 """By the last part of a portal's domain; others write their phones with the country."""
 NOWHERE = "ZZ"
+NO_PLACE = "Etc/GMT"
+"""Zones called so have an offset, but no summer time."""
 ZONES = {timedelta(hours=3): "Europe/Moscow", timedelta(0): "UTC"}
 
 
@@ -214,7 +216,10 @@ def offset_of(text: Any) -> timedelta:
 
 def zone_of(api: BitrixApi) -> tzinfo:
     """The zone days are reckoned in: of the settings, else of the employee where it agrees with the server, else one
-    with the server's offset."""
+    with the server's offset, which knows no summer time.
+
+    Raises PayloadError where a person has to name it.
+    """
     facts, settings = api.facts, api.settings
     named = settings.timezone or facts.user_zone or ""
     try:
@@ -231,8 +236,15 @@ def zone_of(api: BitrixApi) -> tzinfo:
         )
     if known := ZONES.get(facts.offset):
         return ZoneInfo(known)
-    hours = round(facts.offset.total_seconds() / 3600)
-    return ZoneInfo(f"Etc/GMT{-hours:+d}")  # which counts the other way round
+    hours, rest = divmod(facts.offset, timedelta(hours=1))
+    if rest:
+        raise PayloadError(
+            "{where}: the clock is at {offset}, which tells no time zone; set timezone of {account} in the config.",
+            where=facts.host,
+            offset=timezone(facts.offset),
+            account=settings.id,
+        )
+    return ZoneInfo(f"{NO_PLACE}{-hours:+d}")  # which counts the other way round
 
 
 def account(api: BitrixApi, settings: BitrixSettings) -> Account:

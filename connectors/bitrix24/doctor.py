@@ -1,8 +1,10 @@
 """What can be wrong with a Bitrix24 portal before anything is read: rights, scopes, the address, limits."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timezone
 
-from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.api import NO_PLACE, BitrixApi, zone_of
+from connectors.bitrix24.events import TO_BIND
 from connectors.bitrix24.settings import BitrixSettings
 from connectors.connector import Finding
 
@@ -16,6 +18,8 @@ def examine(api: BitrixApi, settings: BitrixSettings, *, env: Mapping[str, str])
     yield rights(api)
     yield scopes(api)
     yield from address(api)
+    yield from zone(api)
+    yield from deletions(settings)
     yield limits(api, settings)
 
 
@@ -58,6 +62,35 @@ def address(api: BitrixApi) -> Iterator[Finding]:
             f"Портал переехал на {api.host}: укажите этот адрес.",
             f"The portal has moved to {api.host}: use that address.",
         )
+
+
+def zone(api: BitrixApi) -> Iterator[Finding]:
+    """Whether days are reckoned by an offset alone, for nobody has named the zone: summer time would shift them."""
+    if str(zone_of(api)).startswith(NO_PLACE):
+        offset = timezone(api.facts.offset)
+        yield Finding(
+            "zone",
+            None,
+            f"Часовой пояс портала неизвестен, дни считаются по {offset} без летнего времени: задайте timezone.",
+            f"The portal's time zone is unknown; days are reckoned by {offset} without summer time: set timezone.",
+        )
+
+
+def deletions(settings: BitrixSettings) -> Iterator[Finding]:
+    """What has to be bound for the queue of events to tell of deletions; binding writes, so that we do not."""
+    if settings.webhook_env:
+        return
+    days, events = settings.sweep_every_days, ", ".join(TO_BIND)
+    yield Finding(
+        "deletions",
+        None,
+        f"Об удалениях сразу говорят офлайн-события, если их подписать: event.bind с event_type=offline для {events}; "
+        "это делает администратор портала или установщик приложения. Иначе удаления находит сверка "
+        f"(sweep_every_days: {days}).",
+        f"Offline events tell of deletions at once if bound: event.bind with event_type=offline for {events}; "
+        "an administrator of the portal or the application's installer does it. Otherwise sweeps find deletions "
+        f"(sweep_every_days: {days}).",
+    )
 
 
 def limits(api: BitrixApi, settings: BitrixSettings) -> Finding:

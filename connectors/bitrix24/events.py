@@ -4,6 +4,7 @@ https://apidocs.bitrix24.ru/api-reference/events/offline-events.html
 
 The queue is only looked at, not emptied: what lies there for a month drops out by itself. It says what happened to
 which row; what the row is like now, its list says. What was deleted never comes back under its id.
+Only what somebody has bound comes into it: that is writing, so a person does it, and an empty queue tells nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,15 +48,18 @@ class Deleted(NamedTuple):
 
 
 DELETIONS: Mapping[str, Deleted] = {
-    "ONCRMLEADDELETE": Deleted((Deal,), "lead"),
-    "ONCRMDEALDELETE": Deleted((Deal,), "deal"),
-    "ONCRMCONTACTDELETE": Deleted((Contact,), "contact"),
-    "ONCRMCOMPANYDELETE": Deleted((Company,), "company"),
-    "ONCRMACTIVITYDELETE": Deleted((Call, Activity, Message, Task, Request), "activity"),
-    "ONCRMTIMELINECOMMENTDELETE": Deleted((Activity,), "comment"),
-    "ONTASKDELETE": Deleted((Task,), "task"),
+    "onCrmLeadDelete": Deleted((Deal,), "lead"),
+    "onCrmDealDelete": Deleted((Deal,), "deal"),
+    "onCrmContactDelete": Deleted((Contact,), "contact"),
+    "onCrmCompanyDelete": Deleted((Company,), "company"),
+    "onCrmActivityDelete": Deleted((Call, Activity, Message, Task, Request), "activity"),
+    "onCrmTimelineCommentDelete": Deleted((Activity,), "comment"),
+    "onTaskDelete": Deleted((Task,), "task"),
 }
-OF_ITEMS = "ONCRMDYNAMICITEMDELETE"
+OF_ITEMS = "onCrmDynamicItemDelete"
+TO_BIND = (*DELETIONS, OF_ITEMS)
+"""Events as they are bound; the queue has their names in capitals, those of items with a number behind."""
+BY_NAME = {name.upper(): deleted for name, deleted in DELETIONS.items()}
 
 
 def events(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -69,7 +73,7 @@ def events(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
                 if is_news(event, window):
                     yield from mapped(event, QUEUE.method, deletion_records, reading, key="ID")
     except (ForbiddenError, MissingError) as error:
-        yield Notice(Phrase("{error} Deletions are found by sweeps only, every {days} days.", error=error.said,
+        yield Notice(Phrase("{error} Deletions are found by sweeps only (sweep_every_days: {days}).", error=error.said,
                             days=api.settings.sweep_every_days))  # fmt: skip
     yield from reading.conclusions()
 
@@ -82,7 +86,8 @@ def is_news(event: Json, window: Window) -> bool:
 def deletion_records(event: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
     """Events of one row come in any order; a deletion is the last of them whatever stands beside it."""
     name = str(event.get("EVENT_NAME")).upper()
-    data = as_object(as_object(event.get("EVENT_DATA")).get("FIELDS"))
+    told = as_object(event.get("EVENT_DATA"))
+    data = as_object(told.get("FIELDS")) or as_object(told.get("FIELDS_BEFORE"))  # the latter of tasks
     deleted, number = deleted_by(name, data), ref(data.get("ID"))
     if deleted is None or number is None:
         return
@@ -94,8 +99,8 @@ def deletion_records(event: Json, reading: Reading, raw_hash: str) -> Iterator[Y
 
 
 def deleted_by(name: str, data: Json) -> Deleted | None:
-    if not name.startswith(OF_ITEMS):
-        return DELETIONS.get(name)
+    if not name.startswith(OF_ITEMS.upper()):
+        return BY_NAME.get(name)
     type_id = ref(data.get("ENTITY_TYPE_ID")) or 0
     if type_id == INVOICE:
         return Deleted((Invoice,), "invoice")

@@ -52,6 +52,7 @@ class BitrixSettings(Settings):
     for a call is written down before it is over.
     smart_processes: entity types to read; all that may be seen where none are named.
     tasks_timezone: zone the portal prints times of tasks in, which is the employee's; by default as the profile says.
+    sweep_every_days: daily, for no list here tells of deletions, and ids alone are cheap to read.
     product_rows, comments: whether lines of products on deals, and comments on cards are read, which takes a question
     for every card that was changed.
     """
@@ -76,6 +77,7 @@ class BitrixSettings(Settings):
     calls_window_d: int = Field(default=7, ge=0)
     smart_processes: tuple[int, ...] | None = None
     tasks_timezone: str | None = None
+    sweep_every_days: int = Field(default=1, ge=0)
     product_rows: bool = True
     comments: bool = True
 

@@ -59,6 +59,37 @@ def test_days_are_the_servers_and_named_by_the_user_where_they_agree(server, use
     assert account(api, api.settings).tz == zone
 
 
+@pytest.mark.parametrize(("server", "offset"), [("Asia/Kolkata", r"UTC\+05:30"), ("America/St_Johns", "UTC-02:30")])
+def test_half_an_hour_tells_no_zone(server, offset):
+    api = Portal(server_zone=server, user_zone="Europe/Moscow").open()
+    with pytest.raises(PayloadError, match=f"clock is at {offset}.*set timezone of main"):
+        account(api, api.settings)
+    keys = settings(timezone=server)
+    assert account(Portal(server_zone=server, user_zone="Europe/Moscow").open(keys), keys).tz == server
+
+
+def test_an_offset_without_a_zone_is_found():
+    api = Portal(scopes=WANTED, server_zone="Asia/Almaty").open()
+    found = next(one for one in examine(api, api.settings, env=ENV) if one.code == "zone")
+    assert found.is_ok is None
+    assert "UTC+05:00 without summer time: set timezone" in found.en
+
+
+def test_an_application_is_told_which_events_to_bind(tmp_path):
+    portal, keys = Portal(scopes=WANTED), settings(BY_CONSENT)
+    portal.consent(keys, tmp_path)
+    found = {one.code: one for one in examine(portal.open(keys, state_dir=tmp_path), keys, env=ENV)}
+    for said in (found["deletions"].ru, found["deletions"].en):
+        assert "event_type=offline" in said
+        assert "onCrmDealDelete" in said
+        assert "onTaskDelete" in said
+        assert "sweep_every_days: 1" in said
+
+
+def test_a_portal_is_swept_daily():
+    assert settings().sweep_every_days == 1
+
+
 def test_a_healthy_portal_has_nothing_to_complain_of():
     assert findings(Portal(scopes=WANTED)) == {"rights": True, "scopes": True, "limits": None}
 

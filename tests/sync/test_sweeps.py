@@ -135,6 +135,11 @@ def test_sweeps_come_once_a_week_or_when_everything_is_read_again(data_dir: Path
     assert not swept(source)
 
 
+def test_a_run_that_begins_a_little_earlier_than_the_last_one_sweeps_too(data_dir: Path, source: Source):
+    later(data_dir, source, WEEK - timedelta(minutes=5))
+    assert swept(source) == [()]
+
+
 def test_a_first_sync_needs_no_sweep(data_dir: Path):
     source = many()
     sync(data_dir, [account(source)], full=True)

@@ -281,6 +281,20 @@ def test_b71_whatever_the_order_of_events_what_was_deleted_is_deleted(order: tup
     assert [(row.kind, row.id, row.is_vague) for row in of(Tombstone, found)] == [(Deal, "deal:5", False)]
 
 
+def test_a_deleted_task_is_told_by_what_was_before():
+    told = event("ONTASKDELETE") | {"EVENT_DATA": {"FIELDS_BEFORE": {"ID": 5}, "FIELDS_AFTER": "undefined"}}
+    found = become(deletion_records, told, key="ID")
+    assert [(row.kind, row.id) for row in of(Tombstone, found)] == [(Task, "task:5")]
+
+
+def test_a_task_deleted_on_the_portal_is_told_by_the_queue(tmp_path: Path):
+    portal = consented(tmp_path / "state")
+    number = portal.ids("task")[0]
+    portal.people("delete", table="task", id=number)
+    api = portal.open(BY_CONSENT, state_dir=tmp_path / "state")
+    assert only(Tombstone, list(portal.reads("events", Window("changed"), api=api))).id == f"task:{number}"
+
+
 def test_b71_a_deletion_names_its_entity_type_where_ids_repeat():
     name = "ONCRMDYNAMICITEMDELETE_147"
     found = become(deletion_records, event(name, ENTITY_TYPE_ID=147), key="ID")
@@ -291,7 +305,7 @@ def test_b72_without_the_queue_deletions_are_left_to_sweeps_and_that_is_told(tmp
     portal = consented(tmp_path / "state", denied_methods=("event.offline.*",))
     api = portal.open(BY_CONSENT, state_dir=tmp_path / "state")
     told = only(Notice, list(portal.reads("events", Window("changed"), api=api)))
-    assert "Deletions are found by sweeps only, every 7 days." in str(told.text)
+    assert "Deletions are found by sweeps only (sweep_every_days: 1)." in str(told.text)
 
 
 def test_b72_a_webhook_does_not_ask_for_the_queue():
