@@ -1,5 +1,8 @@
 """The lists of a portal, as they are asked for."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from connectors.bitrix24 import activities, deals, invoices, tasks
 from connectors.bitrix24.paging import List
 from connectors.bitrix24.reading import DEAL, INVOICE
@@ -23,6 +26,11 @@ def item_list(type_id: int, columns: tuple[str, ...] = EVERYTHING, *, changed: s
 
 def history_of(type_id: int) -> List:
     return List("crm.stagehistory.list", rows="items", params={"entityTypeId": type_id}, changed="CREATED_TIME")
+
+
+def owned_by(history: List, owners: Sequence[str]) -> List:
+    """The rows of a history that belong to some cards."""
+    return replace(history, params={**history.params, "filter": {"OWNER_ID": list(owners)}})
 
 
 def touched(type_id: int) -> List:

@@ -49,6 +49,7 @@ from connectors.bitrix24.lists import (
     TASKS,
     history_of,
     item_list,
+    owned_by,
     touched,
 )
 from connectors.bitrix24.processes import COLUMNS as OF_PROCESS
@@ -95,7 +96,7 @@ from connectors.walk import with_deletions
 
 ITEMS = "crm.item.list"
 CARDS: tuple[WindowKind, ...] = ("numbered", "changed", "ids", "sweep", "probe")
-ADDITIONS: tuple[WindowKind, ...] = ("numbered",)
+ADDITIONS: tuple[WindowKind, ...] = ("numbered", "ids")
 MORE: tuple[WindowKind, ...] = ("numbered", "changed")
 
 
@@ -104,7 +105,8 @@ def one(query: Query) -> Queries:
     return lambda api: {"": query}
 
 
-LEADS_AS = Query(item_list(LEAD), f"{ITEMS}/1", lead_records, "lead", (Deal,), LEAD)
+HISTORY = "history"
+LEADS_AS = Query(item_list(LEAD), f"{ITEMS}/1", lead_records, "lead", (Deal,), LEAD, log=HISTORY)
 DEALS_AS = Query(
     DEALS,
     f"{ITEMS}/2",
@@ -113,6 +115,7 @@ DEALS_AS = Query(
     (Deal,),
     DEAL,
     bare=("id", "isRecurring", "stageId", "createdTime"),
+    log=HISTORY,
 )
 CONTACTS_AS = Query(item_list(CONTACT), f"{ITEMS}/3", contact_records, "contact", (Contact,), CONTACT)
 COMPANIES_AS = Query(item_list(COMPANY), f"{ITEMS}/4", company_records, "company", (Company,), COMPANY)
@@ -175,6 +178,7 @@ def process_lists(api: BitrixApi) -> dict[str, Query]:
             f"item:{type_id}",
             (ProcessItem,),
             type_id,
+            log=HISTORY,
         )
         for type_id in processes(api)
     }
@@ -188,6 +192,26 @@ def history_lists(api: BitrixApi) -> dict[str, Query]:
         )
         for type_id in (LEAD, DEAL, *processes(api))
     }
+
+
+def history(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Moves. Those asked for by id are of the cards with these ids, all of them: `2:410` is a deal."""
+    if window.kind != "ids":
+        return read(history_lists, api, account, window)
+
+    owners: dict[str, list[str]] = {}
+    for named in window.ids:
+        part, _, owner = named.partition(":")
+        owners.setdefault(part, []).append(owner)
+
+    def of_owners(api: BitrixApi) -> dict[str, Query]:
+        return {
+            part: replace(query, listing=owned_by(query.listing, owners[part]))
+            for part, query in history_lists(api).items()
+            if part in owners
+        }
+
+    return read(of_owners, api, account, Window("numbered"))
 
 
 def calls(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -230,11 +254,12 @@ RESOURCES = with_deletions(
     listed("invoices", one(INVOICES_AS), CARDS, (Invoice, Payment), after=SET_UP),
     listed("processes", process_lists, CARDS, (ProcessItem,), after=SET_UP),
     listed(
-        "history",
+        HISTORY,
         history_lists,
         ADDITIONS,
         (DealStageTransition, ProcessItemTransition),
         lane="crm.stagehistory.list",
+        reader=history,
         is_core=True,
         after=("leads", "deals", "processes"),
         log_column="changed_at",

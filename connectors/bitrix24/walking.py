@@ -30,6 +30,8 @@ class Query:
     bare: columns enough to tell which of `kinds` a row becomes, where not every row becomes all of them.
     complete: what else belongs to rows is asked for, and put into them, `pages_at_once` together.
     needs: what of `COSTS` it stands or falls with; its own method where nothing is said.
+    log: the resource with the history of its rows, of which what is old is read only with a row that is asked for by
+    id: it came into sight, and no number says so.
     """
 
     listing: List
@@ -42,6 +44,7 @@ class Query:
     complete: Callable[[BitrixApi, Iterable[Json], Reading], Iterable[Json]] | None = None
     pages_at_once: int = 1
     needs: str = ""
+    log: str = ""
 
 
 Queries = Callable[[BitrixApi], Mapping[str, Query]]
@@ -112,6 +115,9 @@ def stream(api: BitrixApi, account: Account, window: Window, query: Query) -> It
         yield from probed(api, query, window, reading)
     else:
         for rows in handfuls(api, query, window, reading):
+            if query.log and window.kind == "ids":
+                for row in rows:
+                    reading.reread(query.log, f"{query.type_id}:{row[query.listing.key]}")
             yield from of_rows(api, rows, query, reading)
     yield from reading.conclusions()
 
