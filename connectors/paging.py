@@ -77,6 +77,8 @@ def by_page_number(
             may_walk_again = False
             number, is_promised = 1, False
             continue
+        if any(key_of(item, key) is None for item in items):
+            on_odd(Phrase("{list}: rows came without an id, so nothing is taken as removed", list=collection))
         if fresh := [item for item in items if _is_new(item, key, seen)]:
             n_rows += len(fresh)
             yield fresh
@@ -167,8 +169,14 @@ def whole(value: Any) -> int | None:
         return None
 
 
+def key_of(item: Json, key: str = "id") -> int | str | None:
+    """What a row is known by: a number or text. Nothing can be known by anything else."""
+    value = item.get(key)
+    return value if type(value) in (int, str) else None
+
+
 def _is_new(item: Json, key: str, seen: set[Any]) -> bool:
-    identity = item.get(key)
+    identity = key_of(item, key)
     if identity is None:
         return True
     if identity in seen:

@@ -16,7 +16,7 @@ from connectors.amocrm.access import WHERE_TO_CREATE, AmoToken, account_pace, oa
 from connectors.amocrm.answers import AmoAnswers
 from connectors.amocrm.goods import remember, remembered
 from connectors.amocrm.mapping import TASK_KINDS
-from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.reading import Reading, at, flag
 from connectors.amocrm.settings import AmoSettings
 from connectors.auth import Bearer, TokenStore, expiry
 from connectors.errors import ForbiddenError, PayloadError
@@ -197,9 +197,9 @@ def to_facts(body: Json, settings: AmoSettings) -> Facts:
         zone=zone,
         currency=currency_code(body.get("currency")),
         region=settings.phone_country or str(body.get("country") or home.country).upper(),
-        has_filters=body.get("is_api_filter_enabled") is not False,
+        has_filters=flag(body.get("is_api_filter_enabled")) is not False,
         has_customers=body.get("customers_mode") in CUSTOMERS_ON,
-        has_requests=body.get("is_unsorted_on") is not False,
+        has_requests=flag(body.get("is_unsorted_on")) is not False,
         task_kinds=USUAL_TASK_KINDS | kinds,
     )
 
@@ -229,7 +229,7 @@ def viewer(api: AmoApi) -> str:
         user = as_object(api.get(f"/api/v4/users/{me}", missing_ok=True)) if me else {}
     except ForbiddenError:
         user = {}
-    is_admin = as_object(user.get("rights")).get("is_admin") is True
+    is_admin = flag(as_object(user.get("rights")).get("is_admin"))
     return f"user:{me} {'admin' if is_admin else 'not admin'}"
 
 

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from connectors.amocrm.api import AmoApi
-from connectors.amocrm.events import prefixed, value
+from connectors.amocrm.events import named, value
 from connectors.amocrm.mapping import created
-from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.reading import Reading, at, known_as, sender
 from connectors.amocrm.walking import Query, ToRecords, one, pages, stream
 from connectors.connector import Window
 from connectors.errors import MissingError, Phrase
-from connectors.paging import Json, as_object, until_settled, whole
+from connectors.paging import Json, as_object, key_of, until_settled, whole
 from connectors.records import Account, Channel, Chat, Direction, Listing, Message, Notice, Yield
 from connectors.walk import mapped
 
 TALKS = "talks"
+TALK_PREFIX = "talk:"
 DIRECTIONS: Mapping[str, Direction] = {"incoming_chat_message": "in", "outgoing_chat_message": "out"}
 """Events that are messages."""
 CHANNELS = {name: name for name in get_args(Channel)} | {
@@ -51,10 +52,10 @@ def message_of(*, names_talks: bool) -> ToRecords:
     def to_records(event: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
         if event.get("type") not in DIRECTIONS:
             return ()
-        talk_id = value(event, "after", "message").get("talk_id")
-        if talk_id and names_talks:
-            reading.reread(TALKS, talk_id)
-        return (message(event, reading, raw_hash),)
+        said = message(event, reading, raw_hash)
+        if said.chat_id and names_talks:
+            reading.reread(TALKS, said.chat_id.removeprefix(TALK_PREFIX))
+        return (said,)
 
     return to_records
 
@@ -66,21 +67,21 @@ def message(event: Json, reading: Reading, raw_hash: str) -> Message:
     """
     said = value(event, "after", "message")
     direction = DIRECTIONS[event["type"]]
-    by, card, card_id = event.get("created_by"), event.get("entity_type"), event.get("entity_id")
+    by, card, card_id = reading.author(event.get("created_by")), event.get("entity_type"), event.get("entity_id")
     linked_id = as_object(as_object(event.get("_embedded")).get("entity")).get("linked_talk_contact_id")
     return Message(
         account_id=reading.account_id,
         raw_hash=raw_hash,
-        message_id=f"message:{said['id']}" if said.get("id") else f"event:{event['id']}",
-        chat_id=prefixed("talk", said.get("talk_id")),
+        message_id=named("message", key_of(said)) or named("event", key_of(event)),
+        chat_id=reading.ref("talk", said.get("talk_id")),
         channel=channel(said.get("origin"), reading),
         direction=direction,
-        author="client" if direction == "in" else "user" if by else "bot",
+        author="client" if direction == "in" else sender(by),
         sent_at=created(event),
-        user_id=reading.author(by) if direction == "out" else None,
-        contact_id=prefixed("contact", linked_id or (card_id if card == "contact" else None)),
-        company_id=prefixed("company", card_id if card == "company" else None),
-        deal_id=prefixed("lead", card_id if card == "lead" else None),
+        user_id=by if direction == "out" else None,
+        contact_id=reading.ref("contact", linked_id or (card_id if card == "contact" else None)),
+        company_id=reading.ref("company", card_id if card == "company" else None),
+        deal_id=reading.ref("lead", card_id if card == "lead" else None),
     )
 
 
@@ -131,19 +132,18 @@ def talk_list(api: AmoApi, account: Account, query: Query, *, is_queue: bool) ->
 def chat(talk: Json, reading: Reading, raw_hash: str) -> Chat:
     """A talk has no instant of its end: the last change stands in. A rating of 0 is none."""
     changed_at = at(talk.get("updated_at"))
-    is_in_work = talk.get("is_in_work", talk.get("status") != "closed")
-    source_id = whole(talk.get("source_id"))
+    is_in_work = reading.is_set(talk, "is_in_work") if "is_in_work" in talk else talk.get("status") != "closed"
     return Chat(
         account_id=reading.account_id,
         source_updated_at=changed_at,
         raw_hash=raw_hash,
-        chat_id=f"talk:{talk['talk_id']}",
+        chat_id=known_as("talk", talk["talk_id"]),
         channel=channel(talk.get("origin"), reading),
         opened_at=created(talk),
-        closed_at=None if is_in_work else changed_at,
-        contact_id=prefixed("contact", talk.get("contact_id")),
-        deal_id=prefixed("lead", talk.get("entity_id") if talk.get("entity_type") == "lead" else None),
-        source_id=f"source:{source_id}" if source_id and source_id > 0 else None,
+        closed_at=changed_at if is_in_work is False else None,
+        contact_id=reading.ref("contact", talk.get("contact_id")),
+        deal_id=reading.ref("lead", talk.get("entity_id") if talk.get("entity_type") == "lead" else None),
+        source_id=reading.ref("source", talk.get("source_id")),
         status=talk.get("status") or None,
         missed_at=at(talk.get("missed_at")),
         rating=whole(talk.get("rate")) or None,

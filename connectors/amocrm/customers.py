@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from connectors.amocrm.api import AmoApi
-from connectors.amocrm.mapping import card_sets, created, first_id, linked
-from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.mapping import card_sets, created, first_id, linked, main_of, removed_at
+from connectors.amocrm.reading import Reading, at, flag, known_as
 from connectors.amocrm.sweep import swept_stream
 from connectors.amocrm.walking import BY_ID, IDS_AT_A_TIME, Query, if_readable, one, pages, raw_list
 from connectors.connector import Window
 from connectors.money import to_minor
-from connectors.paging import Json, as_object, items_of, until_settled, whole
+from connectors.paging import Json, as_object, items_of, key_of, until_settled
 from connectors.records import Account, Customer, LeftOut, Payment, Shown, Tombstone, Yield
 from connectors.walk import mapped
 
@@ -40,29 +40,26 @@ def customers(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
 
 def customer_records(customer: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """A customer and what hangs on it; its segments stay in the raw copy."""
-    customer_id = f"customer:{customer['id']}"
+    customer_id = known_as("customer", customer["id"])
     embedded = as_object(customer.get("_embedded"))
-    contacts = linked(embedded.get("contacts"))
     clients = {
-        "contact_id": first_id("contact", [card for card in contacts if card.get("is_main")] or contacts),
-        "company_id": first_id("company", embedded.get("companies")),
+        "contact_id": known_as("contact", main_of(linked(embedded, "contacts", reading), reading)),
+        "company_id": first_id(embedded, "companies", reading),
     }
-    status_id = whole(customer.get("status_id"))
     exact, next_at = customer.get("next_price_with_minor_units"), at(customer.get("next_date"))
-    updated_at = at(customer.get("updated_at"))
     return [
         Customer(
             account_id=reading.account_id,
-            source_updated_at=updated_at,
+            source_updated_at=at(customer.get("updated_at")),
             raw_hash=raw_hash,
             customer_id=customer_id,
             **clients,
-            status_id=f"customer_status:{status_id}" if status_id else None,
+            status_id=reading.ref("customer_status", customer.get("status_id")),
             responsible_user_id=reading.responsible(customer.get("responsible_user_id")),
             next_on=next_at.astimezone(reading.zone).date() if next_at else None,
             next_minor=to_minor(customer.get("next_price") if exact is None else exact, reading.currency),
             created_at=created(customer),
-            deleted_at=updated_at if customer.get("is_deleted") is True else None,
+            deleted_at=removed_at(customer, reading),
         ),
         *card_sets(customer, customer_id, Customer, reading, raw_hash, **clients),
     ]
@@ -94,7 +91,7 @@ def purchases(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         walked = until_settled(lambda: pages(api, query, {}, reading, seen=seen))
     for page in walked:
         if window.kind == "sweep":
-            alive = [str(row["id"]) for row in page if row.get("id") and row.get("is_deleted") is not True]
+            alive = [str(key_of(row)) for row in page if key_of(row) and not flag(row.get("is_deleted"))]
             yield Shown(Payment, account.account_id, PURCHASE, alive)
         for row in page:
             yield from mapped(row, query.entity, one(payment), reading)
@@ -114,10 +111,10 @@ def asked_for(
         asked = {f"filter[id][{position}]": native_id for position, native_id in enumerate(some)}
         answer = api.get(query.path, {**asked, "limit": query.limit, "page": 1})
         rows = [] if answer is None else items_of(answer, query.collection, reading.odd)
-        if not {str(row.get("id")) for row in rows} <= {*some}:
+        if not {str(key) for row in rows if (key := key_of(row)) is not None} <= {*some}:
             yield from until_settled(lambda: pages(api, query, {}, reading, seen=seen))
             return
-        seen.update(row["id"] for row in rows)
+        seen.update(key_of(row) for row in rows)
         yield rows
 
 
@@ -132,16 +129,16 @@ def payment(purchase: Json, reading: Reading, raw_hash: str) -> Payment:
         raise ValueError("no price")
     updated_at = at(purchase.get("updated_at"))
     paid_at = at(purchase.get("completed_at")) or created(purchase)
-    named = [{"id": purchase.get("customer_id")}, *linked(as_object(purchase.get("_embedded")).get("customers"))]
+    customer_id = reading.ref("customer", purchase.get("customer_id"))
     return Payment(
         account_id=reading.account_id,
         source_updated_at=updated_at,
         raw_hash=raw_hash,
-        payment_id=f"{PURCHASE}:{purchase['id']}",
-        customer_id=first_id("customer", named),
+        payment_id=known_as(PURCHASE, purchase["id"]),
+        customer_id=customer_id or first_id(as_object(purchase.get("_embedded")), "customers", reading),
         paid_at=paid_at,
         amount_minor=amount_minor,
         currency=reading.currency,
         direction="income",
-        deleted_at=(updated_at or paid_at) if purchase.get("is_deleted") is True else None,
+        deleted_at=(updated_at or paid_at) if reading.is_set(purchase, "is_deleted") else None,
     )

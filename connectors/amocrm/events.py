@@ -11,9 +11,9 @@ from typing import Any
 
 from connectors.amocrm.mapping import ENTITY_KINDS
 from connectors.amocrm.merges import winner
-from connectors.amocrm.reading import CardEvent, Reading, at, known_as
+from connectors.amocrm.reading import ID, CardEvent, Reading, at, known_as
 from connectors.money import to_minor
-from connectors.paging import Json, as_list, as_object
+from connectors.paging import Json, as_list, as_object, key_of
 from connectors.records import (
     Activity,
     Company,
@@ -45,7 +45,7 @@ def event_records(event: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """What an event says in our words; an event of a type without a meaning for us says nothing.
 
     Raises:
-        ValueError: the event has no time, or lacks the values its type should have.
+        ValueError: the event has no time, names no card, or lacks the values its type should have.
     """
     handle = HANDLERS.get(str(event.get("type")))
     if handle is None:
@@ -53,6 +53,8 @@ def event_records(event: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     moment = at(event.get("created_at"))
     if moment is None:
         raise ValueError("an event without a time")
+    if not ID.fullmatch(str(event["entity_id"])):
+        raise ValueError("an event of nothing")
     return handle(event, moment, reading, raw_hash)
 
 
@@ -64,7 +66,7 @@ def stage_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str
         DealStageTransition(
             **common(event, moment, reading, raw_hash),
             from_pipeline_id=reading.pipeline(before["pipeline_id"]) if before.get("pipeline_id") else None,
-            from_stage_id=prefixed("status", before.get("id")),
+            from_stage_id=reading.ref("status", before.get("id")),
             to_pipeline_id=reading.pipeline(after["pipeline_id"]),
             to_stage_id=known_as("status", after["id"]),
         )
@@ -112,7 +114,7 @@ def deleted(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> l
 def note_deleted(event: Json, moment: datetime, reading: Reading, _: str) -> list[Yield]:
     """A note a person wrote was deleted; of other kinds only a sweep can tell."""
     found = value(event, "after", "note") or value(event, "before", "note")
-    note_id = prefixed("note", found.get("id"))
+    note_id = reading.ref("note", found.get("id"))
     return [Tombstone(Activity, reading.account_id, note_id, moment)] if note_id else []
 
 
@@ -142,18 +144,24 @@ def merged(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> li
 
 
 def relinked(event: Json, _: datetime, reading: Reading, __: str) -> list[Yield]:
-    """Links and tags may change without the card's change time moving."""
-    kind = str(event.get("entity_type"))
-    if kind in RESOURCES:
-        reading.reread(RESOURCES[kind], event["entity_id"])
+    """Links and tags may change without the card's change time moving. A link may be told of one of its ends only, and
+    stand in the row of the other."""
+    ends = [(event.get("entity_type"), event["entity_id"])]
+    for element in map(as_object, (*as_list(event.get("value_after")), *as_list(event.get("value_before")))):
+        other = as_object((as_object(element.get("link")) or as_object(element.get("unlink"))).get("entity"))
+        ends.append((other.get("type"), other.get("id")))
+    for kind, native_id in ends:
+        resource = RESOURCES.get(str(kind))
+        if resource and (number := reading.number(str(kind), native_id)):
+            reading.reread(resource, number)
     return []
 
 
 def purchased(event: Json, _: datetime, reading: Reading, __: str) -> list[Yield]:
     """Names purchases, of which no list tells when they were added."""
     for element in as_list(event.get("value_after")):
-        if native_id := as_object(as_object(element).get("transaction")).get("id"):
-            reading.reread("transactions", native_id)
+        if number := reading.number("transaction", as_object(as_object(element).get("transaction")).get("id")):
+            reading.reread("transactions", number)
     return []
 
 
@@ -190,8 +198,8 @@ def common(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> Js
     return {
         "account_id": reading.account_id,
         "raw_hash": raw_hash,
-        "change_id": f"event:{event['id']}",
-        "deal_id": f"lead:{event['entity_id']}",
+        "change_id": named("event", key_of(event)),
+        "deal_id": known_as("lead", event["entity_id"]),
         "changed_at": moment,
         "by_user_id": reading.author(event.get("created_by")),
         "origin": "event",
@@ -211,5 +219,6 @@ def card_kind(event: Json) -> str:
     return str(event["type"]).rpartition("_")[0]
 
 
-def prefixed(prefix: str, native_id: Any) -> str | None:
+def named(prefix: str, native_id: int | str | None) -> Any:
+    """Our id of what the source names by a text: null where it does not, which a record that needs one refuses."""
     return f"{prefix}:{native_id}" if native_id else None

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from connectors.amocrm.mapping import CARDS, created, linked, text_of
-from connectors.amocrm.reading import Goods, Reading, at
+from connectors.amocrm.mapping import CARDS, created, linked, removed_at, text_of
+from connectors.amocrm.reading import Goods, Reading, at, known_as
 from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.errors import Phrase
 from connectors.money import times, to_minor
@@ -54,7 +54,7 @@ def remember(goods: Goods, file: Path) -> None:
 def product_records(element: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """A product with its custom values. Its prices are kept for the deals read later in the run."""
     settings = reading.settings
-    product_id = f"element:{element['id']}"
+    product_id = known_as("element", element["id"])
     values = field_values(element, product_id, "product", reading, raw_hash)
     reading.goods.prices[str(element["id"])] = prices(element, reading)
     chosen_sku = text_of(values, settings.sku_field_id) if settings.sku_field_id else None
@@ -69,7 +69,7 @@ def product_records(element: Json, reading: Reading, raw_hash: str) -> list[Yiel
             category=text(element, "GROUP", "category"),
             unit=text_of(values, settings.unit_field_id) if settings.unit_field_id else None,
             currency=reading.currency,
-            deleted_at=removed_at(element),
+            deleted_at=removed_at(element, reading),
         ),
         OwnedSet(FieldValue, reading.account_id, product_id, Product, values),
     ]
@@ -85,20 +85,20 @@ def prices(element: Json, reading: Reading) -> dict[str, int]:
 
 def invoice_records(element: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """An invoice with its custom values. It does not name its deals: they name it."""
-    invoice_id = f"invoice:{element['id']}"
+    invoice_id = known_as("invoice", element["id"])
     return [
         Invoice(
             account_id=reading.account_id,
             source_updated_at=at(element.get("updated_at")),
             raw_hash=raw_hash,
             invoice_id=invoice_id,
-            **payer(element),
+            **payer(element, reading),
             number=as_text(element.get("name")),
             issued_on=created(element).astimezone(reading.zone).date(),
             amount_minor=amount(element, reading),
             currency=reading.currency,
             status=status(element, reading),
-            deleted_at=removed_at(element),
+            deleted_at=removed_at(element, reading),
         ),
         OwnedSet(
             FieldValue,
@@ -110,13 +110,13 @@ def invoice_records(element: Json, reading: Reading, raw_hash: str) -> list[Yiel
     ]
 
 
-def payer(element: Json) -> Json:
+def payer(element: Json, reading: Reading) -> Json:
     """The card an invoice is made out to, where it names one."""
     for item in values_of(element, "PAYER", "payer"):
         named = as_object(item.get("value"))
         prefix = CARDS.get(str(named.get("entity_type")))
-        if prefix in ("contact", "company") and named.get("entity_id"):
-            return {f"{prefix}_id": f"{prefix}:{named['entity_id']}"}
+        if prefix in ("contact", "company") and (card_id := reading.ref(prefix, named.get("entity_id"))):
+            return {f"{prefix}_id": card_id}
     return {}
 
 
@@ -153,18 +153,18 @@ def status(element: Json, reading: Reading) -> Any:
 
 def on_deal(lead: Json, reading: Reading, raw_hash: str) -> Iterator[OwnedSet]:
     """Product lines and invoices of a deal. Where catalogs were not read, whatever is no invoice is a product."""
-    deal_id = f"lead:{lead['id']}"
+    deal_id = known_as("lead", lead["id"])
     common: Json = {"account_id": reading.account_id, "raw_hash": raw_hash, "deal_id": deal_id}
     items, invoices = [], []
-    for element in linked(as_object(lead.get("_embedded")).get("catalog_elements")):
+    for number, element in linked(as_object(lead.get("_embedded")), "catalog_elements", reading).items():
         metadata = as_object(element.get("metadata"))
         catalog_id = str(metadata.get("catalog_id"))
         usual_kind = INVOICES if catalog_id == reading.goods.invoices_catalog_id else PRODUCTS
         kind = reading.goods.kinds.get(catalog_id, usual_kind)
         if kind == PRODUCTS:
-            items.append(deal_item(element["id"], metadata, common, reading))
+            items.append(deal_item(number, metadata, common, reading))
         elif kind == INVOICES:
-            invoices.append(DealInvoice(**common, invoice_id=f"invoice:{element['id']}"))
+            invoices.append(DealInvoice(**common, invoice_id=f"invoice:{number}"))
     if items and not reading.goods.kinds:
         reading.notice(
             Phrase(
@@ -176,17 +176,17 @@ def on_deal(lead: Json, reading: Reading, raw_hash: str) -> Iterator[OwnedSet]:
     yield OwnedSet(DealInvoice, reading.account_id, deal_id, Deal, invoices)
 
 
-def deal_item(native_id: Any, metadata: Json, common: Json, reading: Reading) -> DealItem:
+def deal_item(number: int, metadata: Json, common: Json, reading: Reading) -> DealItem:
     quantity = to_number(metadata.get("quantity"))
     if quantity is None:
         reading.notice(Phrase("products of deals without a quantity count as one"))
         quantity = 1.0
-    known = reading.goods.prices.get(str(native_id), {})
+    known = reading.goods.prices.get(str(number), {})
     price_minor = known.get(str(metadata.get("price_id") or USUAL_PRICE))
     return DealItem(
         **common,
-        deal_item_id=f"{common['deal_id']}:{native_id}",
-        product_id=f"element:{native_id}",
+        deal_item_id=f"{common['deal_id']}:{number}",
+        product_id=f"element:{number}",
         qty=quantity,
         price_minor=price_minor,
         sum_minor=times(price_minor, quantity),
@@ -209,7 +209,3 @@ def values_of(element: Json, code: str, field_type: str | None = None) -> list[J
 def text(element: Json, code: str, field_type: str | None = None) -> str | None:
     values = values_of(element, code, field_type)
     return str(values[0]["value"]) if values and values[0].get("value") else None
-
-
-def removed_at(element: Json) -> Any:
-    return at(element.get("updated_at")) or created(element) if element.get("is_deleted") is True else None

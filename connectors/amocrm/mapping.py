@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connectors.amocrm.reading import Reading, at, known_as
+from connectors.amocrm.reading import Reading, at, flag, known_as
 from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.cards import contact_points
 from connectors.money import to_minor
@@ -77,22 +77,22 @@ def task_type(kind: Json, reading: Reading, raw_hash: str) -> TaskType:
 
 def user_records(user: Json, reading: Reading, raw_hash: str, now: datetime) -> list[Yield]:
     """A user and the group he is in now: null is the default one, 0. Where none is told of, nothing changes."""
-    user_id = f"user:{user['id']}"
+    user_id = known_as("user", user["id"])
     rights = as_object(user.get("rights"))
     groups = as_list(as_object(user.get("_embedded")).get("groups"))
     group = as_object(groups[0]).get("id") if groups else rights.get("group_id")
     common: Json = {"account_id": reading.account_id, "user_id": user_id, "raw_hash": raw_hash}
-    membership = UserDepartment(**common, department_id=f"department:{group or 0}", valid_from=now, is_main=True)
-    memberships = [OwnedSet(UserDepartment, reading.account_id, user_id, User, (membership,))]
-    return [
-        User(
-            **common,
-            name=as_text(user.get("name")) or f"#{user['id']}",
-            email=as_text(user.get("email")),
-            is_active=rights.get("is_active") is not False,
-        ),
-        *(memberships if groups or "group_id" in rights else ()),
-    ]
+    row = User(
+        **common,
+        name=as_text(user.get("name")) or f"#{user['id']}",
+        email=as_text(user.get("email")),
+        is_active=rights.get("is_active") is None or reading.is_set(rights, "is_active") is not False,
+    )
+    department_id = reading.ref("department", group) if group else "department:0"
+    if department_id is None or not (groups or "group_id" in rights):
+        return [row]
+    membership = UserDepartment(**common, department_id=department_id, valid_from=now, is_main=True)
+    return [row, OwnedSet(UserDepartment, reading.account_id, user_id, User, (membership,))]
 
 
 def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Record]:
@@ -106,7 +106,7 @@ def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Re
             name=as_text(pipeline.get("name")) or f"#{pipeline['id']}",
             entity_kind="deal",
             sort=whole(pipeline.get("sort")) or 0,
-            is_archived=bool(pipeline.get("is_archive")),
+            is_archived=reading.is_set(pipeline, "is_archive") is True,
         ),
         *(
             Stage(
@@ -123,9 +123,10 @@ def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Re
 
 
 def stage_kind(status: Json) -> Any:
-    if status["id"] in (WON, LOST):
-        return "won" if status["id"] == WON else "lost"
-    return "unsorted" if status.get("type") == UNSORTED_TYPE else "open"
+    number = whole(status["id"])
+    if number in (WON, LOST):
+        return "won" if number == WON else "lost"
+    return "unsorted" if whole(status.get("type")) == UNSORTED_TYPE else "open"
 
 
 def loss_reason(reason: Json, reading: Reading, raw_hash: str) -> LossReason:
@@ -133,7 +134,7 @@ def loss_reason(reason: Json, reading: Reading, raw_hash: str) -> LossReason:
         account_id=reading.account_id,
         raw_hash=raw_hash,
         source_updated_at=at(reason.get("updated_at")),
-        loss_reason_id=f"loss_reason:{reason['id']}",
+        loss_reason_id=known_as("loss_reason", reason["id"]),
         name=as_text(reason.get("name")) or f"#{reason['id']}",
         sort=whole(reason.get("sort")),
     )
@@ -143,7 +144,7 @@ def source(listed: Json, reading: Reading, raw_hash: str) -> Source:
     return Source(
         account_id=reading.account_id,
         raw_hash=raw_hash,
-        source_id=f"source:{listed['id']}",
+        source_id=known_as("source", listed["id"]),
         name=as_text(listed.get("name")) or f"#{listed['id']}",
     )
 
@@ -158,17 +159,14 @@ def deal_records(lead: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """
     account_id = reading.account_id
     settings = reading.settings
-    deal_id = f"lead:{lead['id']}"
+    deal_id = known_as("lead", lead["id"])
     embedded = as_object(lead.get("_embedded"))
-    contacts = linked(embedded.get("contacts"))
-    mains = [contact for contact in contacts if contact.get("is_main")] or contacts
+    contacts = linked(embedded, "contacts", reading)
+    main_id = main_of(contacts, reading)
     values = field_values(lead, deal_id, "deal", reading, raw_hash)
-    updated_at = at(lead.get("updated_at"))
-    loss_reason_id = lead.get("loss_reason_id")
-    source_id = whole(lead.get("source_id"))
     deal = Deal(
         account_id=account_id,
-        source_updated_at=updated_at,
+        source_updated_at=at(lead.get("updated_at")),
         raw_hash=raw_hash,
         deal_id=deal_id,
         entity_kind="deal",
@@ -179,14 +177,14 @@ def deal_records(lead: Json, reading: Reading, raw_hash: str) -> list[Yield]:
         created_by=reading.author(lead.get("created_by")),
         amount_minor=amount(lead, values, reading),
         currency=reading.currency,
-        company_id=first_id("company", embedded.get("companies")),
-        main_contact_id=f"contact:{mains[0]['id']}" if mains else None,
-        source_id=f"source:{source_id}" if source_id and source_id > 0 else None,
-        loss_reason_id=f"loss_reason:{loss_reason_id}" if loss_reason_id else None,
+        company_id=first_id(embedded, "companies", reading),
+        main_contact_id=known_as("contact", main_id),
+        source_id=reading.ref("source", lead.get("source_id")),
+        loss_reason_id=reading.ref("loss_reason", lead.get("loss_reason_id")),
         loss_comment=text_of(values, settings.loss_comment_field_id) if settings.loss_comment_field_id else None,
         created_at=created(lead),
         closed_at=at(lead.get("closed_at")),
-        deleted_at=updated_at if lead.get("is_deleted") is True else None,
+        deleted_at=removed_at(lead, reading),
         **utm(lead),
     )
     members = [
@@ -194,11 +192,11 @@ def deal_records(lead: Json, reading: Reading, raw_hash: str) -> list[Yield]:
             account_id=account_id,
             raw_hash=raw_hash,
             deal_id=deal_id,
-            contact_id=f"contact:{contact['id']}",
-            is_main=contact is mains[0],
+            contact_id=f"contact:{number}",
+            is_main=number == main_id,
             position=position,
         )
-        for position, contact in enumerate(contacts)
+        for position, number in enumerate(contacts)
     ]
     return [
         deal,
@@ -239,26 +237,24 @@ def utm(lead: Json) -> Json:
 def named_by_lead(embedded: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
     """Sources, which no list names for us, and loss reasons, which may have left theirs."""
     origin = as_object(embedded.get("source"))
-    if origin.get("id"):
+    if reading.number("source", origin.get("id")):
         yield Stub(source(origin, reading, raw_hash))
     reasons = embedded.get("loss_reason")
     for reason in [reasons] if isinstance(reasons, dict) and "id" in reasons else as_list(reasons):
-        if as_object(reason).get("id"):
+        if reading.number("loss_reason", as_object(reason).get("id")):
             yield Stub(loss_reason(reason, reading, raw_hash))
 
 
 def contact_records(contact: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """https://www.amocrm.ru/developers/content/crm_platform/contacts-api"""
     account_id = reading.account_id
-    contact_id = f"contact:{contact['id']}"
-    embedded = as_object(contact.get("_embedded"))
-    company_id = first_id("company", embedded.get("companies"))
-    updated_at = at(contact.get("updated_at"))
+    contact_id = known_as("contact", contact["id"])
+    company_id = first_id(as_object(contact.get("_embedded")), "companies", reading)
     names = " ".join(str(contact[key]) for key in ("first_name", "last_name") if contact.get(key))
     return [
         Contact(
             account_id=account_id,
-            source_updated_at=updated_at,
+            source_updated_at=at(contact.get("updated_at")),
             raw_hash=raw_hash,
             contact_id=contact_id,
             name=as_text(contact.get("name")) or names or None,
@@ -266,7 +262,7 @@ def contact_records(contact: Json, reading: Reading, raw_hash: str) -> list[Yiel
             responsible_user_id=reading.responsible(contact.get("responsible_user_id")),
             created_at=created(contact),
             created_by=reading.author(contact.get("created_by")),
-            deleted_at=updated_at if contact.get("is_deleted") is True else None,
+            deleted_at=removed_at(contact, reading),
         ),
         *card_sets(contact, contact_id, Contact, reading, raw_hash, contact_id=contact_id, company_id=company_id),
     ]
@@ -275,19 +271,18 @@ def contact_records(contact: Json, reading: Reading, raw_hash: str) -> list[Yiel
 def company_records(company: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     """https://www.amocrm.ru/developers/content/crm_platform/companies-api"""
     account_id = reading.account_id
-    company_id = f"company:{company['id']}"
-    updated_at = at(company.get("updated_at"))
+    company_id = known_as("company", company["id"])
     return [
         Company(
             account_id=account_id,
-            source_updated_at=updated_at,
+            source_updated_at=at(company.get("updated_at")),
             raw_hash=raw_hash,
             company_id=company_id,
             name=as_text(company.get("name")),
             responsible_user_id=reading.responsible(company.get("responsible_user_id")),
             created_at=created(company),
             created_by=reading.author(company.get("created_by")),
-            deleted_at=updated_at if company.get("is_deleted") is True else None,
+            deleted_at=removed_at(company, reading),
         ),
         *card_sets(company, company_id, Company, reading, raw_hash, contact_id=None, company_id=company_id),
     ]
@@ -339,20 +334,33 @@ def tags(embedded: Json, entity_id: str, entity_kind: str, reading: Reading, raw
             entity_id=entity_id,
             entity_kind=entity_kind,
             tag=name,
-            tag_id=f"tag:{tag['id']}" if tag.get("id") else None,
+            tag_id=reading.ref("tag", tag.get("id")),
         )
         for name, tag in named.items()
     ]
 
 
-def linked(value: Any) -> list[Json]:
-    """Linked cards, each once; whatever has no id is none."""
-    return list({card["id"]: card for card in map(as_object, as_list(value)) if card.get("id")}.values())
+def linked(embedded: Json, name: str, reading: Reading) -> dict[int, Json]:
+    """The linked things of a name by their numbers, in order; whatever has no id is none."""
+    things = map(as_object, as_list(embedded.get(name)))
+    return {number: thing for thing in things if (number := reading.number(name, thing.get("id")))}
 
 
-def first_id(prefix: str, value: Any) -> str | None:
-    cards = linked(value)
-    return f"{prefix}:{cards[0]['id']}" if cards else None
+def main_of(contacts: dict[int, Json], reading: Reading) -> int | None:
+    """The main one of linked contacts: the first where none is marked."""
+    marked = (number for number, contact in contacts.items() if reading.is_set(contact, "is_main"))
+    return next(marked, next(iter(contacts), None))
+
+
+def first_id(embedded: Json, name: str, reading: Reading) -> str | None:
+    """Our id of the first card of a kind that is linked."""
+    number = next(iter(linked(embedded, name, reading)), None)
+    return None if number is None else f"{CARDS[name]}:{number}"
+
+
+def removed_at(item: Json, reading: Reading) -> datetime | None:
+    """When what calls itself deleted was: nobody says, its last change is the nearest."""
+    return at(item.get("updated_at")) or created(item) if reading.is_set(item, "is_deleted") else None
 
 
 def created(item: Json) -> datetime:
@@ -370,12 +378,13 @@ def created(item: Json) -> datetime:
 def tombstone(row: Json, kind: type[Record], prefix: str, reading: Reading, *, now: datetime) -> Tombstone:
     """A row of the trash says only its id and when it was last touched: nothing else of the card may change.
 
-    Raises ValueError for a row that does not say that it is deleted.
+    Raises ValueError for a row that does not say that it is deleted, or which it is.
     """
-    if row.get("is_deleted") is not True:
+    number = reading.number(prefix, row["id"])
+    if number is None or not flag(row.get("is_deleted")):
         raise ValueError("a row of the trash that is not deleted")
     gone_at = at(row.get("updated_at")) or now
-    return Tombstone(kind, reading.account_id, f"{prefix}:{row['id']}", gone_at, is_vague=True)
+    return Tombstone(kind, reading.account_id, f"{prefix}:{number}", gone_at, is_vague=True)
 
 
 # Tasks and calls
@@ -387,21 +396,21 @@ def task_records(task: Json, reading: Reading, raw_hash: str) -> list[Yield]:
     https://www.amocrm.ru/developers/content/crm_platform/tasks-api
     """
     account_id = reading.account_id
-    task_id = f"task:{task['id']}"
-    prefix = CARDS.get(task.get("entity_type") or "")
-    entity_id = f"{prefix}:{task['entity_id']}" if prefix and task.get("entity_id") else None
+    task_id = known_as("task", task["id"])
+    prefix = CARDS.get(str(task.get("entity_type")))
+    entity_id = reading.ref(prefix, task.get("entity_id")) if prefix else None
     entity_kind: Any = ENTITY_KINDS[prefix] if prefix and entity_id else None
-    type_id = whole(task.get("task_type_id"))
+    type_id = reading.number("task_type", task.get("task_type_id"))
     due_at = at(task.get("complete_till"))
     updated_at = at(task.get("updated_at"))
-    is_completed = bool(task.get("is_completed"))
+    is_completed: Any = reading.is_set(task, "is_completed")  # a task that does not say is refused
     row = Task(
         account_id=account_id,
         source_updated_at=updated_at,
         raw_hash=raw_hash,
         task_id=task_id,
         kind=task_kind(type_id, reading),
-        task_type_id=f"task_type:{type_id}" if type_id else None,
+        task_type_id=known_as("task_type", type_id),
         entity_kind=entity_kind,
         entity_id=entity_id,
         responsible_user_id=reading.responsible(task.get("responsible_user_id")),
@@ -411,7 +420,7 @@ def task_records(task: Json, reading: Reading, raw_hash: str) -> list[Yield]:
         due_at=due_at,
         due_is_allday=due_at is not None and not task.get("duration") and is_last_minute(due_at, reading),
         completed_at=updated_at if is_completed else None,
-        completed_is_estimate=is_completed,
+        completed_is_estimate=bool(is_completed),
         is_completed=is_completed,
         result=as_text(as_object(task.get("result")).get("text")),
     )
@@ -439,7 +448,7 @@ def call_record(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Cal
     https://www.amocrm.ru/developers/content/crm_platform/events-and-notes
     """
     params = as_object(note.get("params"))
-    entity_id = f"{prefix}:{note['entity_id']}"
+    entity_id = reading.ref(prefix, note["entity_id"])
     direction: Direction = "in" if note["note_type"] == "call_in" else "out"
     talk_s = whole(to_number(params.get("duration")))
     raw_phone = params.get("phone")
@@ -450,7 +459,7 @@ def call_record(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Cal
         account_id=reading.account_id,
         source_updated_at=updated_at,
         raw_hash=raw_hash,
-        call_id=f"note:{note['id']}",
+        call_id=known_as("note", note["id"]),
         external_uniq=(uniq.strip() or None) if isinstance(uniq, str) else None,  # an array was seen: no key
         direction=direction,
         subtype="normal",

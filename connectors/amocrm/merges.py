@@ -8,6 +8,7 @@ from typing import Any
 
 from connectors.amocrm import mapping
 from connectors.amocrm.api import AmoApi
+from connectors.amocrm.reading import Reading
 from connectors.amocrm.walking import BY_ID, IDS_AT_A_TIME, Query, by_ids, stream
 from connectors.connector import Window
 from connectors.paging import as_object
@@ -29,14 +30,16 @@ def winners_of(kind: str, window: Window) -> list[tuple[str, ...]]:
     return [tuple(ids[n : n + IDS_AT_A_TIME]) for n in range(0, len(ids), IDS_AT_A_TIME)]
 
 
-def linked_cards(api: AmoApi, kind: str, ids: tuple[str, ...]) -> Iterator[Reread]:
+def linked_cards(api: AmoApi, kind: str, ids: tuple[str, ...], reading: Reading) -> Iterator[Reread]:
     words, word = LINKED[kind], WORDS[kind]
     query = Query(f"/api/v4/{word}", word, word, api.settings.page_size, {"with": ",".join(words), BY_ID: "asc"})
-    for page in by_ids(api, query, ids) if words else ():
-        for linked in words:
-            cards = [card["id"] for row in page for card in mapping.linked(as_object(row.get("_embedded")).get(linked))]
+    for page in by_ids(api, query, ids, reading) if words else ():
+        for name in words:
+            cards = [
+                str(number) for row in page for number in mapping.linked(as_object(row.get("_embedded")), name, reading)
+            ]
             if cards:
-                yield Reread(linked, tuple(sorted(map(str, cards))))
+                yield Reread(name, tuple(sorted(cards)))
 
 
 def tasks_of(api: AmoApi, account: Account, kind: str, ids: tuple[str, ...]) -> Iterator[Yield]:

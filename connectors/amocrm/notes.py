@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.mapping import CARDS, call_record, created
-from connectors.amocrm.reading import Reading, at
+from connectors.amocrm.reading import ROBOT, Reading, at, flag, known_as, sender
 from connectors.amocrm.sweep import probed_notes, shown
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, stream
 from connectors.connector import Window
@@ -94,12 +94,12 @@ def type_of(note: Json) -> str:
 
 def mail(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Message:
     params = as_object(note.get("params"))
-    is_in = params.get("income")
+    is_in = flag(params.get("income"))
     return message(
         note,
         reading,
         channel="email",
-        direction="unknown" if is_in is None else "in" if is_in not in (False, 0, "0", "") else "out",
+        direction="unknown" if is_in is None else "in" if is_in else "out",
         text=params.get("content_summary") or params.get("subject"),
         has_file=bool(whole(params.get("attach_cnt"))),
         **common(note, prefix, reading, raw_hash),
@@ -119,14 +119,14 @@ def sms(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Message:
 
 def message(note: Json, reading: Reading, *, direction: Any, text: Any, **columns: Any) -> Message:
     """Who wrote it goes by the direction; what nobody (0) sent was sent by a robot."""
-    by = note.get("created_by")
-    authors: Any = {"in": "client", "out": "user" if by else "bot"}
+    by = reading.author(note.get("created_by")) if direction == "out" else None
+    authors: Any = {"in": "client", "out": sender(by)}
     return Message(
-        message_id=f"note:{note['id']}",
+        message_id=known_as("note", note["id"]),
         direction=direction,
         author=authors.get(direction, "unknown"),
         sent_at=created(note),
-        user_id=reading.author(by) if direction == "out" else None,
+        user_id=by,
         text=text_of(text),
         **columns,
     )
@@ -134,12 +134,12 @@ def message(note: Json, reading: Reading, *, direction: Any, text: Any, **column
 
 def activity(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Activity:
     """A note a person wrote is a note; what services and robots write is something other."""
-    by = note.get("created_by")
+    by = reading.author(note.get("created_by"))
     return Activity(
-        activity_id=f"note:{note['id']}",
-        kind="note" if by and type_of(note) in BY_PEOPLE else "other",
+        activity_id=known_as("note", note["id"]),
+        kind="note" if by not in (None, ROBOT) and type_of(note) in BY_PEOPLE else "other",
         done_at=created(note),
-        user_id=reading.author(by),
+        user_id=by,
         text=text_of(as_object(note.get("params")).get("text")),
         **common(note, prefix, reading, raw_hash),
     )
@@ -152,7 +152,7 @@ def text_of(value: Any) -> str | None:
 def common(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Json:
     """The columns every note has. No column names a regular customer; such a note hangs on nothing."""
     card = {"contact": "contact_id", "company": "company_id", "lead": "deal_id"}.get(prefix)
-    named = {card: f"{prefix}:{note['entity_id']}"} if card else {}
+    named = {card: reading.ref(prefix, note["entity_id"])} if card else {}
     changed_at = at(note.get("updated_at"))
     return {"account_id": reading.account_id, "source_updated_at": changed_at, "raw_hash": raw_hash, **named}
 

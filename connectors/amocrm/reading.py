@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.amocrm.settings import AmoSettings
 from connectors.errors import Phrase
-from connectors.paging import whole
+from connectors.paging import Json, whole
 from connectors.records import MergeLink, User, Yield
 from connectors.walk import Walk
 
@@ -50,17 +50,40 @@ class Reading(Walk):
     merges: list["CardEvent"] = field(default_factory=list)
     deletions: list["CardEvent"] = field(default_factory=list)
 
+    def is_set(self, item: Json, name: str) -> bool | None:
+        """Whether a flag is set: null is "no" as in PHP. None, and counted, for what is neither yes nor no."""
+        value = item.get(name)
+        answer = False if value is None else flag(value)
+        if answer is None:
+            self.notice(
+                Phrase("values of {field} that are neither yes nor no count as unknown", field=name), is_unknown=True
+            )
+        return answer
+
+    def number(self, kind: str, native_id: Any) -> int | None:
+        """The source's number of what a row refers to: null and 0 refer to nothing; neither does, counted, what is no
+        id."""
+        found = whole(native_id)
+        if found is None and native_id:
+            self.notice(Phrase("ids of {kind} that cannot be read are left empty", kind=kind), is_unknown=True)
+        return found if found and found > 0 else None
+
+    def ref(self, prefix: str, native_id: Any) -> str | None:
+        """Our id of what a row refers to, `number` with its kind."""
+        number = self.number(prefix, native_id)
+        return None if number is None else f"{prefix}:{number}"
+
     def author(self, native_id: Any) -> str | None:
         """`user:<n>` of who did something; 0 is the robot or the API."""
-        if native_id is None:
-            return None
-        user_id = f"user:{native_id}"
-        self.mention(User, user_id, lambda: mentioned_user(self.account_id, user_id, is_active=self.users_are_hidden))
+        user_id = ROBOT if whole(native_id) == 0 else self.ref("user", native_id)
+        if user_id:
+            active = self.users_are_hidden
+            self.mention(User, user_id, lambda: mentioned_user(self.account_id, user_id, is_active=active))
         return user_id
 
     def responsible(self, native_id: Any) -> str | None:
         """`user:<n>` of who owns something; 0 is nobody."""
-        return self.author(native_id) if native_id and native_id != "0" else None
+        return None if whole(native_id) == 0 else self.author(native_id)
 
     def pipeline(self, native_id: Any) -> Any:
         """`pipeline:<n>` as `known_as` has it; one the list lacks (an archived one may be) is asked for by its id, for
@@ -152,6 +175,19 @@ def at(value: Any) -> datetime | None:
         except (ValueError, OverflowError, OSError):
             return None
     return at(whole(value)) if value and type(value) is not int else None
+
+
+def sender(user_id: str | None) -> Any:
+    """Who has sent what a user has: what nobody (0) sent, a robot did."""
+    return {None: "unknown", ROBOT: "bot"}.get(user_id, "user")
+
+
+def flag(value: Any) -> bool | None:
+    """true, 1, "1" and their opposites; None for anything else."""
+    return FLAGS.get(str(value).lower())
+
+
+FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def known_as(prefix: str, native_id: Any) -> Any:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from connectors.amocrm.api import AmoApi
+from connectors.amocrm.events import named
 from connectors.amocrm.mapping import created, first_id
 from connectors.amocrm.reading import Reading
 from connectors.amocrm.walking import Query, if_readable, one, pages
 from connectors.connector import Window
 from connectors.errors import Phrase
-from connectors.paging import Json, as_object, until_settled
+from connectors.paging import Json, as_object, key_of, until_settled
 from connectors.phones import to_e164
 from connectors.records import Account, Listing, Request, Yield
 from connectors.walk import mapped
@@ -47,8 +48,8 @@ def waiting(api: AmoApi, account: Account) -> Iterator[Yield]:
     yield from reading.conclusions()
 
 
-def request_id(uid: Any) -> str:
-    return f"request:{uid}"
+def request_id(uid: int | str | None) -> Any:
+    return named("request", uid)
 
 
 def request(item: Json, reading: Reading, raw_hash: str) -> Request:
@@ -61,11 +62,11 @@ def request(item: Json, reading: Reading, raw_hash: str) -> Request:
     return Request(
         account_id=reading.account_id,
         raw_hash=raw_hash,
-        request_id=request_id(item["uid"]),
+        request_id=request_id(key_of(item, "uid")),
         category=category,
         received_at=created(item),
-        deal_id=first_id("lead", embedded.get("leads")),
-        contact_id=first_id("contact", embedded.get("contacts")),
+        deal_id=first_id(embedded, "leads", reading),
+        contact_id=first_id(embedded, "contacts", reading),
         phone_e164=phone(category, as_object(item.get("metadata")), reading.region),
     )
 

@@ -15,7 +15,7 @@ from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.notes import calls, notes, notes_on
-from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
+from connectors.amocrm.reading import ROBOT, Reading, flag, mentioned_user
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, swept_stream
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, one, pages, stream, walk
@@ -241,7 +241,7 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
     )
     prefix, now = CARDS[word], api.server_now()
     for page in walk(api, query, SWEEP if window.kind == "sweep" else window, reading):
-        binned = [row for row in page if row.get("is_deleted") is not False]
+        binned = [row for row in page if flag(row.get("is_deleted")) is not False]
         for row in binned:
             yield from mapped(
                 row, query.entity, lambda row, to, _: (mapping.tombstone(row, kind, prefix, to, now=now),), reading
@@ -262,11 +262,13 @@ def tasks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
 
 def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """What hangs on cards that others were merged into: links, notes and tasks."""
+    reading = api.reading(account)
     for kind in RESOURCES_OF_CARDS:
         for ids in merges.winners_of(kind, window):
-            yield from merges.linked_cards(api, kind, ids)
+            yield from merges.linked_cards(api, kind, ids, reading)
             yield from merges.tasks_of(api, account, kind, ids)
             yield from notes_on(api, account, merges.WORDS[kind], merges.on(ids))
+    yield from reading.conclusions()
 
 
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:

@@ -15,7 +15,7 @@ from typing import Any
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import at
 from connectors.errors import PayloadError, Phrase
-from connectors.paging import Json, by_page_number, whole
+from connectors.paging import Json, by_page_number, key_of, whole
 
 REMOVALS = (
     *(f"{kind}_{change}" for kind in ("lead", "contact", "company") for change in ("deleted", "restored")),
@@ -107,7 +107,7 @@ def removals(api: AmoApi, since: datetime) -> dict[Any, Span] | None:
         events = [event for page in pages for event in page if event.get("type") in REMOVALS]
     except PayloadError:
         return None
-    return {event.get("id"): (moment, moment) for event in events if (moment := at(event.get("created_at")))}
+    return {key_of(event): (moment, moment) for event in events if (moment := at(event.get("created_at")))}
 
 
 def changes(rows: Iterable[Json], trail: list[Turned], field: str) -> dict[Any, Span]:

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import Reading
-from connectors.amocrm.walking import Query, ToRecords, stream, walk
+from connectors.amocrm.walking import Query, ToRecords, one_of, stream, walk
 from connectors.connector import Window
 from connectors.errors import ForbiddenError, Phrase
-from connectors.paging import Json
+from connectors.paging import Json, whole
 from connectors.records import Account, Call, Company, Contact, Customer, Deal, Record, Shown, Task, Tombstone, Yield
 from connectors.walk import mapped
 
@@ -52,8 +52,8 @@ def shown(
         ids = defaultdict[type[Record], list[str]](list)
         for row in page:
             kind = kind_of(row) if kind_of else of_all
-            if kind and row.get("id"):
-                ids[kind].append(str(row["id"]))
+            if kind and (number := whole(row.get("id"))):
+                ids[kind].append(str(number))
         for kind, some in ids.items():
             yield Shown(kind, account.account_id, prefix, some)
     yield from reading.conclusions()
@@ -68,8 +68,9 @@ def probed(api: AmoApi, account: Account, ids: Sequence[str], query: Query, to_r
         except ForbiddenError:
             out_of_sight(query, reading)
             continue
-        if row:
-            yield from mapped(row, query.entity, to_records, reading)
+        if row is not None:
+            if found := one_of(row, query, reading):
+                yield from mapped(found, query.entity, to_records, reading)
         else:
             yield gone(api, SWEPT[query.collection][0], query, native_id, reading)
     yield from reading.conclusions()
@@ -83,7 +84,8 @@ def probed_notes(
     reading = api.reading(account)
     for native_id in ids:
         try:
-            is_there = any(api.get(f"{query.path}/{native_id}", missing_ok=True) for query in queries)
+            answers = (api.get(f"{query.path}/{native_id}", missing_ok=True) for query in queries)
+            is_there = any(answer is not None for answer in answers)
         except ForbiddenError:
             out_of_sight(queries[0], reading)
             continue

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from connectors.amocrm.reading import Reading, known_as
+from connectors.amocrm.reading import Reading, flag, known_as
 from connectors.errors import Phrase
 from connectors.paging import Json, as_list, as_object, whole
 from connectors.records import FieldDef, FieldEnum, FieldRequired, FieldValue, OwnedSet, Yield
@@ -37,7 +37,7 @@ Columns = dict[str, Any]
 
 def field_records(definition: Json, entity_kind: Any, reading: Reading, raw_hash: str) -> list[Yield]:
     """A definition with its options and the stages from which it is mandatory."""
-    field_id = f"field:{definition['id']}"
+    field_id = known_as("field", definition["id"])
     native_type = str(definition.get("type"))
     kind: Any = FIELD_TYPES.get(native_type)
     if kind is None:
@@ -71,7 +71,7 @@ def field_records(definition: Json, entity_kind: Any, reading: Reading, raw_hash
             name=as_text(definition.get("name")) or f"#{definition['id']}",
             code=as_text(definition.get("code")),
             type=kind or "unknown",
-            is_api_only=bool(definition.get("is_api_only")),
+            is_api_only=reading.is_set(definition, "is_api_only") is True,
         ),
         OwnedSet(FieldEnum, reading.account_id, field_id, FieldDef, tuple(enums.values())),
         OwnedSet(FieldRequired, reading.account_id, field_id, FieldDef, tuple(required.values())),
@@ -131,8 +131,8 @@ def _text(item: Json, _: Reading) -> Columns | None:
     return {"value_text": value if type(value) is str else _written(value)}
 
 
-def _option(item: Json, _: Reading) -> Columns | None:
-    value, enum_id = item.get("value"), item.get("enum_id")
+def _option(item: Json, reading: Reading) -> Columns | None:
+    value, enum_id = item.get("value"), reading.number("option", item.get("enum_id"))
     if value is None and enum_id is None:
         return None
     return {
@@ -157,7 +157,9 @@ def _flag(item: Json, _: Reading) -> Columns | None:
     value = item.get("value")
     if value is None:
         return None
-    return {"value_num": 0.0 if value in (False, 0, "0", "", "false") else 1.0}
+    if (is_set := flag(value)) is None:
+        raise ValueError("neither yes nor no")
+    return {"value_num": float(is_set)}
 
 
 def _day(item: Json, reading: Reading) -> Columns | None:

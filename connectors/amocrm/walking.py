@@ -17,7 +17,7 @@ from connectors.amocrm.reading import Reading
 from connectors.amocrm.slips import TRAIL, Log, Span, Turned, changes, removals, slipped
 from connectors.connector import FIRST_KINDS, Window, WindowKind
 from connectors.errors import ForbiddenError, MissingError, PayloadError, Phrase, SlowError
-from connectors.paging import Json, as_list, as_object, by_page_number, items_of, until_settled, whole
+from connectors.paging import Json, by_page_number, items_of, key_of, until_settled, whole
 from connectors.records import Account, LeftOut, Notice, Record, Yield
 from connectors.walk import kept_raw, mapped
 
@@ -59,7 +59,7 @@ class Query:
 def walk(api: AmoApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
     """Pages of a window. A list that ignores filters is read whole, by the first of its windows that finds out."""
     if window.kind == "ids":
-        yield from by_ids(api, query, window.ids)
+        yield from by_ids(api, query, window.ids, reading)
     elif api.filters(query.entity) or not (window.start or window.end):
         yield from filtered(api, query, window, reading)
     else:
@@ -101,7 +101,7 @@ def walked_once(api: AmoApi, query: Query, window: Window, reading: Reading, *, 
             reading.notice(
                 Phrase(
                     "{list}: the filter by {field} has no effect, the whole list is read",
-                    list=query.collection,
+                    list=query.entity,
                     field=field_name,
                 )
             )
@@ -133,7 +133,7 @@ def departures(
         max_pages=MAX_PAGES,
     )
     try:
-        rows = [row for page in walked for row in page if row.get(query.key) in seen]
+        rows = [row for page in walked for row in page if key_of(row, query.key) in seen]
     except PayloadError:
         return None
     return deleted | changes(rows, trail, query.changed)
@@ -158,8 +158,8 @@ def missed(
         return items_of(turn({**query.params, **params, "limit": limit, "page": number}) or NO_ITEMS, query.collection)
 
     for page in slipped(trail, ask, left, collection=query.collection, notice=reading.notice):
-        if fresh := [row for row in page if row.get("id") not in seen]:
-            seen.update(row.get("id") for row in fresh)
+        if fresh := [row for row in page if key_of(row) not in seen]:
+            seen.update(key_of(row) for row in fresh)
             yield fresh
 
 
@@ -225,20 +225,28 @@ def pages(
     )
 
 
-def by_ids(api: AmoApi, query: Query, ids: Iterable[str]) -> Iterator[list[Json]]:
+def by_ids(api: AmoApi, query: Query, ids: Iterable[str], reading: Reading) -> Iterator[list[Json]]:
     """Rows by their ids; ids the source does not show (deleted, no right) are left out."""
     waiting = iter(ids)
     while some := tuple(islice(waiting, min(IDS_AT_A_TIME, query.limit))):
         if api.filters(query.entity):
             params = {f"filter[{query.key}][{position}]": native_id for position, native_id in enumerate(some)}
             answer = api.get(query.path, {**query.params, **params, "limit": query.limit, "page": 1})
-            rows = as_list(as_object(as_object(answer).get("_embedded")).get(query.collection))
-            if {str(row.get(query.key)) for row in rows} <= set(some):
+            rows = items_of(answer, query.collection, reading.odd) if answer else []
+            if {str(key) for row in rows if (key := key_of(row, query.key)) is not None} <= set(some):
                 yield rows
                 continue
             api.ignores_filters(query.entity)
         found = (api.get(f"{query.path}/{native_id}", query.params, missing_ok=True) for native_id in some)
-        yield [row for row in found if row]
+        yield [row for answer in found if (row := one_of(answer, query, reading))]
+
+
+def one_of(answer: Any, query: Query, reading: Reading) -> Json | None:
+    """What a row's own address answered; nothing, told, where that is no object."""
+    if answer is None or (answer and isinstance(answer, dict)):
+        return answer
+    reading.odd(Phrase("{list}: items that are not objects were left out", list=query.collection))
+    return None
 
 
 def stream(api: AmoApi, account: Account, window: Window, query: Query, to_records: ToRecords) -> Iterator[Yield]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from amo_demo import DAY, Crm, published, rows
@@ -17,6 +18,7 @@ from amo_fake import (
     SEPTEMBER_S,
     amo,
     event,
+    lead,
     of,
     page,
     read,
@@ -29,8 +31,10 @@ from connectors.records import (
     DealAmountChange,
     DealOwnerChange,
     DealStageTransition,
+    FieldValue,
     MergeLink,
     Notice,
+    OwnedSet,
     RawRecord,
     Reread,
     Task,
@@ -123,6 +127,39 @@ def test_c90_c91_values_nobody_knows_stop_nothing(values):
     assert [row.change_id for row in of(DealStageTransition, yielded)] == ["event:e3"]
     assert [raw.native_id for raw in of(RawRecord, yielded)] == ["e1", "e2", "e3"]
     assert [notice.n for notice in of(Notice, yielded) if notice.is_unknown] == [1]
+
+
+@pytest.mark.parametrize("after", [[], None, [{"custom_field_value": {"field_id": 780101, "text": "Москва"}}]])
+def test_c90_a_cleared_field_is_told_by_its_card_and_its_event_is_kept_raw_only(after):
+    """No table has the history of custom fields: what a card lacks is cleared, for its values are replaced whole."""
+    before = [{"custom_field_value": {"field_id": 780101, "field_type": 1, "enum_id": None, "text": "Казань"}}]
+    cleared = event("custom_field_value_changed", "e1", value_before=before, value_after=after)
+    yielded = read_events(cleared, window=CHANGED)
+    assert [type(thing) for thing in yielded] == [RawRecord]
+    assert orjson.loads(yielded[0].body)["value_after"] == after
+
+    api, server = amo({"/api/v4/leads": page("leads", lead(18800001, custom_fields_values=None))})
+    read(api, "events", CHANGED)
+    assert "custom_field_value_changed" not in server.asked(EVENTS)[0]["filter[type]"].split(",")
+    (values,) = [one for one in of(OwnedSet, read(api, "leads", CHANGED)) if one.kind is FieldValue]
+    assert (values.owner_id, values.rows) == ("lead:18800001", [])
+
+
+def test_a_link_told_of_at_one_end_reads_both_ends_again():
+    """One of the two has the link in its row, and nobody says which end an event is of (amocrm.md, 3.8)."""
+    ends = ("link", "value_after"), ("unlink", "value_before"), ("unlink", "value_after")
+    for number, (word, side) in enumerate(ends):
+        linked = event(f"entity_{word}ed", f"e{number}", 5, entity_type="contact")
+        linked[side] = [{word: {"entity": {"type": "lead", "id": 7}}}, {word: {"entity": {"type": "company", "id": 8}}}]
+        assert of(Reread, read_events(linked, window=CHANGED)) == [
+            Reread("companies", ("8",)), Reread("contacts", ("5",)), Reread("leads", ("7",)),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("entity", [None, {}, 7, {"type": "lead"}, {"type": "lead", "id": [7]}, {"type": [1], "id": 7}])
+def test_the_other_end_of_a_link_may_be_anything(entity):
+    linked = event("entity_linked", "e1", 5, entity_type="contact", value_after=[{"link": {"entity": entity}}])
+    assert of(Reread, read_events(linked, window=CHANGED)) == [Reread("contacts", ("5",))]
 
 
 def merge(winner: int, **changes):
