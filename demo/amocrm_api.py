@@ -378,13 +378,23 @@ class Api:
 
     def _cards(self, call: "_Call", entity: str, table: Table) -> Reply:
         if "only_deleted" in call.with_:
-            key = f"{entity}?only_deleted"
-            trash = self.account.cache.ids(
-                key, table.version, lambda: [row.id for row in table.unlisted() if not row.purged]
-            )
+            trash = self.account.cache.ids(f"{call.key}&only_deleted", table.version, lambda: self._trash(call, table))
             shown = lambda a, b: [self.account.painter.trashed(table.get(i)) for i in trash[a:b]]  # type: ignore[arg-type]  # noqa: E731
             return call.page(entity, len(trash), shown)
         return self._list(call, entity, table, lambda row: self._card(call, entity, row))
+
+    def _trash(self, call: "_Call", table: Table) -> Sequence[int]:
+        """Ids of what lies in the trash; what it shows as changed is when that was thrown away."""
+        rows = [row for row in table.unlisted() if not row.purged]
+        switches = self.account.switches
+        if switches.filters_enabled == "error" and call.filters:
+            raise _invalid("filter")
+        if switches.filters_enabled == "true" and switches.trash_is_filtered:
+            if (ids := numbers(call.filters.get("id"))) is not None:
+                rows = [row for row in rows if row.id in ids]
+            if window := call.range_of(call.filters.get("updated_at")):
+                rows = list(filter(_is_within("deleted_at", window), rows))
+        return [row.id for row in rows]
 
     def _list(self, call: "_Call", entity: str, table: Table, paint: Callable[[Any], Json]) -> Reply:
         ids = self.account.cache.ids(call.key, table.version, lambda: call.query(entity).run(table))

@@ -286,8 +286,12 @@ def _link(account: Account, order: Json) -> Json:
     main = contact_id if order.get("is_main") or not deal.main_contact_id else deal.main_contact_id
     new = deal._replace(contact_ids=contacts, main_contact_id=main)
     account.leads.put(new._replace(updated_at=at) if account.switches.links_bump_updated_at else new)
-    after = [{"link": {"entity": {"type": "contact", "id": contact_id}}}]
-    account.events.add("entity_linked", at, body("lead", deal.id, _by(order), after=after))
+    ends = [("lead", deal.id), ("contact", contact_id)]
+    if account.switches.link_told_of == "contact":
+        ends.reverse()
+    (told_of, (kind, number)) = ends
+    after = [{"link": {"entity": {"type": kind, "id": number}}}]
+    account.events.add("entity_linked", at, body(*told_of, _by(order), after=after))
     return {"id": deal.id}
 
 

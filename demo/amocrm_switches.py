@@ -13,6 +13,7 @@ class Switches:
     domain: Literal["amocrm.ru", "kommo.com"] = "amocrm.ru"
     limit_over_max: Literal["clamp", "400", "422"] = "clamp"
     events_max_limit: Literal[100, 250] = 100
+    trash_is_filtered: bool = True
     missing_by_id: Literal[204, 404] = 204
     filters_enabled: Filters = "true"
     range_to_inclusive: bool = True
@@ -25,6 +26,7 @@ class Switches:
     closed_at_after_reopen: Literal["null", "keep"] = "null"
     price_minor_units: bool = False
     links_bump_updated_at: bool = False
+    link_told_of: Literal["lead", "contact"] = "lead"
     notes_bump_updated_at: bool = False
     tags_bump_updated_at: bool = False
     restore_bumps_updated_at: bool = False

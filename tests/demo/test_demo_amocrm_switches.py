@@ -52,6 +52,26 @@ def test_missing_by_id(open_client):
     assert open_client(missing_by_id=404).get("leads/5").status_code == 404
 
 
+def test_trash_is_filtered(open_client, company):
+    binned = sorted(deal.deleted_at for deal in company.deals if deal.deleted_at and not deal.purged)
+    since = f"leads?with=only_deleted&filter[updated_at][from]={binned[-1]}"
+    assert [row["updated_at"] for row in open_client().walk(since)] == [at for at in binned if at == binned[-1]]
+    for switches in ({"trash_is_filtered": False}, {"filters_enabled": "false"}):
+        assert len(open_client(**switches).walk(since)) == len(binned)
+    assert open_client(filters_enabled="error").get(since).status_code == 400
+
+
+@pytest.mark.parametrize(("told_of", "other"), [("lead", "contact"), ("contact", "lead")])
+def test_link_told_of(open_client, company, lead, told_of, other):
+    client = open_client(link_told_of=told_of)
+    contact_id = next(card.id for card in company.contacts if card.id not in lead.contact_ids and not card.deleted_at)
+    client.http.post("/_emu/mutate", json={"op": "link", "id": lead.id, "contact_id": contact_id})
+    ids = {"lead": lead.id, "contact": contact_id}
+    (event,) = client.rows("events?filter[type]=entity_linked&limit=1")
+    assert (event["entity_type"], event["entity_id"]) == (told_of, ids[told_of])
+    assert event["value_after"] == [{"link": {"entity": {"type": other, "id": ids[other]}}}]
+
+
 def test_filters_enabled(open_client, company):
     since = f"filter[updated_at][from]={company.now - DAY}"
     few, all_of_them = (len(open_client(filters_enabled=how).walk(f"leads?{since}")) for how in ("true", "false"))
