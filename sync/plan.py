@@ -51,7 +51,9 @@ def left_of(windows: Iterable[Window], known: state.Resume) -> list[Window]:
 def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> list[Window]:
     """Everything from the beginning. The grid stays the same from run to run, so that done windows are recognised.
 
-    The first is open at its start: imports bring things that were created before the account was.
+    The first is open at its start: imports bring things that were created before the account was. The last one of
+    creation is open at its end: an import or a clock that is ahead brings things of the future, which no reading by
+    change time would find when their time comes.
     """
     kind = next((kind for kind in FIRST_KINDS if kind in resource.windows), None)
     if kind is None:
@@ -60,7 +62,8 @@ def first_windows(resource: Resource, *, begin: datetime, start: datetime) -> li
     full = max(0, (start - begin) // length)
     edges = [begin + length * n for n in range(full + 1)]
     grid = [Window(kind, low, high) for low, high in zip(edges, [*edges[1:], start], strict=True)]
-    return [Window(kind, None, begin), *grid]
+    ahead = [Window(kind, start)] if kind == "created" else []
+    return [Window(kind, None, begin), *grid, *ahead]
 
 
 def by_number(part: str, span: Span, known: int | None) -> Iterator[Window]:

@@ -32,12 +32,28 @@ def test_the_first_read_goes_by_windows_of_creation_from_the_beginning():
     windows = first_windows(DEALS, begin=OPENED, start=START)
     assert windows[0] == Window("created", None, OPENED)
     assert windows[1] == Window("created", OPENED, OPENED + 30 * DAY)
-    assert windows[-1] == Window("created", OPENED + 30 * DAY, START)
+    assert windows[-2:] == [Window("created", OPENED + 30 * DAY, START), Window("created", START)]
+
+
+def test_the_last_window_of_creation_is_open_so_that_it_is_never_done():
+    last = first_windows(DEALS, begin=OPENED, start=START)[-1]
+    assert (last, last.is_closed) == (Window("created", START), False)
+    by_change = first_windows(replace(DEALS, windows=("changed_within",)), begin=OPENED, start=START)
+    assert by_change[-1] == Window("changed_within", OPENED + 30 * DAY, START)  # what changed since is read afterwards
+
+
+def test_what_is_dated_in_the_future_is_there_after_the_first_read(data_dir: Path, look: Look):
+    source = filled()
+    source.add(99, START + 3 * DAY)
+    for _ in range(2):
+        sync(data_dir, [account(source)], now=lambda: START)
+        assert look("SELECT count(*) FROM deal WHERE deal_id = 'lead:99'") == [(1,)]
+    assert look("SELECT count(*) FROM sync_state WHERE window_key LIKE 'created:%:'") == [(0,)]
 
 
 def test_a_day_later_the_full_windows_of_the_first_read_are_the_same():
     now, later = (first_windows(DEALS, begin=OPENED, start=START + n * DAY) for n in (0, 1))
-    assert now[:-1] == later[: len(now) - 1]
+    assert now[:-2] == later[: len(now) - 2]
 
 
 def test_later_reads_go_by_change_from_before_the_watermark_without_an_end():
@@ -56,7 +72,7 @@ def test_a_resource_without_change_times_is_read_between_watermark_and_start():
 def test_done_windows_of_an_unfinished_first_read_are_left_out():
     windows = first_windows(DEALS, begin=OPENED, start=START)
     known = state.Resume(None, {window_key(windows[1]): START})
-    assert plan(DEALS, known, begin=OPENED, start=START, overlap=DAY) == [windows[0], windows[2]]
+    assert plan(DEALS, known, begin=OPENED, start=START, overlap=DAY) == [windows[0], *windows[2:]]
 
 
 def test_a_first_read_by_change_time_ends_with_what_changed_meanwhile(data_dir: Path, look: Look):
@@ -263,8 +279,8 @@ def test_the_status_file_tells_the_run(data_dir: Path):
         "n_read": 8,
         "n_written": 25,
         "n_unknown": 0,
-        "windows_done": 4,  # three of creation, one of ids
-        "windows_total": 4,
+        "windows_done": 5,  # four of creation, one of ids
+        "windows_total": 5,
         "watermark": "2026-03-01T03:00:00Z",
         "error": None,
         "warnings": [],
@@ -282,8 +298,8 @@ def test_an_account_that_was_not_asked_for_stays_in_the_status(data_dir: Path):
 def test_progress_is_told_per_resource(data_dir: Path):
     told: list[tuple[str, str, int, int | None]] = []
     sync(data_dir, [account(filled())], progress=lambda *step: told.append(step))
-    assert ("main", "deals", 0, 3) in told
-    assert ("main", "deals", 3, 3) in told
+    assert ("main", "deals", 0, 4) in told
+    assert ("main", "deals", 4, 4) in told
 
 
 def test_a_run_asked_to_stop_ends_and_the_next_goes_on(data_dir: Path):
