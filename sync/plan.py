@@ -1,12 +1,18 @@
 """Which windows of a resource a run has to read."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from connectors.connector import FIRST_KINDS, Resource, Span, Window, WindowKind
 from warehouse import state
 
+OF_TIME = frozenset({"created", "changed_within"})
+FEW_OBJECTS, MANY_OBJECTS = 100, 5_000
+"""Of a run of windows: after one with fewer the next is twice as long, after one with more half as long."""
+MOST_JOINED = 16
 NO_SPANS: Mapping[str, Span] = MappingProxyType({})
 NUMBERS_A_WINDOW = 2_500
 """Short enough for a middling list to be read by all threads."""
@@ -94,6 +100,44 @@ def at_once(resource: Resource) -> list[Window]:
     """Everything in one walk; nothing of a resource that is only read when another asks for it."""
     kinds: tuple[WindowKind, ...] = ("changed", "whole")
     return [Window(kind) for kind in kinds if kind in resource.windows][:1]
+
+
+class Step:
+    """Windows of a resource that do not wait for each other. Those of time are handed out in runs of neighbours, which
+    are read as one: an account of many years with little in most of them would else cost a request for each."""
+
+    def __init__(self, windows: Iterable[Window]) -> None:
+        self.left = deque(windows)
+        self._at_once = 1
+
+    def first(self, n: int) -> Iterator[list[Window]]:
+        """What to begin with: so many runs of windows of time, all of any others."""
+        while self.left and (n > 0 or self.left[0].kind not in OF_TIME):
+            yield self._run()
+            n -= 1
+
+    def after(self, n_objects: int) -> Iterator[list[Window]]:
+        """What to go on with after a run that held so many objects."""
+        if n_objects < FEW_OBJECTS:
+            self._at_once = min(2 * self._at_once, MOST_JOINED)
+        elif n_objects > MANY_OBJECTS:
+            self._at_once = max(1, self._at_once // 2)
+        yield from self.first(1)
+
+    def _run(self) -> list[Window]:
+        run = [self.left.popleft()]
+        while self.left and len(run) < self._at_once and is_next(run[-1], self.left[0]):
+            run.append(self.left.popleft())
+        return run
+
+
+def is_next(window: Window, other: Window) -> bool:
+    return window.kind in OF_TIME and window.kind == other.kind and window.end is not None and window.end == other.start
+
+
+def joined(windows: Sequence[Window]) -> Window:
+    """Neighbours as one window."""
+    return replace(windows[0], end=windows[-1].end) if len(windows) > 1 else windows[0]
 
 
 def window_key(window: Window) -> str:

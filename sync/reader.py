@@ -8,12 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from connectors.connector import Api, Resource, Window
 from connectors.errors import ConnectorError, CredentialsError, Phrase
-from connectors.records import Account, LeftOut, Reread
+from connectors.records import Account, LeftOut, RawRecord, Reread
 from sync.events import (
     AccountDone,
     Chunk,
@@ -29,7 +30,7 @@ from sync.events import (
     SyncAccount,
     WindowDone,
 )
-from sync.plan import catch_up, plan
+from sync.plan import Step, catch_up, joined, plan
 from warehouse import state
 from warehouse.load import Read
 from warehouse.state import CLOCK_TOLERANCE
@@ -146,20 +147,24 @@ class Reader:
     def _read_resources(self, lanes: Lanes, api: Api, account: Account, start: datetime) -> None:
         """Start a resource when those it comes after are over, well or not; tell its end when its windows are."""
         waiting = {resource.name: resource for resource in self.resources}
-        running: dict[Future[list[list[Window]] | None], Resource] = {}
-        steps: dict[str, list[list[Window]]] = {}
+        running: dict[Future[list[Step] | int], Resource] = {}
+        steps: dict[str, list[Step]] = {}
         left: dict[str, int] = {}
         begin = account.created_at or FALLBACK_START
+
+        def submit(resource: Resource, some: Iterable[list[Window]]) -> None:
+            for windows in some:
+                read = partial(self._windows, api, account, resource, windows, start)
+                running[lanes.submit(resource.lane, read)] = resource
+                left[resource.name] += 1
 
         def go_on(resource: Resource) -> None:
             """The resource's next windows, or its end. A step without windows was done by a run that was killed."""
             while steps[resource.name]:
-                windows = steps[resource.name].pop(0)
-                left[resource.name] = len(windows)
-                for window in windows:
-                    running[lanes.submit(resource.lane, self._window, api, account, resource, window, start)] = resource
-                if windows:
+                submit(resource, steps[resource.name][0].first(self.parallel))
+                if left[resource.name]:
                     return
+                del steps[resource.name][0]
             del left[resource.name]
             self._finished(resource, begin, start)
 
@@ -170,19 +175,22 @@ class Reader:
             for resource in ready:
                 del waiting[resource.name]
                 left[resource.name] = 1
-                running[lanes.submit(resource.lane, self._steps, api, resource, begin, start)] = resource
+                running[lanes.submit(resource.lane, partial(self._steps, api, resource, begin, start))] = resource
             over, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in over:
                 resource = running.pop(future)
-                if (planned := future.result()) is not None:
-                    steps[resource.name] = planned
                 left[resource.name] -= 1
+                found = future.result()
+                if isinstance(found, int):
+                    submit(resource, steps[resource.name][0].after(found))
+                else:
+                    steps[resource.name] = found
                 if not left[resource.name]:
                     go_on(resource)
 
-    def _steps(self, api: Api, resource: Resource, begin: datetime, start: datetime) -> list[list[Window]]:
+    def _steps(self, api: Api, resource: Resource, begin: datetime, start: datetime) -> list[Step]:
         """Windows of a resource to read, one step after another; none where that cannot be found out."""
-        steps: list[list[Window]] = []
+        steps: list[Step] = []
         if self._is_pointless(resource):
             return steps
         known = self.known[resource.name]
@@ -190,10 +198,10 @@ class Reader:
             spans = resource.spans(api) if resource.spans else {}
             self.reached[resource.name] = {part: span.greatest for part, span in spans.items() if span.greatest}
             steps += [
-                plan(resource, known, begin=begin, start=start, overlap=self.overlap, spans=spans),
-                catch_up(resource, known, start=start, overlap=self.overlap),
+                Step(plan(resource, known, begin=begin, start=start, overlap=self.overlap, spans=spans)),
+                Step(catch_up(resource, known, start=start, overlap=self.overlap)),
             ]
-            self.tell(Planned(self.target.account_id, resource.name, sum(map(len, steps))))
+            self.tell(Planned(self.target.account_id, resource.name, sum(len(step.left) for step in steps)))
         return steps
 
     def _finished(self, resource: Resource, begin: datetime, start: datetime) -> None:
@@ -276,27 +284,39 @@ class Reader:
                 future.result()
 
     def _window(self, api: Api, account: Account, resource: Resource, window: Window, start: datetime) -> None:
-        """Read one window into the queue; a failure is the resource's."""
+        self._windows(api, account, resource, [window], start)
+
+    def _windows(
+        self, api: Api, account: Account, resource: Resource, windows: Sequence[Window], start: datetime
+    ) -> int:
+        """Read windows that are neighbours as one, into the queue; a failure is the resource's. Returns how many
+        objects they hold."""
+        n = 0
         if self._is_pointless(resource):
-            return
+            return n
         reads: list[Read] = []
+        window = joined(windows)
         with self._owned_by(resource):
             for item in resource.read(api, account, window):
                 reads.append((api.read_seq(), item))
                 if isinstance(item, Reread):
                     with self.lock:
                         self.asked[item.resource].update(item.ids)
+                elif isinstance(item, RawRecord):
+                    n += 1
                 elif isinstance(item, LeftOut):
                     self.left_out.add(resource.name)
                 if len(reads) >= CHUNK:
                     self.tell(Chunk(self.target.account_id, resource.name, reads))
                     reads = []
                 if self.is_over or resource.name in self.failed or self.stop.is_set():
-                    return
+                    return n
             self.tell(Chunk(self.target.account_id, resource.name, reads))
             if resource.name in self.left_out:
-                return
-            self.tell(WindowDone(self.target.account_id, resource.name, window, start))
+                return n
+            for one in windows:
+                self.tell(WindowDone(self.target.account_id, resource.name, one, start))
+        return n
 
     @contextmanager
     def _owned_by(self, resource: Resource) -> Iterator[None]:
