@@ -132,7 +132,9 @@ class Step:
 
 
 def is_next(window: Window, other: Window) -> bool:
-    return window.kind in OF_TIME and window.kind == other.kind and window.end is not None and window.end == other.start
+    """Whether two windows may be read as one. One without an end stays alone: it could not be halved."""
+    is_closed = window.end is not None and other.end is not None
+    return is_closed and window.kind in OF_TIME and window.kind == other.kind and window.end == other.start
 
 
 def joined(windows: Sequence[Window]) -> Window:

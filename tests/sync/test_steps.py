@@ -50,13 +50,17 @@ def test_after_a_run_that_held_much_the_next_is_half_as_long():
 
 def test_neighbours_are_read_as_one_window():
     assert joined(MONTHS[:3]) == Window("created", None, START + 2 * DAY)
-    assert joined([*MONTHS[-2:], Window("created", MONTHS[-1].end)]) == Window("created", MONTHS[-2].start)
 
 
 def test_windows_between_which_one_is_done_are_no_neighbours():
     step = Step([MONTHS[1], MONTHS[3]])
     assert [*step.first(1)] == [[MONTHS[1]]]
     assert [*step.after(0)] == [[MONTHS[3]]]
+
+
+def test_a_window_without_an_end_is_read_alone():
+    step = Step([*MONTHS[:2], Window("created", MONTHS[1].end)])
+    assert [len(run) for run in (*step.first(1), *step.after(0), *step.after(0))] == [1, 1, 1]
 
 
 def test_windows_by_number_are_handed_out_at_once():
