@@ -15,7 +15,7 @@ from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.notes import calls, notes, notes_on
-from connectors.amocrm.reading import ROBOT, Reading, flag, mentioned_user
+from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, swept_stream
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, one, pages, stream, walk
@@ -241,7 +241,7 @@ def trash_of(api: AmoApi, account: Account, window: Window, word: str, kind: typ
     )
     prefix, now = CARDS[word], api.server_now()
     for page in walk(api, query, SWEEP if window.kind == "sweep" else window, reading):
-        binned = [row for row in page if flag(row.get("is_deleted")) is not False]
+        binned = [row for row in page if row.get("is_deleted") is not False]  # what says neither is kept raw
         for row in binned:
             yield from mapped(
                 row, query.entity, lambda row, to, _: (mapping.tombstone(row, kind, prefix, to, now=now),), reading

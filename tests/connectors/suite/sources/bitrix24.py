@@ -39,7 +39,8 @@ class Source(Portal):
         super().__init__(larger())
 
     def as_account(self, **settings: Any) -> SyncAccount:
-        return super().as_account(batching="single", commands_per_batch=5, **settings)
+        weekly = {"sweep_every_days": 7}  # as for other sources: a second run a day later is not to sweep
+        return super().as_account(**{"batching": "single", "commands_per_batch": 5, **weekly, **settings})
 
     def a_day(self) -> None:
         deals, contacts = self.ids("deal"), self.ids("contact")
