@@ -47,7 +47,8 @@ class BitrixSettings(Settings):
     or page by page (`single`). commands_per_batch: 50 is the most a portal takes.
     short_page_is_end: a page of fewer than 50 rows ends a list; otherwise only an empty one does.
     phone_country: of numbers written without one (ISO 3166); by default that of the portal's domain.
-    loss_reason_fields: user field with the reason by kind of card, such as `deal: UF_CRM_1700000000`.
+    loss_reason_fields: user field with the reason by kind of card, such as `deal: UF_CRM_1700000000`: a
+    list, a status, or a text, which is then published as it was written.
     missed_codes: codes of calls nobody answered. calls_window_d: so many days of calls are read again by every sync,
     for a call is written down before it is over.
     smart_processes: entity types to read; all that may be seen where none are named.
