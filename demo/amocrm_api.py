@@ -1,12 +1,13 @@
 """The read-only REST API of the emulated account: paths, filters, orders, pages (`amocrm.md`, sections 2 and 3)."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from demo import amocrm_catalogs, amocrm_customers, office
 from demo.amocrm_account import Account
 from demo.amocrm_cards import Json
-from demo.amocrm_events import CODES, KINDS, MAIL, NAMES, TYPES
+from demo.amocrm_events import CODES, KINDS, MAIL, NAMES, TYPES, fields_of
 from demo.amocrm_query import Node, bounds, integer, numbers, parse, scalars
 from demo.amocrm_store import Query, Table, Test
 from demo.catalogs import CATALOGS, INVOICES_ID
@@ -27,6 +28,7 @@ CHATS = {CODES["incoming_chat_message"], CODES["outgoing_chat_message"]}
 LEAD_CODES = {CODES[name] for name in TYPES if name.startswith("lead_") and name in CODES} | {
     CODES["sale_field_changed"]
 }
+OF_FIELD = re.compile("custom_field_([0-9]+)_value_changed")
 TASK_CODES = {CODES[name] for name in TYPES if name.startswith("task_")}
 
 
@@ -768,6 +770,8 @@ class Events:
             places: Sequence[int] = sorted((place for place in found if place is not None), reverse=True)
         else:
             places = self._log.newest_first(self._log.window(*self._window(call)), codes)
+            if (field_id := _field_of(scalars(filters.get("type")))) is not None:
+                places = [place for place in places if field_id in fields_of(self._log.body(place))]
         by = numbers(filters.get("created_by"))
         if by is not None:
             places = [place for place in places if self._log.body(place)["created_by"] in by]
@@ -781,11 +785,8 @@ class Events:
     def _codes(self, types: list[str]) -> set[int] | None:
         if not types:
             return set(CODES.values()) - MAIL if self._account.switches.events_default_excludes_mail else None
-        per_field = [
-            name for name in types if name.startswith("custom_field_") and name != "custom_field_value_changed"
-        ]
-        if per_field and len(types) > 1:
-            raise _invalid("filter.type")
+        if _field_of(types) is not None:
+            return {CODES["custom_field_value_changed"]}
         return {CODES[name] for name in types if name in CODES}
 
     def _window(self, call: _Call) -> tuple[int | None, int | None]:
@@ -827,6 +828,14 @@ class Events:
         body = self._log.body(place)
         number: int = body.get("linked_talk_contact_id") or body["entity_id"]
         return number
+
+
+def _field_of(types: list[str]) -> int | None:
+    """The custom field whose changes are asked for; those cannot be asked for together with other types."""
+    found = [match[1] for name in types if (match := OF_FIELD.fullmatch(name))]
+    if found and len(types) > 1:
+        raise _invalid("filter.type")
+    return int(found[0]) if found else None
 
 
 def _value_test(name: str, node: Any) -> Callable[[Json], bool]:

@@ -134,7 +134,7 @@ class EventLog:
             entity["name"] = name
         return {
             "id": number,
-            "type": TYPES[self.code[place]],
+            "type": self._type(place, body),
             "entity_id": entity_id,
             "entity_type": entity_type,
             "created_by": body["created_by"],
@@ -145,6 +145,13 @@ class EventLog:
             "_links": {"self": {"href": f"{base}/api/v4/events/{number}"}},
             "_embedded": {"entity": entity},
         }
+
+    def _type(self, place: int, body: Json) -> str:
+        """The name of an event's type; that of a change of a custom field names the field."""
+        name = TYPES[self.code[place]]
+        if name != "custom_field_value_changed":
+            return name
+        return of_field(next(iter(fields_of(body)), 0))
 
     def _by_type(self) -> dict[int, Callable[[int], Json]]:
         company = self._company
@@ -259,6 +266,17 @@ def body(
         "value_after": after or [],
         "value_before": before or [],
     }
+
+
+def of_field(field_id: int) -> str:
+    """The type of changes of one custom field."""
+    return f"custom_field_{field_id}_value_changed"
+
+
+def fields_of(body: Json) -> set[int]:
+    """The custom fields that the values of an event name."""
+    values = (*body["value_after"], *body["value_before"])
+    return {value["custom_field_value"]["field_id"] for value in values if "custom_field_value" in value}
 
 
 def _all(company: Company, switches: Switches) -> Iterator[tuple[int, str, int]]:  # noqa: PLR0912 - a list of what is logged

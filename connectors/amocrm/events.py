@@ -13,7 +13,7 @@ from connectors.amocrm.mapping import ENTITY_KINDS
 from connectors.amocrm.merges import winner
 from connectors.amocrm.reading import ID, CardEvent, Reading, at, known_as
 from connectors.money import to_minor
-from connectors.paging import Json, as_list, as_object, key_of
+from connectors.paging import Json, as_list, as_object, key_of, whole
 from connectors.records import (
     Activity,
     Company,
@@ -48,8 +48,15 @@ def event_records(event: Json, reading: Reading, raw_hash: str) -> list[Yield]:
         ValueError: the event has no time, names no card, or lacks the values its type should have.
     """
     handle = HANDLERS.get(str(event.get("type")))
-    if handle is None:
-        return []
+    return [] if handle is None else handled(event, handle, reading, raw_hash)
+
+
+def amount_records(event: Json, reading: Reading, raw_hash: str) -> list[Yield]:
+    """What a change of the field that holds the amount says; raises as `event_records` does."""
+    return handled(event, field_amount_changed, reading, raw_hash)
+
+
+def handled(event: Json, handle: "Handler", reading: Reading, raw_hash: str) -> list[Yield]:
     moment = at(event.get("created_at"))
     if moment is None:
         raise ValueError("an event without a time")
@@ -88,17 +95,31 @@ def responsible_changed(event: Json, moment: datetime, reading: Reading, raw_has
 
 
 def amount_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
-    if event.get("entity_type") != "lead":
+    """The budget of a deal changed, which is its amount unless a custom field is."""
+    if event.get("entity_type") != "lead" or reading.settings.amount_field_id:
         return []
     after, before = value(event, "after", "sale_field_value"), value(event, "before", "sale_field_value")
-    return [
-        DealAmountChange(
-            **common(event, moment, reading, raw_hash),
-            from_minor=to_minor(before.get("sale"), reading.currency),
-            to_minor=to_minor(after.get("sale"), reading.currency),
-            currency=reading.currency,
-        )
-    ]
+    return [amount_change(common(event, moment, reading, raw_hash), before.get("sale"), after.get("sale"), reading)]
+
+
+def field_amount_changed(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:
+    """The custom field that holds the amount changed; the side without a value was or is empty."""
+    field_id = reading.settings.amount_field_id
+    sides = {side: value(event, side, "custom_field_value") for side in ("before", "after")}
+    named = {whole(found.get("field_id")) for found in sides.values() if found}
+    if event.get("entity_type") != "lead" or named != {field_id}:
+        return []
+    before, after = (sides[side].get("text") for side in ("before", "after"))
+    return [amount_change(common(event, moment, reading, raw_hash), before, after, reading)]
+
+
+def amount_change(of_any: Json, before: Any, after: Any, reading: Reading) -> DealAmountChange:
+    return DealAmountChange(
+        **of_any,
+        from_minor=to_minor(before, reading.currency),
+        to_minor=to_minor(after, reading.currency),
+        currency=reading.currency,
+    )
 
 
 def deleted(event: Json, moment: datetime, reading: Reading, raw_hash: str) -> list[Yield]:

@@ -11,7 +11,7 @@ from connectors.amocrm.catalogs import catalogs, lead_records
 from connectors.amocrm.conversations import messages, talks
 from connectors.amocrm.customers import customer_lists, customers, transactions
 from connectors.amocrm.dictionaries import fields, roles, tags
-from connectors.amocrm.events import ADDED, HISTORY, RELINKED, event_records
+from connectors.amocrm.events import ADDED, HISTORY, RELINKED, amount_records, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
 from connectors.amocrm.notes import calls, notes, notes_on
@@ -272,7 +272,10 @@ def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yiel
 
 
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """The history of deals, deletions and completions. The list has no order; its entries never change."""
+    """The history of deals, deletions and completions. The list has no order; its entries never change.
+
+    Changes of a custom field cannot be asked for together with other types.
+    """
     types = [*HISTORY]
     if window.kind == "changed":
         types += [*ADDED, *(RELINKED if api.settings.reread_links else ())]
@@ -284,7 +287,11 @@ def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         params={"filter[type]": ",".join(types)},
         changed="created_at",
     )
-    return stream(api, account, window, query, event_records)
+    yield from stream(api, account, window, query, event_records)
+    if field_id := api.settings.amount_field_id:
+        of_field = {"filter[type]": f"custom_field_{field_id}_value_changed"}
+        amounts = replace(query, entity="events/amounts", params=of_field)
+        yield from stream(api, account, window, amounts, amount_records)
 
 
 CARD_WINDOWS: tuple[WindowKind, ...] = ("created", "changed", "ids", "sweep", "probe")

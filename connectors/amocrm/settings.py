@@ -45,7 +45,8 @@ class AmoSettings(Settings):
     page_size, events_page_size: rows asked for at a time; more than the service gives is an error there.
     phone_country: of numbers written without one (ISO 3166); by default the account's own.
     zero_talk_is_missed: a call of 0 seconds was not answered whatever its status says; many PBXs always say "talked".
-    amount_field_id: custom field of deals that holds the amount, where the budget is not used.
+    amount_field_id: custom field of deals that holds the amount, where the budget is not used. To be set before the
+    first sync: changes of the budget that were read without it stay among past amounts.
     loss_comment_field_id: custom field of deals where people say in words why they lost.
     sku_field_id, unit_field_id: custom fields of products with the article number, where that is not the field with
     the code SKU, and with the unit they are counted in.
