@@ -6,7 +6,7 @@ A connector is one folder (or file) with a module constant `CONNECTOR`; nothing 
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, Protocol
@@ -27,9 +27,10 @@ class Window:
 
     created: both bounds fixed (membership does not move). changed_within: both fixed, by change time: a row that
     changes during the walk leaves it, so a `changed` one from the walk's start follows. numbered: rows of the list
-    `part` whose number at the source is above `after` and not above `until` (None: whatever comes). changed: `start`
-    only (a fixed upper bound would lose such a row). ids: the source's own ids. whole: everything there is. sweep: the
-    ids of everything there is (`Shown`). probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
+    `part` whose number at the source is above `after` and not above `until` (None: whatever comes; `greatest` is the
+    greatest there was, which tells how much to expect). changed: `start` only (a fixed upper bound would lose such a
+    row). ids: the source's own ids. whole: everything there is. sweep: the ids of everything there is (`Shown`). probe:
+    ids a sweep missed; each gives its row or a vague `Tombstone`.
     """
 
     kind: WindowKind
@@ -39,6 +40,7 @@ class Window:
     part: str = ""
     after: int = 0
     until: int | None = None
+    greatest: int | None = field(default=None, compare=False)
 
     @property
     def is_closed(self) -> bool:

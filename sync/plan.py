@@ -79,7 +79,7 @@ def by_number(part: str, span: Span, known: int | None) -> Iterator[Window]:
     recognised. Its last window stays open, and is read again whenever it was: more may have come into it since.
     """
     if known is not None:
-        yield Window("numbered", part=part, after=max(0, known - NUMBERS_AGAIN))
+        yield Window("numbered", part=part, after=max(0, known - NUMBERS_AGAIN), greatest=span.greatest)
         return
     length = NUMBERS_A_WINDOW
     while span.greatest - span.least > length * MOST_WINDOWS:
@@ -87,7 +87,7 @@ def by_number(part: str, span: Span, known: int | None) -> Iterator[Window]:
     first, last = (max(0, number - 1) // length for number in (span.least, span.greatest))
     for n in range(first, last):
         yield Window("numbered", part=part, after=n * length, until=(n + 1) * length)
-    yield Window("numbered", part=part, after=last * length)
+    yield Window("numbered", part=part, after=last * length, greatest=span.greatest)
 
 
 def catch_up(resource: Resource, known: state.Resume, *, start: datetime, overlap: timedelta) -> list[Window]:

@@ -2,7 +2,8 @@
 
 Every answer tells how much of it a method has used. The value is a sum over minutes that fall out of sight one by one:
 the last one seen is what counts, until the oldest minute is due to go. Requests under way are not in it yet: they are
-reckoned with at what a command of the method has cost so far. Reference, 2.2.
+reckoned with at what a command of the method has cost so far, and where nobody knows, at what a request can cost at
+most. Reference, 2.2.
 """
 
 import threading
@@ -25,8 +26,10 @@ SHORTEST_WAIT_S = 10.0
 SHORTEST_SLEEP_S = 0.01
 USUAL_RESET_S = 60.0
 """Where it says nothing: the oldest minute goes within that time more often than not."""
+CUT_S = 60.0
+"""A request is cut after so long: it uses up no more of a method whose cost is not known. Reference, 2.3."""
 FIRST_COMMANDS = 5
-"""Of a method whose cost is not known yet."""
+"""Of a method of which nothing is known yet, or too little is left for a request that is cut."""
 REMEMBERED = 1_000
 """Commands the mean cost is of, about; older ones count less."""
 BATCH = "batch"
@@ -132,16 +135,18 @@ class Budget:
         """How many commands of a method may go now."""
         use = self._uses[method]
         is_idle = use.n_requests == 0
+        few = min(wanted, FIRST_COMMANDS) if is_idle else 0
         if use.seen_s is None:
-            return min(wanted, FIRST_COMMANDS) if is_idle else 0
+            return few
         if use.seen_s == 0 and not use.cost_s:
             return wanted
         each_s = use.cost_s / use.n_counted if use.n_counted else 0.0
-        left_s = SHARE * self._limit_s - use.seen_s - use.n_under_way * each_s
+        under_way_s = use.n_under_way * each_s if use.n_counted else use.n_requests * CUT_S
+        left_s = SHARE * self._limit_s - use.seen_s - under_way_s
         if left_s <= 0:
             return 1 if is_idle and self._clock() >= use.frees_at else 0
         if not use.n_counted:
-            return min(wanted, FIRST_COMMANDS) if is_idle else 0
+            return wanted if left_s >= CUT_S else few
         if use.seen_s >= SLOW_SHARE * self._limit_s and not is_idle:
             return 0
         fit = min(wanted, int(left_s / each_s)) if each_s else wanted

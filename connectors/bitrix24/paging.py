@@ -89,7 +89,7 @@ def walk(api: BitrixApi, listing: List, window: Window) -> Iterator[list[Json]]:
     elif window.kind == "changed" and window.start is not None:
         yield from keyset(api, listing, listing.since(window.start))
     else:
-        yield from keyset(api, listing, after=window.after, until=window.until)
+        yield from keyset(api, listing, after=window.after, until=window.until, greatest=window.greatest)
 
 
 def keyset(
@@ -99,8 +99,11 @@ def keyset(
     *,
     after: int = 0,
     until: int | None = None,
+    greatest: int | None = None,
 ) -> Iterator[list[Json]]:
     """Pages of rows in ascending order of id, each row once: those above `after`, none above `until`.
+
+    greatest: the greatest id there is, where that is known.
 
     Raises PayloadError where the list does not obey its filter and would be walked for ever.
     """
@@ -108,7 +111,7 @@ def keyset(
     if api.settings.batching == "windows" and until is not None and not (filters or listing.to_the_end):
         yield from by_windows(api, listing, after=after, until=until)
         return
-    place = Place(api, listing, filters, at=after, until=until)
+    place = Place(api, listing, filters, at=after, until=until, expected=until or greatest or 0)
     while not place.is_end:
         with api.in_hand():
             for outcome in api.chain(listing.method, place.wanted(), place.commands):
@@ -124,7 +127,8 @@ def keyset(
 class Place:
     """Where a walk has come to.
 
-    at: the last id it has seen. is_broken: the page was not full, so what was asked for after it means nothing.
+    at: the last id it has seen. expected: up to which there are rows, as far as is known. is_broken: the page was not
+    full, so what was asked for after it means nothing.
     """
 
     api: BitrixApi
@@ -132,7 +136,7 @@ class Place:
     filters: Mapping[str, Any]
     at: int
     until: int | None
-    n_pages: int = 0
+    expected: int
     n_rows: int = 0
     n_wanted: int = 1
     is_broken: bool = False
@@ -147,13 +151,13 @@ class Place:
         self.is_broken = False
         if self.api.settings.batching == "single" or not self.trusts_short:
             return 1
-        if self.until is None:
+        if self.at >= self.expected:
             wanted, self.n_wanted = self.n_wanted, min(self.n_wanted * GROWTH, self.api.settings.commands_per_batch)
             return wanted
         density = self.n_rows / (self.at - self.began_at) if self.n_rows else 1.0
         is_safe = self.n_rows or self.listing.fails_at_its_end
         most = self.api.settings.commands_per_batch if is_safe else GROWTH
-        return min(most, max(1, ceil(density * (self.until - self.at) / PAGE)))
+        return min(most, max(1, ceil(density * (self.expected - self.at) / PAGE)))
 
     def commands(self, n: int) -> list[Command]:
         cursors = [self.at, *(self.listing.last_of(f"p{number}") for number in range(n - 1))]

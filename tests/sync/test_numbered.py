@@ -64,6 +64,7 @@ def test_a_first_read_is_a_grid_whose_last_window_is_open():
         numbered(18_805_000),
     ]
     assert planned(_=Span(1, STEP)) == [numbered(0)]
+    assert [window.greatest for window in planned(_=Span(1, STEP + 7))] == [None, STEP + 7]
     assert planned(_=Span(1, STEP + 1)) == [numbered(0, STEP), numbered(STEP)]
 
 

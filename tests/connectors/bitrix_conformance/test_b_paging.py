@@ -214,6 +214,15 @@ def test_windows_by_number_fit_each_other(how, listing):
     assert read == [list(range(1, 334)), list(range(334, 701)), list(range(701, 1001))]
 
 
+def test_an_open_window_is_asked_for_as_far_as_there_were_rows_and_then_for_what_has_come_since():
+    portal = Portal({"deal": many(1130)})
+    api = portal.open()
+    assert spans(api, {"": DEALS}) == {"": Span(1, 1130)}
+    window = Window("numbered", after=0, greatest=1000)
+    assert ids(walk(api, DEALS, window)) == upto(1130)
+    assert portal.n_commands() == [2, 20, 7]  # and a single page before the last
+
+
 def test_gaps_among_ids_cost_few_pages():
     portal = Portal({"deal": [deal(number) for number in range(10, 20_001, 10)]})
     assert len(ids(keyset(portal.open(), DEALS, until=20_000))) == 2000
