@@ -31,6 +31,8 @@ from demo.bitrix24_values import Day, Instant, Never, Row
 
 Json = dict[str, Any]
 TYPES = {"lead": LEAD_TYPE, "deal": DEAL_TYPE, "contact": CONTACT_TYPE, "company": COMPANY_TYPE, "activity": 6}
+LETTERS = {"lead": "L", "deal": "D"}
+"""Owners of product rows."""
 STAMPS = frozenset({"DATE_MODIFY", "UPDATED_TIME", "LAST_UPDATED", "CHANGED_DATE"})
 """Columns a change moves; a call has none, and rows of a history are never changed."""
 UNSET = frozenset({"DATE_CLOSED", "CLOSED_DATE", "BIRTHDATE", "CALL_RECORD_URL"})
@@ -177,23 +179,24 @@ def _contacts(portal: Portal, order: Json) -> Json:
 
 
 def _lines(portal: Portal, order: Json) -> Json:
-    """id (a deal), lines ([{PRODUCT_ID, PRODUCT_NAME, PRICE, QUANTITY}]): all its product rows.
+    """id (a deal, or of `table` lead), lines ([{PRODUCT_ID, PRODUCT_NAME, PRICE, QUANTITY}]): all its product rows.
 
-    They tell its amount, and so change the deal, unless the amount is a manual one.
+    They tell its amount, and so change the card, unless the amount is a manual one.
     """
-    deal = _found(portal, order | {"table": "deal"})[1]
+    order = order | {"table": order.get("table", "deal")}
+    letter, card = LETTERS[order["table"]], _found(portal, order)[1]
     table = _table(portal, "productrow")
-    for number in table.owned_by("D", deal["ID"]):
+    for number in table.owned_by(letter, card["ID"]):
         table.remove(number)
     total = Decimal(0)
     for line in order["lines"]:
-        row = _blank(table, portal.now, 0) | {"ID": table.next_id, "OWNER_TYPE": "D", "OWNER_ID": deal["ID"]}
+        row = _blank(table, portal.now, 0) | {"ID": table.next_id, "OWNER_TYPE": letter, "OWNER_ID": card["ID"]}
         row |= {name: _typed(name, value, row.get(name)) for name, value in line.items()}
         table.put(row)
         total += row["PRICE"] * row["QUANTITY"]
-    if not deal["IS_MANUAL_OPPORTUNITY"]:
-        _update(portal, order | {"table": "deal", "fields": {"OPPORTUNITY": total}})
-    return {"id": deal["ID"]}
+    if not card["IS_MANUAL_OPPORTUNITY"]:
+        _update(portal, order | {"fields": {"OPPORTUNITY": total}})
+    return {"id": card["ID"]}
 
 
 def _owner_of(portal: Portal, order: Json) -> Json:
@@ -342,9 +345,9 @@ def _erase(portal: Portal, order: Json, table: Table, number: int) -> None:
         history = _table(portal, f"stagehistory:{_type_id(order['table'])}")
         for row_id in history.owned_by(number):
             history.remove(row_id)
-    if order["table"] == "deal":
+    if letter := LETTERS.get(order["table"]):
         lines = _table(portal, "productrow")
-        for row_id in lines.owned_by("D", number):
+        for row_id in lines.owned_by(letter, number):
             lines.remove(row_id)
     _tell(portal, order, "DELETE", number)
 

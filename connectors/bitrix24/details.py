@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from connectors.bitrix24.api import BitrixApi
 from connectors.bitrix24.availability import SESSIONS
 from connectors.bitrix24.batching import Command
-from connectors.bitrix24.goods import DEAL_LETTER
+from connectors.bitrix24.goods import LETTERS
 from connectors.bitrix24.paging import List, by_start, keyset
 from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, LEAD, Reading
 from connectors.bitrix24.values import ref
@@ -74,22 +74,27 @@ def activities(ids: list[int]) -> Command:
     return Command("crm.activity.list", asked)
 
 
-def with_lines(api: BitrixApi, deals: Iterable[Json], reading: Reading) -> Iterator[Json]:
-    """Deals with their lines of products. Which have any, nobody says in advance."""
-    for deal in with_answers(api, deals, "lines", lines, reading):
-        if deal["lines"] is not None:
-            rows = as_list(as_object(deal["lines"]).get(LINES.rows))
-            if len(rows) == PAGE:
-                rows = [row for page in keyset(api, LINES, lines_on(deal)) for row in page]
-            yield {**deal, "lines": rows}
+def with_lines(type_id: int) -> Callable[[BitrixApi, Iterable[Json], Reading], Iterator[Json]]:
+    """Leads or deals with their lines of products. Which have any, nobody says in advance."""
+
+    def complete(api: BitrixApi, cards: Iterable[Json], reading: Reading) -> Iterator[Json]:
+        typed = ({**card, "entityTypeId": type_id} for card in cards)
+        for card in with_answers(api, typed, "lines", lines, reading):
+            if card["lines"] is not None:
+                rows = as_list(as_object(card["lines"]).get(LINES.rows))
+                if len(rows) == PAGE:
+                    rows = [row for page in keyset(api, LINES, lines_on(card)) for row in page]
+                yield {**card, "lines": rows}
+
+    return complete
 
 
-def lines(deal: Json) -> Command:
-    return Command(LINES.method, {"filter": lines_on(deal), "order": {"id": "asc"}, "start": -1})
+def lines(card: Json) -> Command:
+    return Command(LINES.method, {"filter": lines_on(card), "order": {"id": "asc"}, "start": -1})
 
 
-def lines_on(deal: Json) -> Json:
-    return {"=ownerType": DEAL_LETTER, "=ownerId": deal["id"]}
+def lines_on(card: Json) -> Json:
+    return {"=ownerType": LETTERS[card["entityTypeId"]], "=ownerId": card["id"]}
 
 
 def with_payments(api: BitrixApi, invoices: Iterable[Json], reading: Reading) -> Iterator[Json]:

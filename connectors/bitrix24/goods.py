@@ -1,4 +1,4 @@
-"""Products, and the lines of them on deals.
+"""Products, and the lines of them on leads and deals.
 
 https://apidocs.bitrix24.ru/api-reference/crm/universal/product-rows/crm-item-productrow-list.html
 https://apidocs.bitrix24.ru/api-reference/catalog/product/catalog-product-list.html
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from connectors.bitrix24.deals import is_template
-from connectors.bitrix24.reading import Reading, prefixed
+from connectors.bitrix24.reading import DEAL, KINDS, LEAD, Reading, prefixed
 from connectors.bitrix24.values import moment, text
 from connectors.errors import Phrase
 from connectors.money import currency_code, times, to_minor
 from connectors.paging import Json, whole
 from connectors.records import Deal, DealItem, OwnedSet, Product, Yield
 
-DEAL_LETTER = "D"
-"""`ownerType` of lines on deals."""
+LETTERS = {LEAD: "L", DEAL: "D"}
+"""`ownerType` of lines. Items of smart processes may have some too, which no table holds: they are not asked for."""
 
 
 def product_records(product: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
@@ -33,13 +33,13 @@ def product_records(product: Json, reading: Reading, raw_hash: str) -> Iterator[
     )
 
 
-def line_records(deal: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
-    """All `lines` of a deal, as they were asked for it. Amounts are in the deal's currency."""
-    if is_template(deal):
+def line_records(card: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
+    """All `lines` of a lead or a deal, as they were asked for it. Amounts are in its currency."""
+    if is_template(card):
         return
-    deal_id = f"deal:{deal['id']}"
-    currency = currency_code(deal["currencyId"]) if deal.get("currencyId") else reading.currency
-    items = [line(row, deal_id, currency, reading, raw_hash) for row in deal["lines"]]
+    deal_id = f"{KINDS[card['entityTypeId']]}:{card['id']}"
+    currency = currency_code(card["currencyId"]) if card.get("currencyId") else reading.currency
+    items = [line(row, deal_id, currency, reading, raw_hash) for row in card["lines"]]
     yield OwnedSet(DealItem, reading.account_id, deal_id, Deal, items)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from connectors.bitrix24 import activities, deals, invoices, tasks
 from connectors.bitrix24.paging import List
-from connectors.bitrix24.reading import DEAL, INVOICE
+from connectors.bitrix24.reading import DEAL, INVOICE, LEAD
 
 EVERYTHING = ("*",)
 """All columns: only so do phones and e-mails come, which have no names that could be asked for."""
@@ -39,7 +39,11 @@ def touched(type_id: int) -> List:
 
 
 DEALS = item_list(DEAL, deals.COLUMNS)
-DEALS_WITH_LINES = item_list(DEAL, ("id", "currencyId", "isRecurring"))
+WITH_LINES = {
+    LEAD: item_list(LEAD, ("id", "currencyId")),
+    DEAL: item_list(DEAL, ("id", "currencyId", "isRecurring")),
+}
+"""By entity type: cards that may have lines of products."""
 INVOICES = item_list(INVOICE, invoices.COLUMNS)
 ACTIVITIES = List("crm.activity.list", select=activities.COLUMNS, changed="LAST_UPDATED")
 SESSIONS = List(

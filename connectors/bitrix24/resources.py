@@ -43,10 +43,10 @@ from connectors.bitrix24.lists import (
     ACTIVITIES,
     CALLS,
     DEALS,
-    DEALS_WITH_LINES,
     INVOICES,
     SESSIONS,
     TASKS,
+    WITH_LINES,
     history_of,
     item_list,
     owned_by,
@@ -152,11 +152,15 @@ CALLS_AS = Query(CALLS, CALLS.method, call_records, complete=with_activities, pa
 SESSIONS_AS = Query(
     SESSIONS, availability.SESSIONS, session_records, complete=with_history, needs=availability.SESSIONS
 )
-LINES_AS = Query(DEALS_WITH_LINES, LINES.method, line_records, complete=with_lines)
 
 
 def line_lists(api: BitrixApi) -> dict[str, Query]:
-    return {"": LINES_AS} if api.settings.product_rows else {}
+    """Of leads and deals; those of each entity type are a part."""
+    return {
+        str(type_id): Query(listing, LINES.method, line_records, complete=with_lines(type_id))
+        for type_id, listing in WITH_LINES.items()
+        if api.settings.product_rows
+    }
 
 
 def comment_lists(api: BitrixApi) -> dict[str, Query]:
@@ -265,7 +269,7 @@ RESOURCES = with_deletions(
         log_column="changed_at",
         log_prefix=CHANGES,
     ),
-    listed("lines", line_lists, MORE, (DealItem,), lane=LINES.method, after=("deals", "products")),
+    listed("lines", line_lists, MORE, (DealItem,), lane=LINES.method, after=("leads", "deals", "products")),
     listed(
         "activities",
         one(ACTIVITIES_AS),

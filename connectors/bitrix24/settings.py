@@ -54,8 +54,8 @@ class BitrixSettings(Settings):
     smart_processes: entity types to read; all that may be seen where none are named.
     tasks_timezone: zone the portal prints times of tasks in, which is the employee's; by default as the profile says.
     sweep_every_days: daily, for no list here tells of deletions, and ids alone are cheap to read.
-    product_rows, comments: whether lines of products on deals, and comments on cards are read, which takes a question
-    for every card that was changed.
+    product_rows, comments: whether lines of products on leads and deals, and comments on cards are read, which takes a
+    question for every card that was changed.
     """
 
     allow_http: bool = False  # before base_url, which is checked by it

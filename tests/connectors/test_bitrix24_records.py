@@ -369,10 +369,10 @@ def test_a_payment_that_was_not_made_is_none():
 
 def test_lines_of_a_deal_are_in_its_currency_and_replaced_whole():
     row = {"id": 5, "productId": 450, "productName": "Дверь", "price": 899.1, "quantity": 3, "discountSum": 10}
-    found = become(line_records, {"id": 410, "currencyId": "USD", "lines": [row]})
+    found = become(line_records, {"id": 410, "entityTypeId": 2, "currencyId": "USD", "lines": [row]})
     line = only(DealItem, found)
     assert (line.price_minor, line.sum_minor, line.discount_minor, line.currency) == (89_910, 269_730, 3_000, "USD")
-    empty = become(line_records, {"id": 410, "currencyId": "USD", "lines": []})
+    empty = become(line_records, {"id": 410, "entityTypeId": 2, "currencyId": "USD", "lines": []})
     assert [(item.owner_id, item.rows) for item in empty if isinstance(item, OwnedSet)] == [("deal:410", [])]
 
 
