@@ -30,6 +30,7 @@ def by_page_number(
 
     `_links.next` can be missing, lead to an empty page or name another host, so it only decides whether one more page
     is asked for. Ends on an empty answer or on a short page without `next`; `to_the_end` trusts the empty answer only.
+    A page that repeats the one before it and promises no other is an end too: such a list knows no pages.
     An empty answer where `next` had promised a page is the end after a last page that was full, or a hiccup: a page of
     another size that begins before that place tells (`_last_rows`). If it does not, the list is walked once more, and
     what is empty again is taken as the end, which `on_odd` is told. A list that is too slow (504) goes on with half the
@@ -45,12 +46,14 @@ def by_page_number(
     may_walk_again = True
     is_promised = False
     number, n_rows, n_here = 1, 0, 0
+    last: list[int | str | None] = []
     while number <= max_pages:
         try:
             answer = get({**params, "limit": limit, "page": number})
         except SlowError:
             if limit // 2 < SMALLEST_PAGE:
                 raise
+            last = []
             limit //= 2  # the same number of smaller pages is further back: rows come again, none is passed over
             continue
         items = [] if answer is None else items_of(answer, collection, on_odd)
@@ -75,16 +78,20 @@ def by_page_number(
                 )
                 return
             may_walk_again = False
-            number, is_promised = 1, False
+            number, is_promised, last = 1, False, []
             continue
-        if any(key_of(item, key) is None for item in items):
+        here = [key_of(item, key) for item in items]
+        if None in here:
             on_odd(Phrase("{list}: rows came without an id, so nothing is taken as removed", list=collection))
         if fresh := [item for item in items if _is_new(item, key, seen)]:
             n_rows += len(fresh)
             yield fresh
         n_here, is_promised = len(items), _is_promised(answer)
+        is_again, last = here == last, here
+        if is_again and not is_promised and n_here == limit:
+            on_odd(Phrase("{list}: every page is the same, so nothing is taken as removed", list=collection))
         is_short = len(items) < limit and len(items) not in SERVER_CAPS
-        if is_short and not is_promised and not to_the_end:
+        if not is_promised and (is_again or (is_short and not to_the_end)):
             return
         number += 1
     raise PayloadError(

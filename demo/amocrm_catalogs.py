@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def listed(account: Account, call: "_Call") -> "Reply":
     """All catalogs, or those of a type."""
     wanted = scalars(call.params.get("type"))
-    return call.whole("catalogs", [catalog(account, row) for row in CATALOGS if not wanted or row.code in wanted])
+    shown = [catalog(account, row) for row in CATALOGS if not wanted or row.code in wanted]
+    if account.switches.catalogs_are_paged:
+        return call.page("catalogs", len(shown), lambda a, b: shown[a:b])
+    return call.whole("catalogs", shown)
 
 
 def elements_of(account: Account, call: "_Call", catalog_id: int) -> "Reply":

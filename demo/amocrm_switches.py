@@ -36,6 +36,7 @@ class Switches:
     merge_moves_notes: bool = True
     retry_after: Literal["body", "header", "none"] = "body"
     events_default_excludes_mail: bool = True
+    catalogs_are_paged: bool = False
     talks_list: Literal["on", "404"] = "on"
     jwt_claims: Literal["full", "minimal", "opaque"] = "full"
     chat_event_value: Literal["id", "id+talk_id+origin"] = "id"

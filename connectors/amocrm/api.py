@@ -27,7 +27,7 @@ from connectors.records import Account, RawRecord
 
 ROUTES = (
     Route("GET", "/api/v4/account"),
-    Route("GET", "/api/v4/(users|sources|events)"),
+    Route("GET", "/api/v4/(users|sources|events|events/types)"),
     Route("GET", "/api/v4/users/[0-9]+"),
     Route("GET", "/api/v4/roles"),
     Route("GET", "/api/v4/leads/pipelines/[0-9]+"),
@@ -42,6 +42,7 @@ ROUTES = (
     Route("GET", "/api/v4/(leads|contacts|companies)/notes(/[0-9]+)?"),
     Route("GET", "/api/v4/customers/notes(/[0-9]+)?", is_extra=True),
     Route("GET", "/api/v4/talks(/[0-9]+)?"),
+    Route("GET", "/api/v4/contacts/chats", is_extra=True),
 )
 """All a connector may ask; nothing here writes."""
 

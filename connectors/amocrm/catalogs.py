@@ -14,7 +14,7 @@ from connectors.amocrm.mapping import deal_records
 from connectors.amocrm.reading import Reading
 from connectors.amocrm.walking import Keys, Query, ToRecords, if_readable, of_lists, pages
 from connectors.connector import Window
-from connectors.paging import Json, items_of, until_settled, whole
+from connectors.paging import Json, until_settled, whole
 from connectors.records import Account, Invoice, Product, Record, Yield
 from connectors.walk import kept_raw, listed_whole, mapped
 
@@ -23,9 +23,6 @@ ELEMENTS: dict[str, tuple[type[Record], str, ToRecords]] = {
     INVOICES: (Invoice, "invoice", invoice_records),
 }
 """What the elements of a type of catalog are to us: rows of a kind, with a prefix of our ids. Others are kept raw."""
-
-
-MOST_CATALOGS = 250
 
 
 def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
@@ -45,12 +42,13 @@ def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
 
 
 def catalog_list(api: AmoApi, reading: Reading, *, into: dict[str, str]) -> Iterator[Yield]:
-    """The catalogs, in one answer: an account has few, and nobody says whether this list has pages. Types go `into`."""
-    answer = api.get("/api/v4/catalogs", {"limit": MOST_CATALOGS})
-    for catalog in items_of(answer, "catalogs", reading.odd) if answer else ():
-        yield from mapped(catalog, "catalogs", kept_raw, reading)
-        if (number := whole(catalog.get("id")) or 0) > 0:
-            into[str(number)] = str(catalog.get("type"))
+    """The catalogs; nobody says whether this list has pages. Types go `into`."""
+    query = Query("/api/v4/catalogs", "catalogs", "catalogs", api.settings.page_size)
+    for page in pages(api, query, {}, reading):
+        for catalog in page:
+            yield from mapped(catalog, query.entity, kept_raw, reading)
+            if (number := whole(catalog.get("id")) or 0) > 0:
+                into[str(number)] = str(catalog.get("type"))
 
 
 def elements(api: AmoApi, catalog_id: str, reading: Reading, *, into: dict[str, Keys]) -> Iterator[Yield]:

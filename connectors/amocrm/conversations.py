@@ -6,21 +6,22 @@ https://www.amocrm.ru/developers/content/crm_platform/talks-api
 No message has its text. Events of mail say nothing but that there was one; mail is read as notes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.events import named, value
 from connectors.amocrm.mapping import created
 from connectors.amocrm.reading import Reading, at, known_as, sender
-from connectors.amocrm.walking import Query, ToRecords, one, pages, stream
+from connectors.amocrm.walking import IDS_AT_A_TIME, Query, ToRecords, if_readable, one, pages, stream
 from connectors.connector import Window
 from connectors.errors import MissingError, Phrase
 from connectors.paging import Json, as_object, key_of, until_settled, whole
 from connectors.records import Account, Channel, Chat, Direction, Listing, Message, Notice, Yield
-from connectors.walk import mapped
+from connectors.walk import kept_raw, mapped
 
 TALKS = "talks"
+CONTACT_CHATS = "contact_chats"
 TALK_PREFIX = "talk:"
 DIRECTIONS: Mapping[str, Direction] = {"incoming_chat_message": "in", "outgoing_chat_message": "out"}
 """Events that are messages."""
@@ -132,6 +133,8 @@ def talk_list(api: AmoApi, account: Account, query: Query, *, is_queue: bool) ->
 def chat(talk: Json, reading: Reading, raw_hash: str) -> Chat:
     """A talk has no instant of its end: the last change stands in. A rating of 0 is none."""
     changed_at = at(talk.get("updated_at"))
+    if contact := reading.number("contact", talk.get("contact_id")):
+        reading.reread(CONTACT_CHATS, contact)
     is_in_work = reading.is_set(talk, "is_in_work") if "is_in_work" in talk else talk.get("status") != "closed"
     return Chat(
         account_id=reading.account_id,
@@ -141,10 +144,27 @@ def chat(talk: Json, reading: Reading, raw_hash: str) -> Chat:
         channel=channel(talk.get("origin"), reading),
         opened_at=created(talk),
         closed_at=changed_at if is_in_work is False else None,
-        contact_id=reading.ref("contact", talk.get("contact_id")),
+        contact_id=None if contact is None else f"contact:{contact}",
         deal_id=reading.ref("lead", talk.get("entity_id") if talk.get("entity_type") == "lead" else None),
         source_id=reading.ref("source", talk.get("source_id")),
         status=talk.get("status") or None,
         missed_at=at(talk.get("missed_at")),
         rating=whole(talk.get("rate")) or None,
     )
+
+
+def contact_chats(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Which chats contacts have, of those who have talks. A talk is a part of a chat and names its contact itself, so
+    these links are kept raw."""
+    return if_readable(chats_of(api, api.reading(account), window.ids))
+
+
+def chats_of(api: AmoApi, reading: Reading, contacts: Sequence[str]) -> Iterator[Yield]:
+    query = Query("/api/v4/contacts/chats", "chats", "contacts/chats", api.settings.page_size)
+    for first in range(0, len(contacts), IDS_AT_A_TIME):
+        some = contacts[first : first + IDS_AT_A_TIME]
+        asked = {f"contact_id[{position}]": contact for position, contact in enumerate(some)}
+        for page in pages(api, query, asked, reading):
+            for link in page:
+                yield from mapped(link, query.entity, kept_raw, reading)
+    yield from reading.conclusions()

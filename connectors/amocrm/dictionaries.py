@@ -1,4 +1,5 @@
-"""What an account is set up with besides people and funnels: custom fields of every kind of thing, roles, tags."""
+"""What an account is set up with besides people and funnels: custom fields of every kind of thing, roles, tags, types
+of events."""
 
 from collections.abc import Iterator
 
@@ -61,3 +62,8 @@ def tags(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     for word in CARDS:
         if word != "customers" or api.facts.has_customers:
             yield from raw_list(api, account, f"{word}/tags", "tags")
+
+
+def event_types(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
+    """What the log of events can tell of in this account; changes of each custom field are a type of their own."""
+    return raw_list(api, account, "events/types", "events_types", key="key")

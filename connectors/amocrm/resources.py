@@ -8,9 +8,9 @@ from connectors.amocrm import mapping, merges
 from connectors.amocrm.access import WHERE_TO_CREATE
 from connectors.amocrm.api import WARN_BEFORE, AmoApi
 from connectors.amocrm.catalogs import catalogs, lead_records
-from connectors.amocrm.conversations import messages, talks
+from connectors.amocrm.conversations import CONTACT_CHATS, contact_chats, messages, talks
 from connectors.amocrm.customers import customer_lists, customers, transactions
-from connectors.amocrm.dictionaries import fields, roles, tags
+from connectors.amocrm.dictionaries import event_types, fields, roles, tags
 from connectors.amocrm.events import ADDED, HISTORY, RELINKED, amount_records, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
@@ -305,6 +305,7 @@ RESOURCES = with_deletions(
     Resource("loss_reasons", loss_reasons, ("whole",), (LossReason,)),
     Resource("sources", sources, ("whole",), (Source,)),
     Resource("tags", tags, ("whole",), ()),
+    Resource("event_types", event_types, ("whole",), ()),
     Resource("catalogs", catalogs, ("whole",), (Product, Invoice)),
     Resource("fields", fields, ("whole",), (FieldDef, FieldEnum, FieldRequired), after=("catalogs",)),
     Resource(
@@ -352,6 +353,7 @@ RESOURCES = with_deletions(
         log_column="sent_at",
         log_prefix="message:",
     ),
+    Resource(CONTACT_CHATS, contact_chats, ("ids",), ()),
     Resource("merges", after_merges, ("ids",), ()),
 )
 """In the order of 4.10 of the reference: what things are called before what happened, deletions last."""

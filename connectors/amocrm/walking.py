@@ -284,9 +284,9 @@ def of_lists(names: Iterable[str], listed: Mapping[str, Keys]) -> Keys:
     return set().union(*lists) if all(lists) else set()
 
 
-def raw_list(api: AmoApi, account: Account, path: str, collection: str) -> Iterator[Yield]:
-    """A list no table holds, kept raw for whoever needs it."""
-    query = Query(f"/api/v4/{path}", collection, path, api.settings.page_size)
+def raw_list(api: AmoApi, account: Account, path: str, collection: str, *, key: str = "id") -> Iterator[Yield]:
+    """A list no table holds, kept raw for whoever needs it. key: what a row is known by."""
+    query = Query(f"/api/v4/{path}", collection, path, api.settings.page_size, key=key)
     return if_readable(stream(api, account, Window("whole"), query, kept_raw))
 
 

@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
 import polars as pl
+from amo_fake import WHOLE
 from demo_crm import make_blank, unpaced, with_long_windows
 
 from connectors.amocrm import CONNECTOR
 from connectors.amocrm.api import open_api
 from connectors.amocrm.settings import AmoSettings
+from connectors.connector import Window
+from connectors.records import Yield
 from demo.amocrm import create_app
 from demo.amocrm_mutate import mutate
 from demo.amocrm_switches import Switches
@@ -109,6 +113,16 @@ class Crm(httpx.BaseTransport):
         opened = partial(open_api, transport=self, pace=unpaced())
         connector = replace(CONNECTOR, open=opened, resources=tuple(map(with_long_windows, CONNECTOR.resources)))
         return SyncAccount("main", connector, SETTINGS.model_copy(update=settings), {"TOKEN": "demo-token"})
+
+    def read(self, state_dir: Path, resource: str, window: Window = WHOLE, **settings: Any) -> list[Yield]:
+        """What one resource yields, without a warehouse."""
+        opened = self.as_account(**settings)
+        api = opened.connector.open_api(
+            opened.settings, env=opened.env, ordinals=count(1).__next__, state_dir=str(state_dir)
+        )
+        account = opened.connector.account(api, opened.settings)
+        chosen = next(one for one in opened.connector.resources if one.name == resource)
+        return list(chosen.read(api, account, window))
 
     def synced(self, data_dir: Path, *, full: bool = False, parallel: int = 1, **settings: Any) -> RunStatus:
         """Read into a warehouse; the machine's clock is the source's."""

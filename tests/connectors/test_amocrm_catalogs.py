@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import date
 
 import pytest
+from amo_demo import Crm
 from amo_fake import (
     ACCOUNT_BODY,
     FIRST,
@@ -204,6 +205,29 @@ def test_a_product_without_a_quantity_is_one(metadata):
     assert "without a quantity" in of(Notice, yielded)[0].text
 
 
+def test_catalogs_may_come_on_several_pages():
+    kinds = ("products", "invoices", "regular")
+    listed = [page("catalogs", {"id": 5601 + n, "type": kind}, has_next=n < 2) for n, kind in enumerate(kinds)]
+    api, _ = account_with(
+        element(1),
+        invoices=[element(2)],
+        answers={CATALOGS: listed},
+        settings=LONG_LIVED.model_copy(update={"page_size": 1}),
+    )
+    yielded = read(api, "catalogs")
+    assert [raw.native_id for raw in of(RawRecord, yielded) if raw.entity == "catalogs"] == ["5601", "5602", "5603"]
+    assert (len(of(Product, yielded)), len(of(Invoice, yielded))) == (1, 1)
+
+
+@pytest.mark.parametrize("catalogs_are_paged", [True, False])
+def test_all_catalogs_of_the_demo_are_read_whether_they_come_in_pages_or_not(tmp_path, catalogs_are_paged):
+    crm = Crm(catalogs_are_paged=catalogs_are_paged)
+    listed = [
+        raw.native_id for raw in of(RawRecord, crm.read(tmp_path, "catalogs", page_size=1)) if raw.entity == "catalogs"
+    ]
+    assert listed == [str(row.id) for row in catalogs.CATALOGS]
+
+
 def test_what_a_whole_catalog_lacks_is_removed_and_an_empty_one_says_nothing():
     api, _ = account_with(element(1), element(2))
     listed = {listing.kind: listing.keys for listing in of(Listing, read(api, "catalogs"))}
@@ -279,10 +303,19 @@ def test_roles_and_tags_are_kept_raw():
     assert kept == [("roles", "1"), ("leads/tags", "2")]
 
 
-@pytest.mark.parametrize("name", ["roles", "tags"])
-def test_roles_and_tags_that_may_not_be_read_are_told(name):
+def test_types_of_events_are_kept_raw_by_their_names():
+    api, _ = amo(
+        {"/api/v4/events/types": page("events_types", {"key": "lead_added", "type": 1, "lang": "Новая сделка"})}
+    )
+    kept = [(raw.entity, raw.native_id) for raw in of(RawRecord, read(api, "event_types"))]
+    assert kept == [("events/types", "lead_added")]
+
+
+@pytest.mark.parametrize("name", ["roles", "tags", "event_types"])
+def test_dictionaries_that_may_not_be_read_are_told(name):
     refused = problem(403, title="Forbidden")
-    api, _ = amo({f"/api/v4/{path}": refused for path in ("roles", "leads/tags", "contacts/tags", "companies/tags")})
+    paths = ("roles", "leads/tags", "contacts/tags", "companies/tags", "events/types")
+    api, _ = amo({f"/api/v4/{path}": refused for path in paths})
     assert {type(thing) for thing in read(api, name)} == {Notice}
 
 

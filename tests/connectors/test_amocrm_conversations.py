@@ -337,3 +337,32 @@ def test_messages_are_complete_since_the_log_begins_however_old_an_sms_is(tmp_pa
 )
 def test_a_webhook_rings_for_talks_and_notes(body: str, ids: dict[str, set[str]]):
     assert hear(f"{body}&account[id]=31004410".encode()).ids == ids
+
+
+def test_chats_of_contacts_who_have_talks_are_kept_raw():
+    listed = page("talks", talk(1), talk(2), talk(3, contact_id=None), talk(4, contact_id=27700002))
+    links = page("chats", {"id": 551, "chat_id": "6d3c-a001", "contact_id": 27700001})
+    api, server = amo({TALKS: [listed, NOTHING], "/api/v4/contacts/chats": links})
+    (asked,) = of(Reread, read(api, "talks", FROM_THE_BEGINNING))
+    assert asked == Reread("contact_chats", ("27700001", "27700002"))
+    yielded = read(api, asked.resource, Window("ids", ids=asked.ids))
+    assert [(raw.entity, raw.native_id) for raw in of(RawRecord, yielded)] == [("contacts/chats", "551")]
+    (params,) = server.asked("/api/v4/contacts/chats")
+    assert (params["contact_id[0]"], params["contact_id[1]"]) == asked.ids
+
+
+@pytest.mark.parametrize("status", [402, 403, 404])
+def test_chats_of_contacts_that_may_not_be_read_are_told(status):
+    api, _ = amo({"/api/v4/contacts/chats": problem(status, title="No")})
+    assert {type(thing) for thing in read(api, "contact_chats", Window("ids", ids=("1",)))} == {Notice}
+
+
+def test_a_whole_sync_keeps_the_chats_of_contacts(tmp_path: Path):
+    crm = Crm()
+    assert crm.synced(tmp_path).is_well
+    contacts = "SELECT DISTINCT contact_id FROM chat WHERE contact_id IS NOT NULL ORDER BY ALL"
+    linked = (
+        "SELECT DISTINCT 'contact:' || json_extract_string(decode(body), '$.contact_id') FROM raw_record "
+        "WHERE entity = 'contacts/chats' ORDER BY ALL"
+    )
+    assert rows(tmp_path, linked) == rows(tmp_path, contacts) != []

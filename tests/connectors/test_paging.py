@@ -86,3 +86,18 @@ def test_an_end_too_slow_to_be_shown_is_looked_for_by_a_second_walk():
 def test_pages_of_one_row_end_too():
     ids, told = walked(listing(3), limit=1)
     assert (ids, len(told)) == ([0, 1, 2], 1)
+
+
+@pytest.mark.parametrize(("n", "is_told"), [(50, False), (250, True), (300, False)])
+def test_a_list_that_knows_no_pages_ends_with_its_first_one_again(n, is_told):
+    """250 rows may be the most it shows: then there may be more, and nothing is taken as removed."""
+    asked: list[dict] = []
+
+    def get(params: dict) -> dict:
+        asked.append(params)
+        return {"_embedded": {"tasks": [{"id": number} for number in range(n)]}}
+
+    ids, told = walked(get)
+    assert ids == list(range(n))
+    assert len(asked) == 2
+    assert bool(told) is is_told
