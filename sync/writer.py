@@ -13,7 +13,20 @@ from sqlalchemy import Connection
 
 from connectors.connector import FIRST_KINDS, Resource
 from connectors.errors import Phrase
-from connectors.records import Listing, Notice, OwnedSet, RawRecord, Record, Reread, Shown, Stub
+from connectors.records import (
+    Deal,
+    DealAmountChange,
+    DealOwnerChange,
+    DealStageTransition,
+    Listing,
+    Notice,
+    OwnedSet,
+    RawRecord,
+    Record,
+    Reread,
+    Shown,
+    Stub,
+)
 from sync.doubts import doubt, is_doubtful
 from sync.events import (
     AccountDone,
@@ -30,7 +43,7 @@ from sync.events import (
     WindowDone,
 )
 from sync.plan import window_key
-from warehouse import state
+from warehouse import sightings, state
 from warehouse.checks import AFTER_SYNC, check
 from warehouse.columns import layout
 from warehouse.database import personal_key
@@ -44,6 +57,8 @@ COMMIT_EVERY_S = 5.0
 MOST_WARNINGS = 5
 WELL = frozenset({"done", "skipped", "left_out"})
 """States of resources at the end of a run that needs nobody."""
+
+LOOKED_AT = frozenset({Deal, DealStageTransition, DealOwnerChange, DealAmountChange})
 
 Progress = Callable[[str, str, int, int | None], None]
 """Called with account, resource, windows done and all windows (None: not known yet)."""
@@ -105,11 +120,13 @@ class Writer:
             for event in batch:
                 self._mark(event)
             self._done([event for event in batch if isinstance(event, ResourceDone)])
-            for event in batch:
-                if isinstance(event, AccountDone) and event.account_id in self.viewers:
-                    self._tell_findings(event.account_id, now)
             if any(isinstance(event, Opened | ResourceDone) for event in batch):
                 state.refresh_coverage(self.connection, seq=seq, now=now)
+            for event in batch:
+                if isinstance(event, AccountDone) and event.account_id in self.viewers:
+                    if self._has_read_deals(event.account_id):
+                        sightings.look(self.connection, self.accounts[event.account_id].target, load_seq=seq)
+                    self._tell_findings(event.account_id, now)
             over = (e for e in batch if isinstance(e, Planned | ResourceDone | Failed | NotGiven))
             changed: set[tuple[str, str | None]] = {(e.account_id, e.resource) for e in over}
             changed |= {(e.account_id, None) for e in batch if isinstance(e, AccountDone)}
@@ -155,6 +172,13 @@ class Writer:
             doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
             state.remember_sweep(self.connection, doubted)
         return replace(found, missing=(), is_doubtful=True)
+
+    def _has_read_deals(self, account_id: str) -> bool:
+        """All deals and logs of their changes were read in this run, as far as the source gives them."""
+        run = self.run.account(account_id)
+        parts = [one for one in self.accounts[account_id].connector.resources if LOOKED_AT & set(one.fills)]
+        states = {run.resource(one.name).state for one in parts}
+        return "done" in states and states <= {"done", "left_out"}
 
     def _tell_findings(self, account_id: str, now: datetime) -> None:
         """Rows the last sweeps did not see, whenever that was, and deals whose history leads elsewhere."""

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Table
 
 from warehouse.columns import quoted
 from warehouse.database import WarehouseError
-from warehouse.models import CANONICAL, key_of, patch, tombstone
+from warehouse.models import CANONICAL, deal_seen, key_of, patch, tombstone
+from warehouse.sightings import SEEN
 
 SAMPLE = 5
 AFTER_SYNC = frozenset({"history_differs"})
@@ -104,16 +105,17 @@ GATES = (
         ("deal_stage_transition",),
         "Сделок, чей последний переход ведёт не на нынешний этап: {count}. История там неполна.",
         "Deals whose last move does not lead to their present stage: {count}. Their history has a gap.",
-        """
+        f"""
         SELECT d.account_id, d.deal_id FROM deal d JOIN (
-            SELECT account_id, deal_id, max(changed_at) AS last_at FROM deal_stage_transition GROUP BY ALL
+            SELECT account_id, deal_id, max(changed_at) FILTER (NOT starts_with(change_id, '{SEEN}')) AS told_at
+            FROM deal_stage_transition GROUP BY ALL
         ) m ON m.account_id = d.account_id AND m.deal_id = d.deal_id
         LEFT JOIN coverage c ON c.account_id = d.account_id AND c.resource = 'deal'
         WHERE d.deleted_at IS NULL
-            AND m.last_at < coalesce(c.watermark, m.last_at + INTERVAL 1 SECOND)  -- deals are read before their moves
+            AND coalesce(m.told_at < c.watermark, TRUE)  -- deals are read before their moves
             AND NOT EXISTS (
             FROM deal_stage_transition t WHERE t.account_id = d.account_id AND t.deal_id = d.deal_id
-            AND t.changed_at = m.last_at AND t.to_stage_id = d.stage_id AND t.to_pipeline_id = d.pipeline_id
+            AND t.changed_at = m.told_at AND t.to_stage_id = d.stage_id AND t.to_pipeline_id = d.pipeline_id
         )
         """,
     ),
@@ -145,7 +147,7 @@ def refuse_doubles(connection: Connection) -> None:
     Raises:
         WarehouseError: a table holds a key twice. Numbers made of it would be wrong.
     """
-    doubled = [table.name for table in (*CANONICAL, tombstone, patch) if _has_doubles(connection, table)]
+    doubled = [table.name for table in (*CANONICAL, tombstone, patch, deal_seen) if _has_doubles(connection, table)]
     if doubled:
         raise WarehouseError(
             "The warehouse holds rows twice in {tables}; nothing was published, readers keep what they have. This is a "

@@ -756,6 +756,20 @@ patch = Table(
     Column("patched_at", Instant, nullable=False),
 )
 
+# What each deal said at the last sync; seen_at: of the sync it said so first. What differs from it at the next one is a
+# change, whether or not a log of the source tells of it (`sightings`).
+deal_seen = Table(
+    "deal_seen",
+    metadata,
+    key("account_id"),
+    key("deal_id"),
+    column("pipeline_id", null=True),
+    column("stage_id", null=True),
+    column("responsible_user_id", null=True),
+    column("amount_minor", BigInteger, null=True),
+    column("seen_at", Instant),
+)
+
 # Who answered to an account of the config at its first sync; another number later is refused.
 sync_account = Table(
     "sync_account",

@@ -53,12 +53,16 @@ def amount_changes(facts: Facts) -> pl.DataFrame:
 
 
 def _moves(facts: Facts) -> pl.DataFrame:
-    """Moves in order. One that does not say where it came from came from where the move before it led."""
+    """Moves in order. One that does not say where it came from came from where the move before it led; so did a
+    snapshot, for more may have come to be known of the time before it since it was made."""
     columns = ["deal_id", "changed_at", "change_id", *_ends("from"), *_ends("to"), "origin"]
     rows = _without_echoes(facts.rows("deal_stage_transition", columns)).sort("deal_id", "changed_at", "change_id")
-    is_told = pl.col("from_stage_id").is_not_null()
+    is_told = pl.col("from_stage_id").is_not_null() & (pl.col("origin") != "snapshot")
     before = {f"from_{name}": pl.col(f"to_{name}").shift(1).over("deal_id") for name in PLACE}
-    told = {name: pl.when(is_told).then(name).otherwise(place).alias(name) for name, place in before.items()}
+    told = {
+        name: pl.when(is_told).then(name).otherwise(pl.coalesce(place, name)).alias(name)
+        for name, place in before.items()
+    }
     return rows.with_columns(**told).sort("changed_at", "change_id")
 
 

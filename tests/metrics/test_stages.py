@@ -187,6 +187,17 @@ def test_a_snapshot_of_what_no_event_tells_is_a_stay_that_is_inferred():
     assert built["stage_interval"]["is_inferred"].to_list() == [False, False, True]
 
 
+def test_a_snapshot_starts_where_a_move_that_came_to_be_known_later_led():
+    told = moves((2, "new", "qualified"), (6, "new", "offer"))
+    told[1] |= {"change_id": "seen:1", "origin": "snapshot"}
+    assert way(marts(deal("offer"), told)) == [("new", 0, 2), ("qualified", 2, 6), ("offer", 6, None)]
+
+
+def test_a_deal_begins_where_its_first_snapshot_starts():
+    told = [{**row, "origin": "snapshot"} for row in moves((2, "new", "qualified"))]
+    assert way(marts(deal("qualified"), told)) == [("new", 0, 2), ("qualified", 2, None)]
+
+
 # What is older than the history
 
 

@@ -40,6 +40,9 @@ class Thing:
     changed_at: datetime
     stage: int = 10
     tags: tuple[str, ...] = ()
+    user: int | None = None
+    minor: int | None = None
+    closed_at: datetime | None = None
 
 
 @dataclass
@@ -127,8 +130,11 @@ def _deal(thing: Thing, account: Account, raw_hash: str) -> Iterator[Yield]:
         name=f"Deal {thing.number}",
         pipeline_id="pipeline:1",
         stage_id=f"status:{thing.stage}",
+        responsible_user_id=thing.user and f"user:{thing.user}",
+        amount_minor=thing.minor,
         currency=account.base_currency,
         created_at=thing.created_at,
+        closed_at=thing.closed_at,
         source_updated_at=thing.changed_at,
         raw_hash=raw_hash,
     )

@@ -1,0 +1,160 @@
+"""What changes between two syncs is in the log, whether or not the source tells of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fake_source import RESOURCES, START, FakeSource, account
+from sync_words import Look
+
+from connectors.connector import Window
+from connectors.errors import RetriableError
+from connectors.records import Account, LeftOut, Yield
+from sync import sync
+
+DAY = timedelta(days=1)
+MOVES = "SELECT deal_id, changed_at, from_stage_id, to_stage_id, origin FROM deal_stage_transition ORDER BY changed_at"
+OWNERS = "SELECT deal_id, changed_at, from_user_id, to_user_id, origin FROM deal_owner_change"
+AMOUNTS = "SELECT deal_id, changed_at, from_minor, to_minor, currency, origin FROM deal_amount_change"
+
+Night = Callable[[], None]
+
+
+@pytest.fixture
+def source() -> FakeSource:
+    one = FakeSource()
+    one.add(1, START - 9 * DAY, user=1, minor=100)
+    return one
+
+
+@pytest.fixture
+def night(data_dir: Path, source: FakeSource) -> Night:
+    """A sync, and the source's clock a day later."""
+
+    def run() -> None:
+        sync(data_dir, [account(source)], overlap=2 * DAY)
+        source.now += DAY
+
+    return run
+
+
+def put(source: FakeSource, **fields: object) -> None:
+    """Change the deal an hour before the next sync, and tell nobody."""
+    for name, value in {"changed_at": source.now - timedelta(hours=1), **fields}.items():
+        setattr(source.things[1], name, value)
+
+
+def test_what_changed_unseen_is_dated_by_the_card(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=12, user=2, minor=None)
+    night()
+    at = START + DAY - timedelta(hours=1)
+    assert look(MOVES) == [("lead:1", at, "status:10", "status:12", "snapshot")]
+    assert look(OWNERS) == [("lead:1", at, "user:1", "user:2", "snapshot")]
+    assert look(AMOUNTS) == [("lead:1", at, 100, None, "RUB", "snapshot")]
+
+
+def test_nothing_is_written_where_nothing_changed(source: FakeSource, night: Night, look: Look):
+    night()
+    night()
+    assert look(MOVES) == look(OWNERS) == look(AMOUNTS) == []
+
+
+def test_what_the_source_tells_is_told_once(source: FakeSource, night: Night, look: Look):
+    night()
+    source.move(1, source.now - timedelta(hours=1))
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["event"]
+
+
+def test_a_closing_is_dated_by_the_closing(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=12, closed_at=source.now - timedelta(hours=3))
+    night()
+    assert look(MOVES)[0][1] == START + DAY - timedelta(hours=3)
+
+
+def test_a_card_with_an_impossible_date_is_dated_by_the_sync(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=12, changed_at=source.now + 400 * DAY)
+    night()
+    assert look(MOVES)[0][1] == START + DAY
+
+
+def test_an_event_that_comes_later_takes_its_place(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=11)
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["snapshot"]
+    source.events.append((1, source.now - timedelta(hours=25), "moved", 1))
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["event"]
+
+
+def test_an_event_dated_after_the_card_takes_its_place_too(source: FakeSource, night: Night, look: Look):
+    night()
+    source.move(1, source.now - timedelta(minutes=30))
+    put(source)
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["event"]
+
+
+def test_each_of_several_changes_stays(source: FakeSource, night: Night, look: Look):
+    night()
+    for stage in (12, 13, 12):
+        put(source, stage=stage)
+        night()
+    ways = [row[2:4] for row in look(MOVES)]
+    assert ways == [("status:10", "status:12"), ("status:12", "status:13"), ("status:13", "status:12")]
+
+
+def test_a_change_starts_where_the_log_has_led(source: FakeSource, night: Night, look: Look):
+    night()
+    source.move(1, source.now - timedelta(hours=2))
+    put(source, stage=14)
+    night()
+    assert [row[2:] for row in look(MOVES)][1] == ("status:11", "status:14", "snapshot")
+
+
+def test_a_log_that_was_not_read_says_nothing(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=11)
+    source.failing = {"events": RetriableError("down")}
+    night()
+    assert look(MOVES) == []
+    source.failing = {}
+    source.events.append((1, source.now - timedelta(hours=25), "moved", 1))
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["event"]
+
+
+def left_out(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
+    api.answer("events", window)
+    yield LeftOut()
+
+
+def test_a_log_that_is_not_given_is_not_waited_for(source: FakeSource, data_dir: Path, look: Look):
+    resources = (*RESOURCES[:-1], replace(RESOURCES[-1], read=left_out))
+    sync(data_dir, [account(source, resources=resources)])
+    source.now += DAY
+    put(source, stage=11)
+    sync(data_dir, [account(source, resources=resources)])
+    assert [row[-1] for row in look(MOVES)] == ["snapshot"]
+
+
+def test_deals_that_moved_unseen_are_counted(source: FakeSource, data_dir: Path, night: Night):
+    night()
+    put(source, stage=11)
+    (found,) = sync(data_dir, [account(source)]).account("main").checks
+    assert (found["code"], found["sample"]) == ("history_differs", ["lead:1"])
+
+
+def test_two_changes_of_one_instant_are_one_row(source: FakeSource, data_dir: Path, look: Look):
+    """A source whose clock stands still."""
+    sync(data_dir, [account(source)])
+    for stage in (12, 13):
+        put(source, stage=stage, changed_at=source.now)
+        sync(data_dir, [account(source)])
+    assert [row[3] for row in look(MOVES)] == ["status:13"]
