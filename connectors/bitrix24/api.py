@@ -94,9 +94,8 @@ ZONES = {timedelta(hours=3): "Europe/Moscow", timedelta(0): "UTC"}
 class Facts:
     """What the portal says of itself and of whose rights we have.
 
-    host: its address now. number: its own, which OAuth alone tells, else the host it was first read under; both survive
-    renaming. scopes: what may be called. offset: of the server's zone now. user_zone: the employee's, in whose time
-    tasks are printed.
+    host: its address now. number: the host it was first read under, which survives renaming. scopes: what may be
+    called. offset: of the server's zone now. user_zone: the employee's, in whose time tasks are printed.
     """
 
     profile: Json
@@ -296,7 +295,7 @@ def open_api(
     def number(host: str) -> str:
         tokens = None if settings.webhook_env else store.read()
         hosts = Path(state_dir) / f"{settings.id}.hosts.json"
-        return (tokens and tokens.number) or known_as(httpx.URL(base_url).host, host, hosts)
+        return known_as(httpx.URL(base_url).host, host, hosts, member=tokens.number if tokens else None)
 
     pace = pace or portal_pace(settings, base_url, state_dir)
     client = ApiClient(

@@ -1,4 +1,4 @@
-"""A renamed portal of Bitrix24 stays the account it was, before and after its new address is configured."""
+"""A portal of Bitrix24 stays the account it was under a new address, and by another way in."""
 
 import json
 import stat
@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bitrix_demo import Portal, rows
+from bitrix_demo import BY_CONSENT, SETTINGS, Portal, rows
 
 from connectors.bitrix24.identity import known_as
 from sync import SyncAccount, sync
@@ -52,6 +52,29 @@ def test_an_address_nothing_has_led_to_is_another_account(data_dir: Path):
     assert synced(portal, data_dir, VOLGA).is_well
     assert f"now number {NEVA} answers" in str(synced(portal, data_dir, NEVA).account("main").error)
     assert synced(portal, data_dir, VOLGA).is_well
+
+
+def test_a_portal_is_the_same_by_webhook_and_by_consent(data_dir: Path):
+    portal = Portal()
+    assert portal.synced(data_dir).is_well
+    before = rows(data_dir, WHAT_IS_THERE)
+    portal.consents(data_dir / "state" / "main")
+    portal.settings = BY_CONSENT
+    assert portal.synced(data_dir).is_well
+    portal.settings = SETTINGS
+    assert portal.synced(data_dir).is_well
+    assert rows(data_dir, WHAT_IS_THERE) == before
+
+
+def test_a_portals_own_number_is_the_same_under_any_address_and_another_is_another_portal(tmp_path: Path):
+    file = tmp_path / "main.hosts.json"
+    assert known_as(VOLGA, VOLGA, file) == VOLGA
+    assert known_as(VOLGA, VOLGA, file, member="a1") == VOLGA
+    assert known_as(NEVA, NEVA, file, member="a1") == VOLGA
+    assert known_as(NEVA, NEVA, file) == VOLGA
+    assert known_as(VOLGA, VOLGA, file, member="b2") == known_as(NEVA, NEVA, file, member="b2") == "b2"
+    assert known_as(OKA, OKA, file) == OKA
+    assert known_as(OKA, OKA, tmp_path / "shop.hosts.json", member="a1") == OKA
 
 
 def test_where_a_portal_has_moved_to_is_for_its_owner_alone(tmp_path: Path):
