@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import httpx
-import orjson
 
-from connectors.answers import Answers, Asked, PassingError, problem_of, redacted
+from connectors.answers import Answers, Asked, PassingError, json_of, problem_of, redacted
 from connectors.errors import (
     CredentialsError,
     ForbiddenError,
@@ -137,8 +136,8 @@ class BitrixAnswers(Answers):
         if status == httpx.codes.GATEWAY_TIMEOUT:
             raise PassingError(Phrase("status {status}", status=status), is_slow=True)
         try:
-            body = orjson.loads(self.clean(response.content))
-        except orjson.JSONDecodeError:
+            body = json_of(self.clean(response.content))
+        except ValueError:
             raise PassingError(Phrase("no data but a page or half an answer, status {status}", status=status)) from None
         if refusal := refusal_of(body, status):
             self.refuse_call(refusal, asked, body)

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 from amo_demo import Crm, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connectors.answers import json_of
+from connectors.answers import Asked, json_of
+from connectors.bitrix24.answers import BitrixAnswers
+from connectors.http import SourceAuth
 from connectors.records import Notice, RawRecord, Stage
 from connectors.walk import Walk, mapped
 
@@ -82,6 +85,13 @@ def test_a_run_survives_an_absurd_value_and_counts_it(tmp_path: Path, path, chan
 )
 def test_what_is_not_quite_json_is_read_but_for_what_cannot_be(body, read):
     assert json_of(body) == read
+
+
+def test_an_answer_of_bitrix24_that_is_not_quite_json_is_read_too():
+    body = b'{"result": [{"ID": "1", "TITLE": "half \\ud83d of it", "OPPORTUNITY": 1e400}]}'
+    asked = Asked("volga", "crm.deal.list")
+    found = BitrixAnswers(SourceAuth()).read(httpx.Response(200, content=body), asked)
+    assert found["result"] == [{"ID": "1", "TITLE": "half ? of it", "OPPORTUNITY": None}]
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{", b"[" * 100_000])
