@@ -3,7 +3,7 @@
 Rules: a deleted or purged card is in no list, so a first sync never sees it; its events are in the log all the same and
 count. A deleted purchase of a customer and a deleted invoice stay in their lists, marked. Values of all custom fields
 count, of elements of catalogs too, phones and e-mails among them. Users are those listed, the robot and whoever else is
-named only by id.
+named only by id; so are loss reasons.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,9 @@ def counts(company: Company) -> dict[str, int]:
         "user_department": len(company.users),
         "pipeline": len(company.pipelines),
         "stage": sum(len(pipeline.stages) for pipeline in company.pipelines),
-        "loss_reason": len(company.loss_reasons),
+        "loss_reason": len(
+            {row.id for row in company.loss_reasons} | {deal.loss_reason_id for deal in deals if deal.loss_reason_id}
+        ),
         "source": len({deal.source_id for deal in deals if deal.source_id}),
         "field_def": len(company.fields),
         "field_enum": sum(len(field.enums) for field in company.fields),

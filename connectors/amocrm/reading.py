@@ -9,7 +9,7 @@ from typing import Any
 from connectors.amocrm.settings import AmoSettings
 from connectors.errors import Phrase
 from connectors.paging import Json, whole
-from connectors.records import MergeLink, User, Yield
+from connectors.records import LossReason, MergeLink, TaskType, User, Yield
 from connectors.walk import Walk
 
 ROBOT = "user:0"
@@ -80,6 +80,22 @@ class Reading(Walk):
             active = self.users_are_hidden
             self.mention(User, user_id, lambda: mentioned_user(self.account_id, user_id, is_active=active))
         return user_id
+
+    def loss_reason(self, native_id: Any) -> str | None:
+        """`loss_reason:<n>`; one the list lacks any more is called by its number."""
+        found = self.ref("loss_reason", native_id)
+        if found:
+            account_id, name = self.account_id, numbered(found)
+            self.mention(LossReason, found, lambda: LossReason(account_id=account_id, loss_reason_id=found, name=name))
+        return found
+
+    def task_type(self, native_id: Any) -> str | None:
+        """`task_type:<n>`; one the account does not list is called by its number."""
+        found = self.ref("task_type", native_id)
+        if found:
+            account_id, name = self.account_id, numbered(found)
+            self.mention(TaskType, found, lambda: TaskType(account_id=account_id, task_type_id=found, name=name))
+        return found
 
     def responsible(self, native_id: Any) -> str | None:
         """`user:<n>` of who owns something; 0 is nobody."""
@@ -164,7 +180,12 @@ def winners(merges: Iterable[CardEvent]) -> dict[Any, CardEvent]:
 def mentioned_user(account_id: str, user_id: str, *, is_active: bool) -> User:
     if user_id == ROBOT:
         return User(account_id=account_id, user_id=ROBOT, name="Robot", is_active=True, is_robot=True)
-    return User(account_id=account_id, user_id=user_id, name=f"#{user_id.partition(':')[2]}", is_active=is_active)
+    return User(account_id=account_id, user_id=user_id, name=numbered(user_id), is_active=is_active)
+
+
+def numbered(our_id: str) -> str:
+    """The name of what has none."""
+    return f"#{our_id.partition(':')[2]}"
 
 
 def at(value: Any) -> datetime | None:

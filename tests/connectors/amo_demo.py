@@ -25,6 +25,7 @@ from demo.amocrm import create_app
 from demo.amocrm_mutate import mutate
 from demo.amocrm_switches import Switches
 from demo.company import Company, build
+from metrics.frames import FrameSet, open_frames
 from sync import SyncAccount, publish_all, sync
 from sync.publication import PUBLICATION
 from warehouse.database import open_warehouse
@@ -61,6 +62,11 @@ def published(data_dir: Path, *, now: datetime) -> Callable[[str], pl.DataFrame]
         return pl.read_parquet([folder / file["name"] for file in manifest["tables"][name]["files"]])
 
     return table
+
+
+def shown(data_dir: Path) -> FrameSet:
+    """What was published last, as metrics and the app read it."""
+    return open_frames(data_dir / PUBLICATION)
 
 
 class Crm(httpx.BaseTransport):

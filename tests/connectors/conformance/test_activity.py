@@ -30,8 +30,10 @@ from connectors.amocrm.mapping import call_status
 from connectors.records import (
     Call,
     Patch,
+    Stub,
     Task,
     TaskLink,
+    TaskType,
 )
 from metrics.missed_calls import METRIC as MISSED_CALLS
 
@@ -88,6 +90,9 @@ def test_c72_kinds_of_tasks_and_one_nobody_knows():
     kinds = [read_task(task_type_id=type_id).kind for type_id in (1, 2, 2740010, 99)]
     assert kinds == ["follow_up", "meeting", "other", "unknown"]
     assert read_task(task_type_id=99).task_type_id == "task_type:99"
+    api, _ = amo({"/api/v4/tasks": page("tasks", task(1, task_type_id=99), task(2, task_type_id=99))})
+    stubs = [stub.record for stub in of(Stub, read(api, "tasks", FROM_THE_BEGINNING)) if type(stub.record) is TaskType]
+    assert [(row.task_type_id, row.name) for row in stubs] == [("task_type:99", "#99")]
 
 
 def test_c73_tasks_are_walked_by_id_because_they_cannot_be_ordered_by_change():
@@ -282,6 +287,9 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_c69_c72_a_task_of_nothing_and_of_no_known_kind_is_stored(told: Told):
     columns = ("entity_id", "entity_kind", "kind", "task_type_id")
     assert told.tasks(*columns, of="free") == [(None, None, "unknown", "task_type:99")]
+    free = told.table("task").filter(pl.col("task_id") == f"task:{told.ids['free']}")
+    kinds = free.join(told.table("task_type"), on=["account_id", "task_type_id"], how="left")
+    assert kinds["name"].to_list() == ["#99"]
 
 
 def test_c70_c71_completion_is_told_by_its_event_or_estimated(told: Told):
