@@ -87,7 +87,8 @@ class Resource:
     that holds up each kind of request by itself.
     is_core: the account's watermark waits for it (deals, stage events, calls, tasks).
     after: names of resources whose rows this one refers to; they are read first.
-    fills: canonical tables whose completeness it decides, for `coverage`.
+    fills: canonical tables whose completeness it decides, for `coverage`. has_others: other resources know, if less of
+    each, all that it fills them with: where it is not given, they alone decide.
     log_column: for a log of which nobody says how far back it reaches: the instant of its entries in `fills`. They are
     complete since the earliest that was read, not since the account was opened. log_prefix: how ids of entries begin,
     where another resource fills the same table.
@@ -102,6 +103,7 @@ class Resource:
     lane: str = ""
     is_core: bool = False
     after: tuple[str, ...] = ()
+    has_others: bool = False
     log_column: str | None = None
     log_prefix: str = ""
 

@@ -120,7 +120,7 @@ class Writer:
             for event in batch:
                 self._mark(event)
             self._done([event for event in batch if isinstance(event, ResourceDone)])
-            if any(isinstance(event, Opened | ResourceDone) for event in batch):
+            if any(isinstance(event, Opened | ResourceDone | NotGiven) for event in batch):
                 state.refresh_coverage(self.connection, seq=seq, now=now)
             for event in batch:
                 if isinstance(event, AccountDone) and event.account_id in self.viewers:
@@ -233,7 +233,9 @@ class Writer:
                 resources=[_filled(r) for r in mine.connector.resources],
             )
         elif isinstance(event, NotGiven):
-            state.not_given(self.connection, event.account_id, event.resource)
+            resources = self.accounts[event.account_id].connector.resources
+            has_others = any(one.has_others for one in resources if one.name == event.resource)
+            state.not_given(self.connection, event.account_id, event.resource, has_others=has_others)
         elif isinstance(event, SweepDone):
             state.remember_sweep(self.connection, self._seen(event, event.started_at))
 

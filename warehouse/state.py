@@ -191,11 +191,12 @@ def know_resources(connection: Connection, account_id: str, *, target: str, reso
     write(connection, "sync_watermark", lines, otherwise="DO UPDATE SET is_core = excluded.is_core")
 
 
-def not_given(connection: Connection, account_id: str, resource: str) -> None:
-    """The source leaves a resource out: while it was never read, the account's own watermark does not wait for it."""
+def not_given(connection: Connection, account_id: str, resource: str, *, has_others: bool = False) -> None:
+    """The source leaves a resource out: while it was never read, the account's own watermark does not wait for it, nor
+    do the tables it fills where it `has_others` to fill them. The next run makes its lines anew."""
+    change = "DELETE FROM sync_watermark" if has_others else "UPDATE sync_watermark SET is_core = FALSE"
     connection.exec_driver_sql(
-        "UPDATE sync_watermark SET is_core = FALSE WHERE account_id = ? AND resource = ? AND watermark IS NULL",
-        (account_id, resource),
+        f"{change} WHERE account_id = ? AND resource = ? AND watermark IS NULL", (account_id, resource)
     )
 
 

@@ -98,6 +98,23 @@ def test_an_account_does_not_wait_for_what_it_never_had(tmp_path: Path):
     assert rows(tmp_path, "SELECT DISTINCT is_core FROM sync_watermark WHERE resource = 'calls'") == [(True,)]
 
 
+@pytest.mark.parametrize(("scope", "table"), [("telephony", "call"), ("task", "task")])
+def test_what_activities_know_too_is_covered_by_them_where_its_own_list_is_not_given(
+    tmp_path: Path, scope: str, table: str
+):
+    covered = (
+        "SELECT c.watermark = a.watermark FROM coverage c, sync_watermark a "
+        f"WHERE c.resource = a.table_name AND a.resource = 'activities' AND a.table_name = '{table}'"
+    )
+    portal = Portal(scopes=scopes_without(scope))
+    for _ in range(2):
+        assert portal.synced(tmp_path).is_well
+        assert rows(tmp_path, covered) == [(True,)]
+    portal.server.switch(scopes=scopes_without())
+    assert portal.synced(tmp_path).is_well
+    assert rows(tmp_path, covered) == [(True,)]
+
+
 @pytest.mark.parametrize(
     ("missing", "left_out", "table"),
     [
