@@ -168,11 +168,13 @@ def whole(value: Any) -> int | None:
     """An integer that may come as text or as 12.0; None where it is none."""
     if type(value) is int:
         return value
-    if value is None or isinstance(value, bool | list | dict):
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if not isinstance(value, str):
         return None
     try:
         return int(value)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
 
 

@@ -16,7 +16,7 @@ from connectors.amocrm.reading import Reading, at, known_as, sender
 from connectors.amocrm.walking import IDS_AT_A_TIME, Query, ToRecords, if_readable, one, pages, stream
 from connectors.connector import Window
 from connectors.errors import MissingError, Phrase
-from connectors.paging import Json, as_object, key_of, until_settled, whole
+from connectors.paging import Json, as_object, key_of, until_settled
 from connectors.records import Account, Channel, Chat, Direction, Listing, Message, Notice, Yield
 from connectors.walk import kept_raw, mapped
 
@@ -149,7 +149,7 @@ def chat(talk: Json, reading: Reading, raw_hash: str) -> Chat:
         source_id=reading.ref("source", talk.get("source_id")),
         status=talk.get("status") or None,
         missed_at=at(talk.get("missed_at")),
-        rating=whole(talk.get("rate")) or None,
+        rating=reading.count(talk, "rate") or None,
     )
 
 

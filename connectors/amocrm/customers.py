@@ -14,7 +14,6 @@ from connectors.amocrm.reading import Reading, at, flag, known_as
 from connectors.amocrm.sweep import swept_stream
 from connectors.amocrm.walking import BY_ID, IDS_AT_A_TIME, Query, if_readable, one, pages, raw_list
 from connectors.connector import Window
-from connectors.money import to_minor
 from connectors.paging import Json, as_object, items_of, key_of, until_settled
 from connectors.records import Account, Customer, LeftOut, Payment, Shown, Tombstone, Yield
 from connectors.walk import mapped
@@ -57,7 +56,7 @@ def customer_records(customer: Json, reading: Reading, raw_hash: str) -> list[Yi
             status_id=reading.ref("customer_status", customer.get("status_id")),
             responsible_user_id=reading.responsible(customer.get("responsible_user_id")),
             next_on=next_at.astimezone(reading.zone).date() if next_at else None,
-            next_minor=to_minor(customer.get("next_price") if exact is None else exact, reading.currency),
+            next_minor=reading.money(customer.get("next_price") if exact is None else exact),
             created_at=created(customer),
             deleted_at=removed_at(customer, reading),
         ),
@@ -124,7 +123,7 @@ def payment(purchase: Json, reading: Reading, raw_hash: str) -> Payment:
     Raises:
         ValueError: a purchase without a price is no payment.
     """
-    amount_minor = to_minor(purchase.get("price"), reading.currency)
+    amount_minor = reading.money(purchase.get("price"))
     if amount_minor is None:
         raise ValueError("no price")
     updated_at = at(purchase.get("updated_at"))

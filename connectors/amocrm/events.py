@@ -12,7 +12,6 @@ from typing import Any
 from connectors.amocrm.mapping import ENTITY_KINDS
 from connectors.amocrm.merges import winner
 from connectors.amocrm.reading import ID, CardEvent, Reading, at, known_as
-from connectors.money import to_minor
 from connectors.paging import Json, as_list, as_object, key_of, whole
 from connectors.records import (
     Activity,
@@ -116,8 +115,8 @@ def field_amount_changed(event: Json, moment: datetime, reading: Reading, raw_ha
 def amount_change(of_any: Json, before: Any, after: Any, reading: Reading) -> DealAmountChange:
     return DealAmountChange(
         **of_any,
-        from_minor=to_minor(before, reading.currency),
-        to_minor=to_minor(after, reading.currency),
+        from_minor=reading.money(before),
+        to_minor=reading.money(after),
         currency=reading.currency,
     )
 

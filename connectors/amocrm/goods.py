@@ -17,7 +17,7 @@ from connectors.amocrm.mapping import CARDS, created, linked, removed_at, text_o
 from connectors.amocrm.reading import Goods, Reading, at, known_as
 from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.errors import Phrase
-from connectors.money import times, to_minor
+from connectors.money import times
 from connectors.paging import Json, as_object
 from connectors.records import Deal, DealInvoice, DealItem, FieldValue, Invoice, OwnedSet, Product, Yield
 
@@ -79,7 +79,7 @@ def prices(element: Json, reading: Reading) -> dict[str, int]:
     """Minor units by the id of the price field, and the usual price."""
     fields = [(field.get("field_id"), items) for field, items in filled(element) if field.get("field_type") == "price"]
     found = {**{str(number): items for number, items in fields}, USUAL_PRICE: values_of(element, "PRICE", "price")}
-    amounts = {name: to_minor(items[0].get("value"), reading.currency) for name, items in found.items() if items}
+    amounts = {name: reading.money(items[0].get("value")) for name, items in found.items() if items}
     return {name: minor for name, minor in amounts.items() if minor is not None}
 
 
@@ -123,7 +123,7 @@ def payer(element: Json, reading: Reading) -> Json:
 def amount(element: Json, reading: Reading) -> int:
     """What is to be paid: as the invoice says, else its lines together."""
     for item in values_of(element, "BILL_PRICE"):
-        minor = to_minor(item.get("value"), reading.currency)
+        minor = reading.money(item.get("value"))
         if minor is not None:
             return minor
     lines = [as_object(item.get("value")) for item in values_of(element, "ITEMS", "items")]
@@ -135,11 +135,11 @@ def amount(element: Json, reading: Reading) -> int:
 
 def line_sum(line: Json, reading: Reading) -> int | None:
     """A line's total; without one its price by its quantity, discounts and taxes unknown."""
-    total = to_minor(line.get("total_sum"), reading.currency)
+    total = reading.money(line.get("total_sum"))
     quantity = to_number(line.get("quantity"))
     if total is not None or quantity is None:
         return total
-    return times(to_minor(line.get("unit_price"), reading.currency), quantity)
+    return times(reading.money(line.get("unit_price")), quantity)
 
 
 def status(element: Json, reading: Reading) -> Any:

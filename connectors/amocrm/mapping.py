@@ -4,14 +4,15 @@ Owner rows come first, then the sets that hang on them. What an object lacks sta
 amounts, and what an amount of 0 means is a metric's question.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connectors.amocrm.reading import Reading, at, flag, known_as
+from connectors.amocrm.reading import NOTHING_SAID, Reading, at, flag, known_as
 from connectors.amocrm.values import as_text, field_values, filled, to_number
 from connectors.cards import contact_points
-from connectors.money import to_minor
+from connectors.errors import Phrase
 from connectors.paging import Json, as_list, as_object, whole
 from connectors.phones import to_e164
 from connectors.records import (
@@ -105,7 +106,7 @@ def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Re
             **common,
             name=as_text(pipeline.get("name")) or f"#{pipeline['id']}",
             entity_kind="deal",
-            sort=whole(pipeline.get("sort")) or 0,
+            sort=reading.count(pipeline, "sort") or 0,
             is_archived=reading.is_set(pipeline, "is_archive") is True,
         ),
         *(
@@ -113,7 +114,7 @@ def pipeline_records(pipeline: Json, reading: Reading, raw_hash: str) -> list[Re
                 **common,
                 stage_id=known_as("status", status.get("id")),
                 name=as_text(status.get("name")) or f"#{status['id']}",
-                sort=whole(status.get("sort")) or 0,
+                sort=reading.count(status, "sort") or 0,
                 kind=stage_kind(status),
                 color=as_text(status.get("color")),
             )
@@ -136,7 +137,7 @@ def loss_reason(reason: Json, reading: Reading, raw_hash: str) -> LossReason:
         source_updated_at=at(reason.get("updated_at")),
         loss_reason_id=known_as("loss_reason", reason["id"]),
         name=as_text(reason.get("name")) or f"#{reason['id']}",
-        sort=whole(reason.get("sort")),
+        sort=reading.count(reason, "sort"),
     )
 
 
@@ -213,9 +214,9 @@ def amount(lead: Json, values: list[FieldValue], reading: Reading) -> int | None
         field_id = f"field:{reading.settings.amount_field_id}"
         chosen = [value.value_num for value in values if value.field_id == field_id and value.value_num is not None]
         if chosen:
-            return to_minor(chosen[0], reading.currency)
+            return reading.money(chosen[0])
     exact = lead.get("price_with_minor_units")
-    return to_minor(lead.get("price") if exact is None else exact, reading.currency)
+    return reading.money(lead.get("price") if exact is None else exact)
 
 
 def text_of(values: list[FieldValue], native_field_id: int) -> str | None:
@@ -450,7 +451,7 @@ def call_record(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Cal
     params = as_object(note.get("params"))
     entity_id = reading.ref(prefix, note["entity_id"])
     direction: Direction = "in" if note["note_type"] == "call_in" else "out"
-    talk_s = whole(to_number(params.get("duration")))
+    talk_s = length(params, reading)
     raw_phone = params.get("phone")
     phone = str(raw_phone) if raw_phone and not isinstance(raw_phone, list | dict) else None
     uniq, link, provider = params.get("uniq"), params.get("link"), params.get("source")
@@ -464,8 +465,10 @@ def call_record(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Cal
         direction=direction,
         subtype="normal",
         started_at=created(note),
-        talk_s=talk_s if talk_s is None or talk_s >= 0 else None,
-        status=call_status(direction, talk_s, whole(params.get("call_status")), reading.settings.zero_talk_is_missed),
+        talk_s=talk_s,
+        status=call_status(
+            direction, talk_s, reading.count(params, "call_status"), reading.settings.zero_talk_is_missed
+        ),
         user_id=call_user(note, params, reading),
         phone_e164=to_e164(phone, reading.region),
         phone_raw=phone,
@@ -477,6 +480,17 @@ def call_record(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Cal
         recording_url=link if isinstance(link, str) and link.startswith(("http://", "https://")) else None,
         provider=str(provider) if provider and isinstance(provider, str | int) else None,
     )
+
+
+def length(params: Json, reading: Reading) -> int | None:
+    """Of a talk, in whole seconds; a part of one is one, for there was a talk."""
+    said = params.get("duration")
+    found = to_number(said)
+    if found is not None and found >= 0:
+        return math.ceil(found)
+    if said not in NOTHING_SAID:
+        reading.notice(Phrase("lengths of calls that cannot be read are left empty"), is_unknown=True)
+    return None
 
 
 VOICEMAIL, LATER, ABSENT, TALKED, WRONG_NUMBER, NO_ANSWER, BUSY = range(1, 8)

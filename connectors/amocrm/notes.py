@@ -16,7 +16,7 @@ from connectors.amocrm.sweep import probed_notes, shown
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, stream
 from connectors.connector import Window
 from connectors.errors import Phrase
-from connectors.paging import Json, as_object, whole
+from connectors.paging import Json, as_object
 from connectors.records import Account, Activity, Call, Message, Record, Yield
 
 
@@ -101,7 +101,7 @@ def mail(note: Json, prefix: str, reading: Reading, raw_hash: str) -> Message:
         channel="email",
         direction="unknown" if is_in is None else "in" if is_in else "out",
         text=params.get("content_summary") or params.get("subject"),
-        has_file=bool(whole(params.get("attach_cnt"))),
+        has_file=bool(reading.count(params, "attach_cnt")),
         **common(note, prefix, reading, raw_hash),
     )
 

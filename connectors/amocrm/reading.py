@@ -8,11 +8,13 @@ from typing import Any
 
 from connectors.amocrm.settings import AmoSettings
 from connectors.errors import Phrase
+from connectors.money import to_minor
 from connectors.paging import Json, whole
 from connectors.records import LossReason, MergeLink, TaskType, User, Yield
 from connectors.walk import Walk
 
 ROBOT = "user:0"
+NOTHING_SAID = (None, "")
 ID = re.compile(r"([a-z]+:)?[1-9][0-9]*")
 """The source's own; one of several kinds has its kind before it."""
 
@@ -67,6 +69,23 @@ class Reading(Walk):
         if found is None and native_id:
             self.notice(Phrase("ids of {kind} that cannot be read are left empty", kind=kind), is_unknown=True)
         return found if found and found > 0 else None
+
+    def count(self, item: Json, name: str) -> int | None:
+        """A whole number: null where none is said, and counted where what is said is none."""
+        value = item.get(name)
+        found = whole(value)
+        if found is None and value not in NOTHING_SAID:
+            self.notice(
+                Phrase("values of {field} that are no whole numbers are left empty", field=name), is_unknown=True
+            )
+        return found
+
+    def money(self, value: Any) -> int | None:
+        """An amount in minor units of the account's currency; null as `count` has it."""
+        minor = to_minor(value, self.currency)
+        if minor is None and value not in NOTHING_SAID:
+            self.notice(Phrase("amounts that cannot be read are left empty"), is_unknown=True)
+        return minor
 
     def ref(self, prefix: str, native_id: Any) -> str | None:
         """Our id of what a row refers to, `number` with its kind."""
@@ -190,12 +209,11 @@ def numbered(our_id: str) -> str:
 
 def at(value: Any) -> datetime | None:
     """Unix seconds (number or text) as an instant; null, 0 and nonsense are None."""
-    if type(value) is int and value:
-        try:
-            return datetime.fromtimestamp(value, UTC)
-        except (ValueError, OverflowError, OSError):
-            return None
-    return at(whole(value)) if value and type(value) is not int else None
+    seconds = value if type(value) in (int, float) else whole(value)
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def sender(user_id: str | None) -> Any:

@@ -53,7 +53,7 @@ def field_records(definition: Json, entity_kind: Any, reading: Reading, raw_hash
             **common,
             enum_id=str(option["id"]),
             name=as_text(option.get("value")) or "",
-            sort=whole(option.get("sort")),
+            sort=reading.count(option, "sort"),
         )
         for option in map(as_object, options)
         if option.get("id") is not None

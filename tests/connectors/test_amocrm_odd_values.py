@@ -254,3 +254,46 @@ def test_a_talk_is_closed_when_it_is_said_not_to_be_in_work(written, is_closed):
     talk = {"talk_id": "5", "is_in_work": written, "created_at": SEPTEMBER_S, "updated_at": SEPTEMBER_S + 60}
     (chat,) = of(Chat, read_one("talks", "/api/v4/talks", talk, window=CHANGED))
     assert (chat.chat_id, chat.closed_at is not None) == ("talk:5", is_closed)
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("odd", [1.5, "1.5", "x", [1]])
+def test_a_number_that_is_not_whole_is_unknown_and_counted(odd):
+    status = {"id": 8, "name": "s", "sort": odd, "type": 0}
+    pipeline = {"id": 1, "name": "p", "sort": 10, "_embedded": {"statuses": [status]}}
+    yielded = read_one("pipelines", "/api/v4/leads/pipelines", pipeline, window=Window("whole"))
+    assert of(Stage, yielded)[0].sort == 0
+    assert unknowns(yielded) == ["values of sort that are no whole numbers are left empty"]
+
+
+def test_an_id_with_a_part_is_no_other_cards_id():
+    assert not of(Deal, read_one("leads", LEADS, lead(1.5)))
+    yielded = read_one("leads", LEADS, lead(1, _embedded={"contacts": [{"id": 7.5}]}))
+    assert of(Deal, yielded)[0].main_contact_id is None
+    assert unknowns(yielded) == ["ids of contacts that cannot be read are left empty"]
+
+
+@pytest.mark.parametrize(("price", "minor", "n"), [(None, None, 0), ("", None, 0), ("много", None, 1), (1.5, 150, 0)])
+def test_an_amount_that_cannot_be_read_is_unknown_and_counted(price, minor, n):
+    yielded = read_one("leads", LEADS, lead(1, price=price))
+    assert of(Deal, yielded)[0].amount_minor == minor
+    assert unknowns(yielded) == ["amounts that cannot be read are left empty"] * n
+
+
+@pytest.mark.parametrize(
+    ("duration", "talk_s", "status", "n"),
+    [(60.4, 61, "answered", 0), ("0,4", 1, "answered", 0), (0, 0, "missed", 0), (-3, None, "answered", 1),
+     ("long", None, "answered", 1), (None, None, "answered", 0)],
+)  # fmt: skip
+def test_a_talk_of_less_than_a_second_is_one(duration, talk_s, status, n):
+    note = call(1, duration=duration, call_status=4)
+    yielded = read_one("calls", "/api/v4/contacts/notes", note, collection="notes")
+    assert [(row.talk_s, row.status) for row in of(Call, yielded)] == [(talk_s, status)]
+    assert unknowns(yielded) == ["lengths of calls that cannot be read are left empty"] * n
+
+
+def test_an_instant_may_have_a_part_of_a_second():
+    (deal,) = of(Deal, read_one("leads", LEADS, lead(1, created_at=SEPTEMBER_S + 0.5)))
+    assert deal.created_at.timestamp() == SEPTEMBER_S + 0.5

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from connectors.errors import Phrase, SlowError
-from connectors.paging import by_page_number, until_settled
+from connectors.paging import by_page_number, until_settled, whole
 
 Get = Callable[[dict], dict | None]
 
@@ -101,3 +101,11 @@ def test_a_list_that_knows_no_pages_ends_with_its_first_one_again(n, is_told):
     assert ids == list(range(n))
     assert len(asked) == 2
     assert bool(told) is is_told
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [(12, 12), ("12", 12), (12.0, 12), (1.5, None), (-0.5, None), ("1.5", None), (True, None), (float("nan"), None)],
+)
+def test_a_number_with_a_part_is_no_whole_one(written, number):
+    assert whole(written) == number
