@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from subprocess import PIPE, Popen
 
 import pytest
 from sources import Source, find_sources
@@ -21,15 +21,22 @@ from suite_words import run
 from test_suite_kill import BEGIN
 
 reader.CHUNK, writer.BATCH = 50, 500  # so that there is always something half written
-begin, name, folder, n_answers = sys.argv[1:]
-source = BEGIN[begin](name, Path(folder))
 
-def kill(n, _):
-    if n > int(n_answers):
-        os.kill(os.getpid(), signal.SIGKILL)
+def play(begin, name, folder, n_answers):
+    def kill(n, _):
+        if n > int(n_answers):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-source.before = kill
-run(source, Path(folder))
+    source = BEGIN[begin](name, Path(folder))
+    source.before = kill
+    run(source, Path(folder))
+
+for line in sys.stdin:
+    child = os.fork()  # nothing has run here that would have started a thread
+    if not child:
+        play(*line.rstrip("\\n").split("\\t"))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 N_SAMPLED = 1
 
@@ -52,21 +59,34 @@ BEGIN: dict[str, Callable[[str, Path], Source]] = {"never": never_read, "yesterd
 """When the folder was read last. In the process that is to be killed it is there already."""
 
 
-def killed(begin: str, name: str, folder: Path, n_answers: int) -> None:
-    """A sync in a process of its own, killed when it asks for more than so many answers."""
+def unrepaired(begin: str, name: str, tmp_path: Path, points: Sequence[int]) -> list[int]:
+    """Kill a sync in a process of its own when it asks for more than so many answers, for each of `points`, and sync
+    again: after which of them that does not end in the expected tables. While one is repaired, the next is killed."""
     paths = os.pathsep.join(map(str, (HERE.parents[2], HERE.parent, HERE)))
-    command = [sys.executable, "-c", SCRIPT, begin, name, str(folder), str(n_answers)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False)
-    assert done.returncode == -9
+    env = {**os.environ, "PYTHONPATH": paths}
+    found = []
+    with Popen([sys.executable, "-c", SCRIPT], env=env, stdin=PIPE, stdout=PIPE, text=True) as killer:
+        assert killer.stdin is not None
+        assert killer.stdout is not None
 
+        def begin_at(n: int) -> tuple[int, Path, Source]:
+            folder = tmp_path / str(n)
+            source = BEGIN[begin](name, folder)
+            print(begin, name, folder, n, sep="\t", file=killer.stdin, flush=True)
+            return n, folder, source
 
-def is_repaired(begin: str, name: str, folder: Path, n_answers: int) -> bool:
-    source = BEGIN[begin](name, folder)
-    killed(begin, name, folder, n_answers)
-    assert run(source, folder).is_well
-    found = contents(folder)
-    shutil.rmtree(folder)  # hundreds of them would fill a disk
-    return found == EXPECTED[begin](name)
+        doomed = begin_at(points[0])
+        for following in (*points[1:], None):
+            assert killer.stdout.readline() == "-9\n"
+            n, folder, source = doomed
+            if following is not None:
+                doomed = begin_at(following)
+            assert run(source, folder).is_well
+            if contents(folder) != EXPECTED[begin](name):
+                found.append(n)
+            shutil.rmtree(folder)  # hundreds of them would fill a disk
+        killer.stdin.close()
+    return found
 
 
 EXPECTED = {"never": after_first, "yesterday": after_second}
@@ -76,11 +96,11 @@ N_ANSWERS = {"never": n_first, "yesterday": n_second}
 @pytest.mark.parametrize("begin", sorted(BEGIN))
 def test_a_sync_killed_after_some_answers_is_repaired_by_the_next(name: str, tmp_path: Path, begin: str):
     points = Random(begin).sample(range(1, N_ANSWERS[begin](name)), N_SAMPLED)
-    assert [n for n in points if not is_repaired(begin, name, tmp_path / str(n), n)] == []
+    assert unrepaired(begin, name, tmp_path, points) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("begin", sorted(BEGIN))
 def test_a_sync_killed_after_any_answer_is_repaired_by_the_next(name: str, tmp_path: Path, begin: str):
     points = range(N_ANSWERS[begin](name))
-    assert [n for n in points if not is_repaired(begin, name, tmp_path / str(n), n)] == []
+    assert unrepaired(begin, name, tmp_path, points) == []
