@@ -106,7 +106,8 @@ class AmoApi:
         self._claimed: set[str] = set()
 
     def remember_goods(self) -> None:
-        remember(self.goods, self._goods_file)
+        with self._lock:
+            remember(self.goods, self._goods_file)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
         return self._client.get(path, params, missing_ok=missing_ok)

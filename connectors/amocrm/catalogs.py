@@ -38,6 +38,8 @@ def catalogs(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
         keys = of_lists([catalog_id for catalog_id in kinds if kinds[catalog_id] == word], listed)
         yield from listed_whole(kind, keys, reading, api.server_now())
     api.remember_goods()
+    for deal in api.goods.priced():
+        reading.reread("leads", deal)
     yield from reading.conclusions()
 
 

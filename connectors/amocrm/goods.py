@@ -7,7 +7,6 @@ that of a line on a deal is marked as current.
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,24 @@ def remembered(file: Path) -> Goods:
     """What the last run that read the catalogs learnt; nothing where none did. A run without them must not take the
     prices off the deals it reads."""
     try:
-        return Goods(**orjson.loads(file.read_bytes()))
+        kept = orjson.loads(file.read_bytes())
+        return Goods(**{**kept, "unpriced": {(product, deal) for product, deal in kept.get("unpriced", ())}})
     except (OSError, ValueError, TypeError):
         return Goods()
 
 
 def remember(goods: Goods, file: Path) -> None:
     """For later runs; where that fails, the next reading of the catalogs will do it."""
+    goods.has_news = False
+    kept = {
+        "kinds": goods.kinds,
+        "prices": goods.prices,
+        "invoices_catalog_id": goods.invoices_catalog_id,
+        "unpriced": list(goods.unpriced.copy()),
+    }
     with suppress(OSError):
         new = file.with_suffix(".new")
-        new.write_bytes(orjson.dumps(asdict(goods)))
+        new.write_bytes(orjson.dumps(kept))
         new.chmod(0o600)
         os.replace(new, file)
 
@@ -163,13 +170,15 @@ def on_deal(lead: Json, reading: Reading, raw_hash: str) -> Iterator[OwnedSet]:
         kind = reading.goods.kinds.get(catalog_id, usual_kind)
         if kind == PRODUCTS:
             items.append(deal_item(number, metadata, common, reading))
+            if str(number) not in reading.goods.prices:
+                reading.goods.wait_for(str(number), lead["id"])
         elif kind == INVOICES:
             invoices.append(DealInvoice(**common, invoice_id=f"invoice:{number}"))
     if items and not reading.goods.kinds:
         reading.notice(
             Phrase(
-                "products of deals came without prices, for no catalog was ever read; once one is, run "
-                "voronka sync --full"
+                "products of deals came without prices, for no catalog was ever read; once one is, these deals are "
+                "read again"
             )
         )
     yield OwnedSet(DealItem, reading.account_id, deal_id, Deal, items)

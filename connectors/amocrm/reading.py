@@ -21,15 +21,34 @@ ID = re.compile(r"([a-z]+:)?[1-9][0-9]*")
 
 @dataclass
 class Goods:
-    """What a run has read of catalogs. Ids are the source's own, as text.
+    """What runs have read of catalogs. Ids are the source's own, as text.
 
     kinds: amoCRM's type of each catalog. prices: of each product in minor units, by price field; "" is the usual one.
-    invoices_catalog_id: as the account's settings say.
+    invoices_catalog_id: as the account's settings say. unpriced: (product, deal) where a deal was read before its
+    product; has_news: some came since that was kept for later runs.
     """
 
     kinds: dict[str, str] = field(default_factory=dict)
     prices: dict[str, dict[str, int]] = field(default_factory=dict)
     invoices_catalog_id: str | None = None
+    unpriced: set[tuple[str, str]] = field(default_factory=set)
+    has_news: bool = False
+
+    def wait_for(self, product: str, deal: Any) -> None:
+        """A deal has a product nobody has read yet."""
+        self.unpriced.add((product, str(deal)))
+        self.has_news = True
+
+    def priced(self) -> set[str]:
+        """Deals that waited for products which are known now."""
+        return {deal for product, deal in self.unpriced.copy() if product in self.prices}
+
+    def forget(self, deals: Iterable[str]) -> None:
+        """Nothing is waited for by these deals: they are about to be read again."""
+        again = set(deals)
+        gone = {pair for pair in self.unpriced.copy() if pair[1] in again}
+        self.unpriced -= gone
+        self.has_news |= bool(gone)
 
 
 @dataclass(kw_only=True)

@@ -199,7 +199,11 @@ def leads(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         limit=api.settings.page_size,
         params={"with": LEADS_WITH, BY_ID: "asc"},
     )
-    return swept_stream(api, account, window, query, lead_records)
+    if window.kind == "ids":
+        api.goods.forget(window.ids)
+    yield from swept_stream(api, account, window, query, lead_records)
+    if api.goods.has_news:
+        api.remember_goods()
 
 
 LEADS_WITH = "contacts,catalog_elements,loss_reason,source_id,source,is_price_modified_by_robot"

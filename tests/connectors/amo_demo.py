@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -130,7 +130,22 @@ class Crm(httpx.BaseTransport):
         chosen = next(one for one in opened.connector.resources if one.name == resource)
         return list(chosen.read(api, account, window))
 
-    def synced(self, data_dir: Path, *, full: bool = False, parallel: int = 1, **settings: Any) -> RunStatus:
+    def synced(
+        self,
+        data_dir: Path,
+        *,
+        full: bool = False,
+        parallel: int = 1,
+        resources: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> RunStatus:
         """Read into a warehouse; the machine's clock is the source's."""
         make_blank(data_dir)
-        return sync(data_dir, [self.as_account(**settings)], full=full, parallel=parallel, now=lambda: self.now)
+        return sync(
+            data_dir,
+            [self.as_account(**settings)],
+            full=full,
+            parallel=parallel,
+            resources=resources,
+            now=lambda: self.now,
+        )

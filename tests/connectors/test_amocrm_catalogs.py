@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import date
 
 import pytest
-from amo_demo import Crm
+from amo_demo import DAY, Crm, rows
 from amo_fake import (
     ACCOUNT_BODY,
     FIRST,
@@ -22,6 +22,7 @@ from amo_fake import (
 )
 from demo_crm import DemoCrm, look
 
+from connectors.connector import Window
 from connectors.records import (
     DealInvoice,
     DealItem,
@@ -33,6 +34,7 @@ from connectors.records import (
     Notice,
     Product,
     RawRecord,
+    Reread,
 )
 from demo import catalogs
 
@@ -194,6 +196,40 @@ def test_without_catalogs_the_settings_of_the_account_tell_invoices_from_product
     yielded = on_deal((1, 5601, 1, None), (2, 5602, 1, None), catalogs=False, account_body=body)
     assert [(row.product_id, row.price_minor) for row in rows_of(DealItem, yielded)] == [("element:1", None)]
     assert [row.invoice_id for row in rows_of(DealInvoice, yielded)] == ["invoice:2"]
+
+
+def waiting_deals(api) -> list[tuple[str, ...]]:
+    """Deals that a reading of the catalogs wants to be read again."""
+    return [asked.ids for asked in of(Reread, read(api, "catalogs"))]
+
+
+def test_deals_read_before_their_products_are_read_again_once_these_are_known(tmp_path):
+    linked = {"catalog_elements": [{"id": n, "metadata": {"catalog_id": 5601, "quantity": 1}} for n in (1, 9)]}
+    answers = {"leads": [lead(7, _embedded=linked)], "state_dir": tmp_path}
+    api, _ = account_with(**answers)
+    read(api, "leads", FIRST)
+
+    def later(*products):
+        """Another run."""
+        return account_with(*products, **answers)[0]
+
+    assert waiting_deals(later(element(2, PRICE))) == []  # a catalog without them says nothing new
+    api = later(element(1, PRICE))
+    assert waiting_deals(api) == [("7",)]
+    (line, _) = rows_of(DealItem, read(api, "leads", Window("ids", ids=("7",))))
+    assert line.price_minor == 4500000
+    assert waiting_deals(later(element(1, PRICE))) == []
+    assert waiting_deals(later(element(1, PRICE), element(9, PRICE))) == [("7",)]
+
+
+def test_prices_appear_on_deals_of_a_first_sync_without_catalogs(tmp_path):
+    crm = Crm()
+    priced = "SELECT count(*) > 0, bool_and(price_minor IS NOT NULL) FROM deal_item"
+    assert crm.synced(tmp_path, resources=["leads"]).is_well
+    assert rows(tmp_path, f"{priced} HAVING bool_or(price_minor IS NOT NULL)") == []
+    crm.passes(DAY)
+    assert crm.synced(tmp_path).is_well
+    assert rows(tmp_path, priced) == [(True, True)]
 
 
 @pytest.mark.parametrize("metadata", [[], None, {"quantity": None}, {"quantity": "много"}])
