@@ -90,9 +90,8 @@ def _meant(reference: re.Match[str], found: Json) -> Any:
     """The element at the path, or the deepest that is there."""
     element: Any = found[reference[1]]
     for part in reference[2].split("[")[1:]:
-        inner = dict(php.items(element))
-        key = part.rstrip("]")
-        if key not in inner:
+        try:
+            element = php.element(element, part.rstrip("]"))
+        except LookupError:
             break
-        element = inner[key]
     return element

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from demo import catalogs, notes, office, words
 from demo.amocrm_cards import HIDDEN_SPELLINGS
-from demo.bitrix24_past import Past
+from demo.bitrix24_past import CALL, FORM, MEETING, SESSION, Past
 from demo.bitrix24_setup import (
     COMPANY_TYPE,
     CONTACT_TYPE,
@@ -71,6 +71,13 @@ LINES = ("74950000001", "74950000002", "reg133788")
 CONNECTORS = ("telegrambot", "whatsappbyedna", "avito", "vkgroup", "fbinstagramdirect")
 """Channels of the open lines, in the order of `demo.todo.ORIGINS`."""
 PHONE_KINDS = ("WORK", "MOBILE", "HOME", "OTHER")
+PROVIDERS = {
+    CALL: "VOXIMPLANT_CALL",
+    MEETING: "CRM_MEETING",
+    SESSION: "IMOPENLINES_SESSION",
+    FORM: "CRM_WEBFORM",
+}
+"""`PROVIDER_ID` by what an activity is of; letters are mails or sms."""
 UTM = ("UTM_SOURCE", "UTM_MEDIUM", "UTM_CAMPAIGN", "UTM_CONTENT", "UTM_TERM")
 
 
@@ -464,7 +471,7 @@ class Painter:
         row = _activity(number, owners, user=note.responsible_id, created_at=note.created_at, updated_at=ended_at)
         return row | {
             "TYPE_ID": 2,
-            "PROVIDER_ID": "VOXIMPLANT_CALL",
+            "PROVIDER_ID": PROVIDERS[CALL],
             "PROVIDER_TYPE_ID": "CALL",
             "SUBJECT": "Входящий звонок" if note.is_in else "Исходящий звонок",
             "END_TIME": Instant(ended_at),
@@ -483,7 +490,7 @@ class Painter:
         row = _activity(number, owners, user=task.user_id, created_at=task.created_at, updated_at=task.updated_at)
         return row | {
             "TYPE_ID": 1,
-            "PROVIDER_ID": "CRM_MEETING",
+            "PROVIDER_ID": PROVIDERS[MEETING],
             "PROVIDER_TYPE_ID": "MEETING",
             "SUBJECT": words.TASK_TEXTS[task.text],
             "START_TIME": Instant(at),
@@ -523,7 +530,7 @@ class Painter:
         row = _activity(number, owners, user=operator, created_at=talk.created_at, updated_at=talk.updated_at)
         return row | {
             "TYPE_ID": 6,
-            "PROVIDER_ID": "IMOPENLINES_SESSION",
+            "PROVIDER_ID": PROVIDERS[SESSION],
             "PROVIDER_TYPE_ID": "1",
             "ASSOCIATED_ENTITY_ID": talk.id,
             "SUBJECT": "Чат открытой линии",
@@ -542,7 +549,7 @@ class Painter:
             "OWNER_TYPE_ID": LEAD_TYPE,
             "BINDINGS": [{"OWNER_TYPE_ID": LEAD_TYPE, "OWNER_ID": request.deal_id}],
             "TYPE_ID": 6,
-            "PROVIDER_ID": "CRM_WEBFORM",
+            "PROVIDER_ID": PROVIDERS[FORM],
             "PROVIDER_TYPE_ID": "1",
             "SUBJECT": "Заполнена форма",
             "COMPLETED": True,

@@ -7,7 +7,7 @@ page of a walk by id costs a bisection; the others look at the rows.
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -42,6 +42,9 @@ class Table(Protocol):
     def get(self, number: int) -> Row | None:
         """The row with that id; None where there is none, or no more."""
 
+    def glimpse(self, number: int, names: Set[str]) -> Row | None:
+        """At least the named columns of that row."""
+
     def owned_by(self, *owner: Any) -> list[int]:
         """Ids of the rows of one owner."""
 
@@ -53,6 +56,11 @@ class Condition:
     name: str
     operator: str
     value: Any
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the columns it looks at."""
+        return frozenset([self.name])
 
     def times(self, row: Row, zone: ZoneInfo) -> int:
         """How often a row passes: once for each element of a field of many values, as a join would have it."""
@@ -210,6 +218,10 @@ class Either:
     """Passes where all conditions of one branch pass."""
 
     branches: "tuple[tuple[Condition | Either, ...], ...]"
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset().union(*(one.names for branch in self.branches for one in branch))
 
     def times(self, row: Row, zone: ZoneInfo) -> int:
         return int(any(all(one.times(row, zone) for one in branch) for branch in self.branches))
@@ -379,7 +391,9 @@ class Selection:
         return self._tested(ids)
 
     def _tested(self, ids: Any) -> Iterator[int]:
-        rest, tests, zone, get = self._rest, self._query.tests, self._zone, self._table.get
+        rest, tests, zone = self._rest, self._query.tests, self._zone
+        names = frozenset[str]().union(*(condition.names for condition in rest))
+        get = self._table.get if tests else partial(self._table.glimpse, names=names)
         for number in ids:
             if number in self._query.left_out:
                 continue

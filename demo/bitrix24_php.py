@@ -1,27 +1,37 @@
 """PHP's ways that show through the REST of Bitrix24: query strings, arrays that are lists or objects, casts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 Params = dict[str, Any]
 
 
 def parse_str(query: str) -> Params:
     """`filter[>ID]=10&select[]=ID` → `{"filter": {">ID": "10"}, "select": ["ID"]}`; every value is a string."""
-    return nested(parse_qsl(query, keep_blank_values=True))
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return nested((_plain(name), _plain(value)) for name, _, value in pairs)
+
+
+_plain = lru_cache(4096)(unquote_plus)  # a batch names the same parameters in each of its fifty commands
 
 
 def nested(pairs: Iterable[tuple[str, str]]) -> Params:
     """The same from the decoded pairs of a query or a form."""
     result: Params = {}
     for name, value in pairs:
-        head, *rest = name.split("[")
-        _put(result, [head, *(part.removesuffix("]") for part in rest)], value)
+        _put(result, _keys(name), value)
     return {name: _lists(value) for name, value in result.items()}
 
 
-def _put(into: Params, keys: list[str], value: str) -> None:
+@lru_cache(4096)
+def _keys(name: str) -> tuple[str, ...]:
+    head, *rest = name.split("[")
+    return (head, *(part.removesuffix("]") for part in rest))
+
+
+def _put(into: Params, keys: Sequence[str], value: str) -> None:
     for key in keys[:-1]:
         inner = into.get(key) if key else None
         if not isinstance(inner, dict):  # what was there is overwritten
@@ -49,6 +59,22 @@ def items(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list):
         return [(str(place), inner) for place, inner in enumerate(value)]
     return list(value.items()) if isinstance(value, dict) else []
+
+
+def element(value: Any, key: str) -> Any:
+    """What an array has under a key.
+
+    Raises:
+        LookupError: if it has nothing there.
+    """
+    if isinstance(value, list):
+        place = int(key) if key.isdecimal() else -1
+        if key != str(place):
+            raise KeyError(key)
+        return value[place]
+    if not isinstance(value, dict):
+        raise KeyError(key)
+    return value[key]
 
 
 def values(value: Any) -> list[Any]:

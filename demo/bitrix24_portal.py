@@ -13,6 +13,7 @@ from demo.bitrix24_cards import (
     FIRST_PAYMENT,
     FIRST_ROW,
     OWN_COMPANY,
+    PROVIDERS,
     Painter,
     Turn,
     invoice_turns,
@@ -168,6 +169,7 @@ class Portal:
                 self._activity,
                 stamp="LAST_UPDATED",
                 changed=array("q", activities.updated),
+                told={"PROVIDER_ID": self._provider},
             ),
             "task": Table(
                 array("q", map(task_ids.__getitem__, tasks)),
@@ -197,6 +199,11 @@ class Portal:
         if kind == SESSION:
             return painter.session_activity(number, company.talks[of])
         return painter.web_form(number, company.requests[of])
+
+    def _provider(self, number: int) -> str:
+        """The `PROVIDER_ID` of an activity."""
+        known = PROVIDERS.get(self._past.activities.kinds[number - FIRST_ACTIVITY])
+        return known or str(self._activity(number)["PROVIDER_ID"])
 
     def _activities_of_calls(self) -> "array[int]":
         """Id of the activity of each call, by the call's place."""

@@ -2,7 +2,8 @@
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any
 
 from demo.amocrm_store import Order
@@ -32,8 +33,12 @@ class Table:
         changed: "array[int]" = NOTHING,
         next_id: int = 0,
         owners: Owners | None = None,
+        told: Mapping[str, Callable[[int], Any]] = MappingProxyType({}),
     ) -> None:
-        """`ids` ascend, `changed` are the instants of `stamp`. owners: whose a row is, see `owned_by`."""
+        """`ids` ascend, `changed` are the instants of `stamp`. owners: whose a row is, see `owned_by`.
+
+        told: columns that are known by the id, without painting the row: filters on them look at every row.
+        """
         self.ids = ids
         self.stamp = stamp
         self.modified = Order(changed, ids) if stamp else None
@@ -43,7 +48,7 @@ class Table:
         """Rows as they were when they were deleted."""
         self.templates: set[int] = set()
         """Recurring deals among the rows put so far: one of the lists hides them, and has to know without painting."""
-        self._paint, self._owners = paint, owners
+        self._paint, self._owners, self._told = paint, owners, told
         self._changed: dict[int, Row] = {}
         self._owned: tuple[int, dict[tuple[Any, ...], list[int]]] = (-1, {})
 
@@ -66,6 +71,12 @@ class Table:
         if number in self._changed:
             return self._changed[number]
         return self._paint(number) if number in self else None
+
+    def glimpse(self, number: int, names: Set[str]) -> Row | None:
+        """At least the named columns of a row, if it is listed; the whole row where they take painting it."""
+        if number in self._changed or not names <= self._told.keys():
+            return self.get(number)
+        return {name: self._told[name](number) for name in names} if number in self else None
 
     def put(self, row: Row) -> None:
         """Add a row, or replace the one with its id."""

@@ -6,9 +6,9 @@ user's zone. Datetimes carry the offset of the portal's server (`bitrix24.md`, 3
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -93,7 +93,7 @@ class Wire:
     # --- dates
 
     def instant(self, at: int) -> str:
-        return datetime.fromtimestamp(at, self.zone).isoformat(timespec="seconds")
+        return _written(at, self.zone)
 
     def day(self, value: Day) -> str:
         """Local midnight plus today's offset, with the offset of that date: about midnight UTC."""
@@ -106,8 +106,7 @@ class Wire:
         return f"9999-12-31T00:00:00{offset}"
 
     def _user_instant(self, at: int) -> str:
-        offset = datetime.fromtimestamp(self._now(), self._user_zone).utcoffset() or timedelta()
-        return datetime.fromtimestamp(at, timezone(offset)).isoformat(timespec="seconds")
+        return _written(at, _zone_at(self._now(), self._user_zone))
 
     # --- rows
 
@@ -118,8 +117,12 @@ class Wire:
         for name in names:
             value = row[name]
             kind = type(value)
-            if name in native:
+            if kind is str:
+                found[name] = value
+            elif name in native:
                 found[name] = self._native.get(kind, _same)(value)
+            elif kind is int:
+                found[name] = str(value)
             elif value is None:
                 found[name] = self._nothing(name)
             elif kind is list and name in MULTI_FIELDS:
@@ -210,6 +213,17 @@ class Wire:
 
 def _same(value: Any) -> Any:
     return value
+
+
+@lru_cache(4096)  # a row says the same instant several times, and so do its neighbours
+def _written(at: int, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(at, zone).isoformat(timespec="seconds")
+
+
+@lru_cache
+def _zone_at(now: int, zone: tzinfo) -> tzinfo:
+    """The offset that a zone has at an instant, for all of time."""
+    return timezone(datetime.fromtimestamp(now, zone).utcoffset() or timedelta())
 
 
 def _letter(value: bool) -> str:

@@ -45,7 +45,7 @@ class Columns(Sequence[Row], Generic[Row]):
     def __getitem__(self, index: slice) -> Sequence[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | Sequence[Row]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+            return list(map(self._row._make, zip(*(column[index] for column in self.columns), strict=True)))  # type: ignore[attr-defined]
         return cast(Row, self._row._make([column[index] for column in self.columns]))  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[Row]:

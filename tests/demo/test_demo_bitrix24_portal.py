@@ -3,10 +3,12 @@
 from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from demo import office
+from demo.bitrix24_filters import Cache, Condition, Query, Selection
 from demo.bitrix24_past import CREATED, FINISHED, MOVED, PIPELINE_CHANGED
 from demo.bitrix24_portal import Portal
 from demo.bitrix24_setup import CATEGORIES, LOSS_FIELD, OPEN_CODES, PLACES, ROOT_DEPARTMENT, UNSORTED
@@ -368,3 +370,35 @@ def test_the_same_company_gives_the_same_portal(company: Company) -> None:
     first, second = Portal(company, Switches()), Portal(company, Switches())
     for name in first.names():
         assert rows(first, name) == rows(second, name)
+
+
+def test_a_filter_on_what_activities_are_paints_none_that_it_passes_over(portal: Portal, monkeypatch: Any) -> None:
+    activities = portal.table("activity")
+    assert activities is not None
+    wanted = [row["ID"] for row in rows(portal, "activity") if row["PROVIDER_ID"] == "IMOPENLINES_SESSION"]
+    painted: list[int] = []
+    monkeypatch.setattr(activities, "_paint", painted.append)
+    query = Query("activity", [Condition("PROVIDER_ID", "=", "IMOPENLINES_SESSION")], order=[("ID", False)])
+    found = Selection(activities, query, ZoneInfo("Europe/Moscow"), Cache()).first(50)
+    assert found == wanted[:50]
+    assert not painted
+
+
+def test_what_is_told_of_a_row_unpainted_is_what_the_row_says(portal: Portal) -> None:
+    activities = portal.table("activity")
+    assert activities is not None
+    for row in rows(portal, "activity"):
+        glimpse = activities.glimpse(row["ID"], {"PROVIDER_ID"})
+        assert glimpse is not None
+        assert glimpse["PROVIDER_ID"] == row["PROVIDER_ID"]
+
+
+def test_a_changed_row_is_seen_as_it_is_now(company: Company) -> None:
+    activities = Portal(company, Switches()).table("activity")
+    assert activities is not None
+    first = activities.get(activities.ids[0])
+    assert first is not None
+    activities.put({**first, "PROVIDER_ID": "CRM_TODO"})
+    seen = activities.glimpse(first["ID"], {"PROVIDER_ID"})
+    assert seen is not None
+    assert seen["PROVIDER_ID"] == "CRM_TODO"
