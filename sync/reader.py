@@ -237,6 +237,8 @@ class Reader:
             found = self._difference(resource, start)
             with self.lock:
                 self.asked[resource.name].update(found.unknown)
+                for other, ids in found.naming.items():
+                    self.asked[other].update(ids)
             probes = [Window("probe", ids=tuple(part)) for part in _parts(found.missing, IDS_A_WINDOW)]
             probed = [lanes.submit(resource.lane, self._window, api, account, resource, part, start) for part in probes]
             for future in probed:

@@ -163,15 +163,15 @@ class Writer:
         """What a sweep missed; where that is doubtful, it is remembered as such and nothing is concluded."""
         account, viewer = self.accounts[event.account_id], self.viewers[event.account_id]
         with self.connection.begin():
-            found = self.sweeps.difference(event.account_id, event.resource)
             before = state.sweeps(self.connection, event.account_id)[event.resource]
+            found = self.sweeps.difference(event.account_id, event.resource, since=before.swept_at)
             if not is_doubtful(
                 found, before, viewer=viewer, settings=account.settings, trusts_viewer=self.trusts_lists
             ):
                 return found
             doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
             state.remember_sweep(self.connection, doubted)
-        return replace(found, missing=(), is_doubtful=True)
+        return replace(found, missing=(), naming={}, is_doubtful=True)
 
     def _has_read_deals(self, account_id: str) -> bool:
         """All deals and logs of their changes were read in this run, as far as the source gives them."""

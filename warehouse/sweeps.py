@@ -4,17 +4,26 @@ Ids wait in a temporary table until the sweep is over: a million of them are no 
 run loses them; the next one sweeps again.
 """
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection
 
-from connectors.records import Record, Shown
+from connectors.records import Company, Contact, Deal, Record, Shown
 from warehouse.columns import Layout, layout, quoted
 
 Part = tuple[str, str, str, type[Record], str]
 """Account and resource that were swept, account the rows belong to, kind, prefix."""
+NAMED_IN: Mapping[type[Record], Sequence[str]] = {
+    Contact: ("contact_id", "main_contact_id"),
+    Company: ("company_id",),
+}
+"""Columns that name cards which people merge: what named the one that is gone names the other then, and nothing else
+may tell that it has changed."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +31,14 @@ class Difference:
     """The source's own ids. missing: on hand and not shown. unknown: shown and not on hand, or held to be deleted.
 
     n_known: rows on hand, the deleted ones apart. is_doubtful: so is what was missing, and it was left out.
+    naming: by swept resource, rows on hand that name what is missing, or was deleted since the last sweep.
     """
 
     n_known: int = 0
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     is_doubtful: bool = False
+    naming: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Sweeps:
@@ -52,15 +63,50 @@ class Sweeps:
         finally:
             driver.unregister("page")
 
-    def difference(self, account_id: str, resource: str) -> Difference:
-        """What all pages of a resource together showed. Nothing at all was shown: nothing is missing either."""
+    def difference(self, account_id: str, resource: str, *, since: datetime) -> Difference:
+        """What all pages of a resource together showed. Nothing at all was shown: nothing is missing either.
+
+        since: of the last sweep.
+        """
         mine = {part: number for part, number in self.parts.items() if part[:2] == (account_id, resource)}
         found = [self._difference(*part[2:], number) for part, number in mine.items()]
+        naming = defaultdict[str, set[str]](set)
+        for part, one in zip(mine, found, strict=True):
+            if part[3] in NAMED_IN:
+                for other, ids in self._naming(part, one.missing, since):
+                    naming[other].update(ids)
         return Difference(
             sum(one.n_known for one in found),
             tuple(native_id for one in found for native_id in one.missing),
             tuple(native_id for one in found for native_id in one.unknown),
+            naming={other: tuple(sorted(ids)) for other, ids in naming.items()},
         )
+
+    def _naming(self, gone: Part, missing: Sequence[str], since: datetime) -> Iterator[tuple[str, Sequence[str]]]:
+        """Rows that name what is gone and were not read again since: resources with the source's own ids."""
+        account_id, _, owner, kind, prefix = gone
+        cards = (
+            "WITH card AS (SELECT row_id, read_seq FROM tombstone WHERE account_id = ? AND table_name = ? "
+            "AND deleted_at >= ? UNION ALL SELECT unnest(?), NULL) "
+        )
+        values = (owner, kind.table(), since, [f"{prefix}:{native_id}" for native_id in missing])
+        for account, resource, rows_of, other, other_prefix in self.parts:
+            lay = layout(other)
+            columns = [name for name in NAMED_IN[kind] if name in lay.names and name != lay.keys[1]]
+            if (account, rows_of) != (account_id, owner) or not columns:
+                continue
+            table, key = quoted(lay.table), f"t.{quoted(lay.keys[1])}"
+            joined = [f"{table} t JOIN card ON t.{name} = card.row_id" for name in columns]
+            if other is Deal and kind is Contact:
+                joined.append(
+                    "deal t JOIN deal_contact m USING (account_id, deal_id) JOIN card ON m.contact_id = card.row_id"
+                )
+            alike = (
+                f"t.account_id = ? AND t.{lay.removal} IS NULL AND starts_with({key}, '{other_prefix}:') "
+                "AND (card.read_seq IS NULL OR t.read_seq < card.read_seq)"
+            )
+            naming = " UNION ".join(f"SELECT {key} FROM {one} WHERE {alike}" for one in joined)
+            yield resource, self._ids(f"{cards}{naming}", *values, *[owner for _ in joined])
 
     def _difference(self, account_id: str, kind: type[Record], prefix: str, part: int) -> Difference:
         lay = layout(kind)
@@ -81,8 +127,8 @@ class Sweeps:
         )
         return Difference(n_known, missing, unknown)
 
-    def _ids(self, query: str, account_id: str) -> tuple[str, ...]:
-        found = self.connection.exec_driver_sql(query, (account_id,)).fetchall()
+    def _ids(self, query: str, *values: Any) -> tuple[str, ...]:
+        found = self.connection.exec_driver_sql(query, values).fetchall()
         return tuple(row[0].partition(":")[2] for row in found)
 
 

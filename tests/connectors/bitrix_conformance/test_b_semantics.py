@@ -116,6 +116,33 @@ def test_b63_the_loser_of_a_merge_is_gone_and_its_deals_are_the_survivors(tmp_pa
     assert deal_of(tmp_path / "data", deal, "main_contact_id") == [(f"contact:{survivor}",)]
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["swept", "told"])
+def test_b63_what_names_the_loser_of_a_merge_is_read_again_though_nothing_says_that_it_has_changed(
+    tmp_path: Path, told: bool
+):
+    portal, data_dir = Portal(), tmp_path / "data"
+    if told:
+        portal.consents(data_dir / "state" / "main")
+        portal.settings = BY_CONSENT
+    assert portal.synced(data_dir).is_well
+    held = {number: portal.row("deal", number)["CONTACT_IDS"] for number in portal.ids("deal")}
+    losers = next(contacts for contacts in held.values() if len(contacts) > 1)
+    survivor = next(number for number in portal.ids("contact") if number not in losers)
+    portal.passes(DAY)
+    for loser in losers:
+        portal.people("merge", table="contact", id=loser, into=survivor)
+    portal.passes(HOUR)
+    assert portal.synced(data_dir).is_well
+    named = ", ".join(f"'contact:{loser}'" for loser in losers)
+    for table in ("deal_contact", "activity", "message"):
+        assert rows(data_dir, f"SELECT count(*) FROM {table} WHERE contact_id IN ({named}) AND read_seq > 0") == [(0,)]
+    n_asked, by_id = len(portal.asked), "filter[%40id]"
+    assert any(by_id in asked for asked in portal.asked)
+    portal.passes(DAY)
+    assert portal.synced(data_dir).is_well
+    assert not any(by_id in asked for asked in portal.asked[n_asked:])
+
+
 def test_b64_deals_of_a_pipeline_that_may_not_be_seen_any_more_are_not_deleted(tmp_path: Path):
     portal = read_yesterday(tmp_path / "data")
     portal.server.switch(hidden_categories=(1,))
