@@ -3,7 +3,9 @@
     python bench/sync_amocrm.py [--leads 20000] [--million] [--only pace,latency,processor,peers]
 
 * `pace`       the documented limit on (7 requests a second): requests per second of a whole first sync, 429s earned
-* `latency`    no limit, 50 ms an answer: a first sync with windows in parallel against one window at a time
+* `latency`    no limit, 50 ms an answer: a first sync with windows in parallel against one window at a time; by full
+               pages, where the processor is as busy as the network, and by small ones, where waiting is nearly all
+               there is. Nothing can be faster than the processor of the client: that bound is printed beside it
 * `processor`  canonical rows per second of processor time: client, mapping, raw copies and load together, leads with
                ten custom fields, the server in another process; peak memory (`--million`: of 1 000 000 leads)
 * `peers`      public clients (`peers_amocrm.txt`, an environment of their own) read the same leads from the same
@@ -25,17 +27,23 @@ from apparatus import AS_OF, BENCH, alone, apart, clients, knob, outcome, server
 CEILING = 7.0
 LATENCY_S = 0.05
 WINDOWS = 16
+FULL_PAGE, SMALL_PAGE = 250, 25
+MOST_EVENTS = 100
 CLIENTS = ("aioamocrm", "amocrm-api-wrapper", "amocrm-api")
 
 
 # --- measured, each in a process of its own ---
 
 
-def measure_sync(url: str, parallel: str, pace: str) -> dict[str, Any]:
+def measure_sync(url: str, parallel: str, pace: str, page: str = str(FULL_PAGE)) -> dict[str, Any]:
+    """A first sync. begun_cpu_s: processor that was spent before it began: on starting Python and on its imports."""
     from demo.run import AMOCRM
 
+    settings = {"page_size": int(page), "events_page_size": min(int(page), MOST_EVENTS)}
     with tempfile.TemporaryDirectory(prefix="voronka-bench-") as made:
-        return sync(Path(made), AMOCRM, url, parallel=int(parallel), requests_per_second=float(pace))
+        begun_cpu_s = time.process_time()
+        found = sync(Path(made), AMOCRM, url, parallel=int(parallel), requests_per_second=float(pace), **settings)
+        return {**found, "begun_cpu_s": begun_cpu_s}
 
 
 def measure_reading(url: str) -> dict[str, Any]:
@@ -96,13 +104,26 @@ def pace(scale: float) -> None:
 def latency(scale: float) -> None:
     with demo(scale) as url:
         knob(url, "fault", {"path": "/api/*", "nth": 1, "times": 0, "delay": LATENCY_S})
-        single = apart(__file__, "sync", url, 1, 100_000)
-        many = apart(__file__, "sync", url, WINDOWS, 100_000)
-    print(
-        f"latency    {LATENCY_S * 1000:.0f} ms an answer: one window at a time {single['seconds']:.1f} s, "
-        f"{WINDOWS} at a time {many['seconds']:.1f} s = {single['seconds'] / many['seconds']:.1f}×",
-        flush=True,
-    )
+        for page in (FULL_PAGE, SMALL_PAGE):
+            n = n_asked(url)
+            single = apart(__file__, "sync", url, 1, 100_000, page)
+            n_single, n = n_asked(url) - n, n_asked(url)
+            many = apart(__file__, "sync", url, WINDOWS, 100_000, page)
+            n_many = n_asked(url) - n
+            cpu_s = many["cpu_s"] - many["begun_cpu_s"]
+            print(
+                f"latency    {LATENCY_S * 1000:.0f} ms an answer, pages of {page}: one window at a time "
+                f"{single['seconds']:.1f} s ({n_single} requests, {n_single * LATENCY_S:.1f} s of waiting), "
+                f"{WINDOWS} at a time {many['seconds']:.1f} s ({n_many} requests) "
+                f"= {single['seconds'] / many['seconds']:.1f}×; "
+                f"the client's processor {cpu_s:.1f} s, {cpu_s / n_many * 1000:.1f} ms a request: "
+                f"no more than {single['seconds'] / cpu_s:.1f}× on one core",
+                flush=True,
+            )
+
+
+def n_asked(url: str) -> int:
+    return sum(one["path"].startswith("/api/") for one in told(url, "log")["requests"])
 
 
 def processor(leads: int) -> None:
