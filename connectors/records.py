@@ -156,7 +156,8 @@ class Patch:
 
 @dataclass(frozen=True)
 class Stub:
-    """A row made from a mere mention (a user who has left, a removed loss reason): stored where there is no row yet."""
+    """A row made from a mere mention (a user who has left, a removed loss reason): stored where there is no row yet, or
+    only one from a mention that says an older `source_updated_at`."""
 
     record: Record
 

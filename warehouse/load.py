@@ -40,6 +40,7 @@ Read = tuple[int, Yield]
 """The ordinal of the response something came in, and what came."""
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER = datetime.min.replace(tzinfo=UTC)
 STUB_SEQ = 0  # earlier than any reading: a real row always wins over a mention
 RAW_KEY = key_of(raw_record)
 TOMBSTONE_KEY = key_of(tombstone)
@@ -91,9 +92,11 @@ class Loader:
             frame = to_frame(kind, records, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
             n += self._upsert(layout(kind), kind, frame)
         for kind, stubs in batch.stubs.items():
-            seqs, first_last = [STUB_SEQ] * len(stubs), stubs[::-1]  # the first mention stays, however batches are cut
-            frame = to_frame(kind, first_last, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
-            n += self._insert_missing(layout(kind), frame)
+            # the newest mention stays, of those that do not say when they changed the first, however batches are cut
+            newest_last = sorted(stubs, key=lambda stub: stub.source_updated_at or NEVER, reverse=True)[::-1]
+            seqs = [STUB_SEQ] * len(stubs)
+            frame = to_frame(kind, newest_last, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
+            n += self._mention(layout(kind), frame)
         for kind, owned in batch.sets.items():
             n += self._replace(kind, list(owned.values()), load_seq=load_seq, synced_at=synced_at)
         self._lay_over(batch, load_seq=load_seq)
@@ -142,11 +145,16 @@ class Loader:
             columns |= _patched("b", column, flag, f"{p}.patched_at")
         return columns, joins
 
-    def _insert_missing(self, lay: Layout, frame: pl.DataFrame) -> int:
+    def _mention(self, lay: Layout, frame: pl.DataFrame) -> int:
+        """Insert rows that are not there; of mentions a newer one takes the place of an older."""
+        names = ("raw_hash", "source_updated_at", *lay.rest, "load_seq", "synced_at")
+        sets = {name: f"b.{quoted(name)}" for name in names if name != lay.removal}
         with self._registered("batch", frame):
             self._sql(
                 f"MERGE INTO {quoted(lay.table)} t USING batch b ON {_same(lay.keys)} "
-                "WHEN NOT MATCHED THEN INSERT BY NAME"
+                f"WHEN MATCHED AND t.read_seq = {STUB_SEQ} "
+                "AND b.source_updated_at > coalesce(t.source_updated_at, TIMESTAMPTZ '-infinity') "
+                f"THEN UPDATE SET {_assignments(sets)} WHEN NOT MATCHED THEN INSERT BY NAME"
             )
         return frame.height
 

@@ -86,6 +86,21 @@ def test_whoever_may_see_only_his_own_calls_has_those_of_others_from_activities(
     assert told(portal.synced(tmp_path)) == []
 
 
+def test_a_call_known_from_its_activity_only_follows_it(tmp_path: Path):
+    portal = Portal(scopes=scopes_without("telephony"))
+    portal.synced(tmp_path)
+    ((number, call_id),) = rows(
+        tmp_path,
+        "SELECT r.native_id, c.call_id FROM call c JOIN raw_record r USING (raw_hash) "
+        "WHERE c.direction = 'in' AND c.status = 'answered' ORDER BY ALL LIMIT 1",
+    )
+    portal.passes(timedelta(hours=1))
+    missed = {"SETTINGS": {"MISSED_CALL": True}}
+    portal.people("update", table="activity", id=int(number), fields=missed)
+    assert portal.synced(tmp_path).is_well
+    assert rows(tmp_path, f"SELECT status FROM call WHERE call_id = '{call_id}'") == [("missed",)]
+
+
 WAITED_FOR = "SELECT count(*) = count(watermark) FROM sync_watermark WHERE is_core"
 
 

@@ -245,6 +245,18 @@ def test_a_stub_gives_way_to_any_row_and_never_takes_its_place(engine: Engine, t
     assert table("user", "name") == ["?", "Anna"]
 
 
+def test_of_mentions_that_say_when_they_changed_the_newest_stays(engine: Engine, table: Table):
+    def mentions(number: int) -> tuple[Stub, Stub]:
+        return tuple(Stub(user(number, name=str(at), source_updated_at=at)) for at in (NOON, LATER))
+
+    for number, (first, second) in ((1, mentions(1)), (2, mentions(2)[::-1])):
+        load(engine, (1, first))
+        load(engine, (2, second), (3, Stub(user(number, name="?"))))
+    load(engine, *((4, stub) for stub in mentions(3)[::-1]))
+    load(engine, (5, Stub(user(4, name="first"))), (5, Stub(user(4, name="?"))))
+    assert table("user", "name", "read_seq") == [*[(str(LATER), 0)] * 3, ("first", 0)]
+
+
 def test_what_a_listing_does_not_name_was_removed_and_stays_for_history(engine: Engine, table: Table):
     load(engine, (1, user(1)), (1, user(2)), (1, user(3, deleted_at=NOON)))
     load(engine, (2, user(1)), (2, Listing(User, "main", frozenset({("user:1",)}), LATER)))
