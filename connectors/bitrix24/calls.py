@@ -125,14 +125,11 @@ def cards_of(activity: Json) -> list[str]:
 
 def card_columns(cards: list[str]) -> Json:
     """The first card as `entity_…`, and the first of each kind."""
-    first = {kind: next((card for card in cards if card.startswith(f"{kind}:")), None) for kind in KINDS_OF_CARDS}
+    first = {card.partition(":")[0]: card for card in reversed(cards)}
     return {
         "entity_kind": cards[0].partition(":")[0] if cards else None,
         "entity_id": cards[0] if cards else None,
-        "contact_id": first["contact"],
-        "company_id": first["company"],
-        "deal_id": first["deal"] or first["lead"],
+        "contact_id": first.get("contact"),
+        "company_id": first.get("company"),
+        "deal_id": first.get("deal") or first.get("lead"),
     }
-
-
-KINDS_OF_CARDS = ("deal", "lead", "contact", "company")
