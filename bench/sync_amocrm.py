@@ -5,7 +5,8 @@
 * `pace`       the documented limit on (7 requests a second): requests per second of a whole first sync, 429s earned
 * `latency`    no limit, 50 ms an answer: a first sync with windows in parallel against one window at a time; by full
                pages, where the processor is as busy as the network, and by small ones, where waiting is nearly all
-               there is. Nothing can be faster than the processor of the client: that bound is printed beside it
+               there is. Nothing can be faster than the processor of the client, nor than the longest walk, whose
+               pages wait for each other: both are printed beside it
 * `processor`  canonical rows per second of processor time: client, mapping, raw copies and load together, leads with
                ten custom fields, the server in another process; peak memory (`--million`: of 1 000 000 leads)
 * `peers`      public clients (`peers_amocrm.txt`, an environment of their own) read the same leads from the same
@@ -16,8 +17,10 @@ Every measurement is a process of its own. Servers: the demo amoCRM, and for lea
 
 import argparse
 import os
+import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +94,7 @@ def demo(scale: float, *more: str) -> Any:
 def pace(scale: float) -> None:
     with demo(scale, "--limit") as url:
         found = apart(__file__, "sync", url, 4, CEILING)
-        requests = [one for one in told(url, "log")["requests"] if one["path"].startswith("/api/")]
+        requests = asked(url)
     refused = sum(one.get("status") == 429 for one in requests)
     rate = len(requests) / found["seconds"]
     print(
@@ -105,11 +108,12 @@ def latency(scale: float) -> None:
     with demo(scale) as url:
         knob(url, "fault", {"path": "/api/*", "nth": 1, "times": 0, "delay": LATENCY_S})
         for page in (FULL_PAGE, SMALL_PAGE):
-            n = n_asked(url)
+            n = len(asked(url))
             single = apart(__file__, "sync", url, 1, 100_000, page)
-            n_single, n = n_asked(url) - n, n_asked(url)
+            n_single, n = len(asked(url)) - n, len(asked(url))
             many = apart(__file__, "sync", url, WINDOWS, 100_000, page)
-            n_many = n_asked(url) - n
+            walks = Counter(of_walk(one) for one in asked(url)[n:])
+            n_many, longest = walks.total(), max(walks.values())
             cpu_s = many["cpu_s"] - many["begun_cpu_s"]
             print(
                 f"latency    {LATENCY_S * 1000:.0f} ms an answer, pages of {page}: one window at a time "
@@ -117,13 +121,19 @@ def latency(scale: float) -> None:
                 f"{WINDOWS} at a time {many['seconds']:.1f} s ({n_many} requests) "
                 f"= {single['seconds'] / many['seconds']:.1f}×; "
                 f"the client's processor {cpu_s:.1f} s, {cpu_s / n_many * 1000:.1f} ms a request: "
-                f"no more than {single['seconds'] / cpu_s:.1f}× on one core",
+                f"no more than {single['seconds'] / cpu_s:.1f}× on one core; the longest walk {longest} pages, "
+                f"{longest * LATENCY_S:.1f} s: no more than {single['seconds'] / (longest * LATENCY_S):.1f}×",
                 flush=True,
             )
 
 
-def n_asked(url: str) -> int:
-    return sum(one["path"].startswith("/api/") for one in told(url, "log")["requests"])
+def asked(url: str) -> list[dict[str, Any]]:
+    return [one for one in told(url, "log")["requests"] if one["path"].startswith("/api/")]
+
+
+def of_walk(request: dict[str, Any]) -> tuple[str, str]:
+    """What the pages of one walk have in common."""
+    return request["path"], re.sub(r"\bpage=\d+", "", request["query"])
 
 
 def processor(leads: int) -> None:
