@@ -42,7 +42,7 @@ def measure_sync(url: str, parallel: str, pace: str, page: str = str(FULL_PAGE))
     """A first sync. begun_cpu_s: processor that was spent before it began: on starting Python and on its imports."""
     from demo.run import AMOCRM
 
-    settings = {"page_size": int(page), "events_page_size": min(int(page), MOST_EVENTS)}
+    settings: dict[str, Any] = {"page_size": int(page), "events_page_size": min(int(page), MOST_EVENTS)}
     with tempfile.TemporaryDirectory(prefix="voronka-bench-") as made:
         begun_cpu_s = time.process_time()
         found = sync(Path(made), AMOCRM, url, parallel=int(parallel), requests_per_second=float(pace), **settings)
