@@ -40,6 +40,8 @@ LOGS = (
     Log("deal_amount_change", {"amount_minor": "minor"}, also=("currency",)),
 )
 COLUMNS = tuple(column for log in LOGS for column in log.columns)
+KEPT = ("currency", "source_updated_at", "synced_at", "raw_hash", "read_seq")
+"""What else of a deal its rows need."""
 
 
 def look(connection: Connection, account_id: str, *, load_seq: int) -> None:
@@ -47,18 +49,18 @@ def look(connection: Connection, account_id: str, *, load_seq: int) -> None:
 
     To be called when the deals and their logs were just read: a log behind the deals would seem to leave changes out.
     """
-    read_to = connection.exec_driver_sql(
-        "SELECT watermark FROM coverage WHERE account_id = ? AND resource = 'deal'", (account_id,)
-    ).scalar()
-    if read_to is None:
+    now = _read_to(connection, account_id)
+    if now is None:
         return
-    now = f"TIMESTAMPTZ '{read_to.isoformat()}'"
+    kept = ", ".join(f"d.{name}" for name in (*COLUMNS, *KEPT))
     was = ", ".join(f"s.{name} AS was_{name}" for name in COLUMNS)
     differs = " OR ".join(f"d.{name} IS DISTINCT FROM s.{name}" for name in COLUMNS)
     connection.exec_driver_sql(
-        f"CREATE OR REPLACE TEMP TABLE new_sight AS SELECT d.*, {was}, s.seen_at FROM deal d LEFT JOIN deal_seen s "
-        "ON s.account_id = d.account_id AND s.deal_id = d.deal_id "
-        f"WHERE d.account_id = ? AND d.deleted_at IS NULL AND (s.deal_id IS NULL OR {differs})",
+        f"CREATE OR REPLACE TEMP TABLE new_sight AS SELECT d.account_id, d.deal_id, {kept}, {was}, s.seen_at, "
+        "CASE WHEN EXISTS (FROM stage g WHERE g.account_id = d.account_id AND g.pipeline_id = d.pipeline_id "
+        "AND g.stage_id = d.stage_id AND g.kind IN ('won', 'lost')) THEN d.closed_at END AS closed_at "
+        "FROM deal d JOIN deal_seen s ON s.account_id = d.account_id AND s.deal_id = d.deal_id "
+        f"WHERE d.account_id = ? AND d.deleted_at IS NULL AND ({differs})",
         (account_id,),
     )
     for log in LOGS:
@@ -66,16 +68,39 @@ def look(connection: Connection, account_id: str, *, load_seq: int) -> None:
         _give_way(connection, log, account_id)
     connection.exec_driver_sql(
         f"MERGE INTO deal_seen s USING (SELECT account_id, deal_id, {', '.join(COLUMNS)}, {now} AS seen_at "
-        "FROM new_sight) d ON s.account_id = d.account_id AND s.deal_id = d.deal_id "
-        "WHEN MATCHED THEN UPDATE BY NAME WHEN NOT MATCHED THEN INSERT BY NAME"
+        "FROM new_sight) d ON s.account_id = d.account_id AND s.deal_id = d.deal_id WHEN MATCHED THEN UPDATE BY NAME"
     )
     connection.exec_driver_sql("DROP TABLE new_sight")
+    meet(connection, account_id)
+
+
+def meet(connection: Connection, account_id: str) -> None:
+    """Remember what deals say that were never looked at. To be called when the deals were just read: it says nothing of
+    their logs."""
+    now = _read_to(connection, account_id)
+    if now is None:
+        return
+    connection.exec_driver_sql(
+        f"INSERT INTO deal_seen BY NAME SELECT account_id, deal_id, {', '.join(COLUMNS)}, {now} AS seen_at FROM deal d "
+        "WHERE account_id = $1 AND deleted_at IS NULL AND NOT EXISTS (FROM deal_seen s WHERE s.account_id = $1 "
+        "AND s.deal_id = d.deal_id)",
+        (account_id,),
+    )
+
+
+def _read_to(connection: Connection, account_id: str) -> str | None:
+    """SQL: the instant that deals were read up to, by their source's clock."""
+    read_to = connection.exec_driver_sql(
+        "SELECT watermark FROM coverage WHERE account_id = ? AND resource = 'deal'", (account_id,)
+    ).scalar()
+    return None if read_to is None else f"TIMESTAMPTZ '{read_to.isoformat()}'"
 
 
 def _write(connection: Connection, log: Log, account_id: str, *, now: str, load_seq: int) -> None:
-    """Rows for deals that differ from what was seen, dated by the card: when it was closed or last changed.
+    """Rows for deals that differ from what was seen, dated by the card: when it was closed, if it has come to a closing
+    stage, or last changed.
 
-    They start where the log has led since, else from what was seen.
+    They start where the log has led since, else from what was seen. Their ids end with the look before.
     """
     in_time = f"BETWEEN d.seen_at AND {now} + INTERVAL {TOLERANCE_S} SECONDS"
     dates = ("closed_at", "source_updated_at") if log.closing else ("source_updated_at",)
@@ -89,11 +114,11 @@ def _write(connection: Connection, log: Log, account_id: str, *, now: str, load_
     differs = " OR ".join(f"d.{column} IS DISTINCT FROM d.was_{column}" for column in log.columns)
     connection.exec_driver_sql(
         f"MERGE INTO {log.table} t USING (SELECT d.account_id, d.deal_id, {at} AS changed_at, "
-        f"'{SEEN}' || d.deal_id || ':' || epoch_us({at}) AS change_id, {ends}, {also}'snapshot' AS origin, "
+        f"'{SEEN}' || d.deal_id || ':' || epoch_us(d.seen_at) AS change_id, {ends}, {also}'snapshot' AS origin, "
         f"d.source_updated_at, d.synced_at, d.raw_hash, d.read_seq, {load_seq} AS load_seq FROM new_sight d "
         f"LEFT JOIN (SELECT deal_id, max(changed_at) AS last_at, {last} FROM {log.table} WHERE account_id = ? "
-        "AND deal_id IN (SELECT deal_id FROM new_sight WHERE seen_at IS NOT NULL) GROUP BY deal_id) l "
-        f"ON l.deal_id = d.deal_id AND l.last_at >= d.seen_at WHERE d.seen_at IS NOT NULL AND ({differs})) b "
+        "AND deal_id IN (SELECT deal_id FROM new_sight) GROUP BY deal_id) l "
+        f"ON l.deal_id = d.deal_id AND l.last_at >= d.seen_at WHERE {differs}) b "
         "ON t.account_id = b.account_id AND t.change_id = b.change_id "
         "WHEN MATCHED THEN UPDATE BY NAME WHEN NOT MATCHED THEN INSERT BY NAME",
         (account_id,),
@@ -101,19 +126,24 @@ def _write(connection: Connection, log: Log, account_id: str, *, now: str, load_
 
 
 def _give_way(connection: Connection, log: Log, account_id: str) -> None:
-    """Drop rows made here that say nothing new: the change before, at or after that instant leads to the same.
+    """Drop rows made here that say nothing new: the source tells of a change to the same, next to it in the history.
 
-    Changes of one second come in any order, so any of them counts.
+    Changes of one second come in any order, so any of them counts. What was told from before the look before, or after
+    the deal was read, is another change: the deal has been elsewhere in between.
     """
+    tolerance = f"INTERVAL {TOLERANCE_S} SECONDS"
+    to = log.leads_to("t")
     connection.exec_driver_sql(
-        f"WITH mine AS (SELECT deal_id FROM {log.table} WHERE account_id = ? AND starts_with(change_id, '{SEEN}')), "
-        f"steps AS (SELECT deal_id, changed_at, list({log.leads_to('t')}) AS ends, "
-        f"list({log.leads_to('t')}) FILTER (NOT starts_with(change_id, '{SEEN}')) AS told FROM {log.table} t "
-        "WHERE account_id = ? AND deal_id IN (FROM mine) GROUP BY deal_id, changed_at), "
-        "around AS (SELECT deal_id, changed_at, list_concat(lag(ends) OVER each, told, lead(ends) OVER each) AS known "
-        "FROM steps WINDOW each AS (PARTITION BY deal_id ORDER BY changed_at)) "
-        f"DELETE FROM {log.table} t USING around a WHERE t.account_id = ? AND t.deal_id = a.deal_id "
-        f"AND t.changed_at = a.changed_at AND starts_with(t.change_id, '{SEEN}') "
-        f"AND list_contains(a.known, {log.leads_to('t')})",
-        (account_id, account_id, account_id),
+        f"WITH mine AS (SELECT deal_id FROM {log.table} WHERE account_id = $1 AND starts_with(change_id, '{SEEN}')), "
+        f"step AS (SELECT deal_id, changed_at, list({to}) FILTER (NOT starts_with(change_id, '{SEEN}')) AS told "
+        f"FROM {log.table} t WHERE account_id = $1 AND deal_id IN (FROM mine) GROUP BY deal_id, changed_at), "
+        "around AS (SELECT deal_id, changed_at, told, lag(told) OVER each AS before, lag(changed_at) OVER each AS "
+        "before_at, lead(told) OVER each AS after, lead(changed_at) OVER each AS after_at "
+        "FROM step WINDOW each AS (PARTITION BY deal_id ORDER BY changed_at)) "
+        f"DELETE FROM {log.table} t USING around a WHERE t.account_id = $1 AND t.deal_id = a.deal_id "
+        f"AND t.changed_at = a.changed_at AND starts_with(t.change_id, '{SEEN}') AND (list_contains(a.told, {to}) "
+        f"OR list_contains(a.before, {to}) "
+        f"AND epoch_us(a.before_at + {tolerance}) >= split_part(t.change_id, ':', -1)::BIGINT "
+        f"OR list_contains(a.after, {to}) AND a.after_at <= t.synced_at + {tolerance})",
+        (account_id,),
     )

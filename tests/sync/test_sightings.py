@@ -9,9 +9,9 @@ import pytest
 from fake_source import RESOURCES, START, FakeSource, account
 from sync_words import Look
 
-from connectors.connector import Window
+from connectors.connector import Resource, Window
 from connectors.errors import RetriableError
-from connectors.records import Account, LeftOut, Yield
+from connectors.records import Account, LeftOut, Stage, Yield
 from sync import sync
 
 DAY = timedelta(days=1)
@@ -19,7 +19,25 @@ MOVES = "SELECT deal_id, changed_at, from_stage_id, to_stage_id, origin FROM dea
 OWNERS = "SELECT deal_id, changed_at, from_user_id, to_user_id, origin FROM deal_owner_change"
 AMOUNTS = "SELECT deal_id, changed_at, from_minor, to_minor, currency, origin FROM deal_amount_change"
 
+CLOSING = {12: "lost", 13: "won"}
+
 Night = Callable[[], None]
+
+
+def stages(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
+    api.answer("stages", window)
+    for n in range(10, 15):
+        yield Stage(
+            account_id=account.account_id,
+            pipeline_id="pipeline:1",
+            stage_id=f"status:{n}",
+            name=f"Stage {n}",
+            sort=n,
+            kind=CLOSING.get(n, "open"),
+        )
+
+
+WITH_STAGES = (Resource("stages", stages, ("whole",), (Stage,)), *RESOURCES)
 
 
 @pytest.fixture
@@ -34,7 +52,7 @@ def night(data_dir: Path, source: FakeSource) -> Night:
     """A sync, and the source's clock a day later."""
 
     def run() -> None:
-        sync(data_dir, [account(source)], overlap=2 * DAY)
+        sync(data_dir, [account(source, resources=WITH_STAGES)], overlap=2 * DAY, now=lambda: source.now)
         source.now += DAY
 
     return run
@@ -76,6 +94,13 @@ def test_a_closing_is_dated_by_the_closing(source: FakeSource, night: Night, loo
     assert look(MOVES)[0][1] == START + DAY - timedelta(hours=3)
 
 
+def test_a_move_between_open_stages_is_not_dated_by_an_earlier_closing(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=11, closed_at=source.now - timedelta(hours=3))
+    night()
+    assert look(MOVES)[0][1] == START + DAY - timedelta(hours=1)
+
+
 def test_a_card_with_an_impossible_date_is_dated_by_the_sync(source: FakeSource, night: Night, look: Look):
     night()
     put(source, stage=12, changed_at=source.now + 400 * DAY)
@@ -99,6 +124,32 @@ def test_an_event_dated_after_the_card_takes_its_place_too(source: FakeSource, n
     put(source)
     night()
     assert [row[-1] for row in look(MOVES)] == ["event"]
+
+
+def test_an_event_after_the_deal_was_read_is_another_change(source: FakeSource, night: Night, look: Look):
+    """10 → 11 unseen, back again before the next sync, then 10 → 11 told."""
+    night()
+    put(source, stage=11)
+    night()
+    source.things[1].stage = 10
+    source.move(1, source.now - timedelta(hours=2))
+    night()
+    assert [(*row[3:], row[1]) for row in look(MOVES)] == [
+        ("status:11", "snapshot", START + DAY - timedelta(hours=1)),
+        ("status:11", "event", START + 2 * DAY - timedelta(hours=2)),
+    ]
+
+
+def test_an_event_before_the_last_look_is_another_change(source: FakeSource, night: Night, look: Look):
+    """The log led to 11, but the deal was seen in 10 since; then it goes to 11 unseen."""
+    source.events.append((1, START - DAY, "moved", 1))
+    night()
+    put(source, stage=11)
+    night()
+    assert [row[2:] for row in look(MOVES)] == [
+        (None, "status:11", "event"),
+        ("status:10", "status:11", "snapshot"),
+    ]
 
 
 def test_each_of_several_changes_stays(source: FakeSource, night: Night, look: Look):
