@@ -35,6 +35,8 @@ class Opened:
     started_at: datetime
     viewer: str | None = None
     """Who the token reads as; None where that could not be found out."""
+    begins_again: bool = False
+    """Who reads now may see other things than who has read so far: what that one read counts as never read."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from sync.events import (
     SyncAccount,
     WindowDone,
 )
+from sync.identity import other_viewer, read_twice, sight
 from sync.plan import Step, catch_up, joined, plan
 from warehouse import state
 from warehouse.load import Read
@@ -75,8 +76,9 @@ class Reader:
     target: SyncAccount
     resources: Sequence[Resource]
     known: Mapping[str, state.Resume]
-    number: str | None
-    """The source's account number as it was so far."""
+    before: state.KnownAccount
+    read_as: dict[tuple[str, str], str]
+    """Ids of accounts by connector and number, those of this run as they are opened."""
     pending: Mapping[str, Sequence[str]]
     """Ids earlier runs were asked to read again, by resource."""
     sweeps: Mapping[str, state.Swept]
@@ -125,8 +127,8 @@ class Reader:
 
     def _read(self, api: Api) -> None:
         account = self.target.connector.account(api, self.target.settings)
-        if self.number is not None and self.number != account.external_id:
-            self._fail(None, state.other_account(self.target.account_id, self.number, account.external_id))
+        if (error := self._stranger(account.external_id)) is not None:
+            self._fail(None, error)
             return
         theirs, ours = api.server_now(), self.now()
         if theirs - ours > MOST_CLOCK_SKEW:
@@ -138,7 +140,15 @@ class Reader:
             self._fail(None, _read_in_the_future(self.target.account_id, noted, ours))
             return
         account = account.model_copy(update={"account_id": self.target.target})
-        self.tell(Opened(self.target.account_id, account, account.external_id, start, self._viewer(api)))
+        viewer = self._viewer(api)
+        change = sight(self.before.viewer, viewer)
+        if change == "less" and not self.full:
+            self._fail(None, other_viewer(self.target.account_id))
+            return
+        begins_again = change != "same"
+        if begins_again:
+            self.known = {name: state.Resume() for name in self.known}
+        self.tell(Opened(self.target.account_id, account, account.external_id, start, viewer, begins_again))
         with Lanes(self.parallel, self.target.account_id) as lanes:
             self._read_resources(lanes, api, account, start)
             self._sweep(lanes, api, account, start)
@@ -214,6 +224,16 @@ class Reader:
         watermark = min([start, *known.done.values()]) if known.watermark is None else start
         reached = self.reached.get(resource.name, {})
         self.tell(ResourceDone(self.target.account_id, resource.name, watermark, begin, reached))
+
+    def _stranger(self, number: str) -> Phrase | None:
+        """Why the account that answers may not be read, if so."""
+        mine = self.target
+        if self.before.number not in (None, number):
+            return state.other_account(mine.account_id, self.before.number, number)
+        if mine.feeds is not None:
+            return None
+        other = self.read_as.setdefault((mine.settings.connector, number), mine.account_id)
+        return None if other == mine.account_id else read_twice(mine.account_id, number, other)
 
     def _viewer(self, api: Api) -> str | None:
         ask = self.target.connector.viewer

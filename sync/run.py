@@ -94,6 +94,7 @@ class Run:
         started_at = self.now()
         with self.connection.begin():
             run_id = state.start_run(self.connection, now=started_at)
+            read_as = state.numbers_read(self.connection)
         chosen = {a.account_id: _chosen(a.connector.resources, resources) for a in self.accounts}
         run = RunStatus(run_id, "running", started_at, started_at)
         run.accounts = [self._status(account, chosen[account.account_id]) for account in self.accounts]
@@ -120,6 +121,7 @@ class Run:
                 ordinals=ordinals,
                 tell=_teller(events, halt),
                 halt=halt,
+                read_as=read_as,
             )
             for account in self.accounts
         ]
@@ -178,7 +180,7 @@ class Run:
                 )
                 for resource in account.connector.resources
             ]
-            number = state.external_id(self.connection, account.account_id)  # webhooks are known by it meanwhile
+            number = state.known_account(self.connection, account.account_id).number  # webhooks are known by it
         return AccountStatus(account.account_id, number, resources=statuses)
 
     def _reader(
@@ -193,6 +195,7 @@ class Run:
         ordinals: Callable[[], int],
         tell: Callable[[Event], None],
         halt: threading.Event,
+        read_as: dict[tuple[str, str], str],
     ) -> Reader:
         state_dir = self.data_dir / "state" / account.account_id
         private_folder(state_dir.parent)
@@ -205,7 +208,7 @@ class Run:
                 for resource in resources:
                     state.forget_windows(self.connection, account.account_id, resource.name)
             known = {r.name: state.resume(self.connection, account.account_id, r.name) for r in resources}
-            number = state.external_id(self.connection, account.account_id)
+            before = state.known_account(self.connection, account.account_id)
             pending = state.asked_again(self.connection, account.account_id)
             sweeps = state.sweeps(self.connection, account.account_id)
         inbox.clear(self.data_dir, account.account_id, last)
@@ -221,7 +224,8 @@ class Run:
             target=account,
             resources=resources,
             known=known,
-            number=number,
+            before=before,
+            read_as=read_as,
             pending=pending,
             sweeps=sweeps,
             full=full,

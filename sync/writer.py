@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 
@@ -57,6 +57,12 @@ COMMIT_EVERY_S = 5.0
 MOST_WARNINGS = 5
 WELL = frozenset({"done", "skipped", "left_out"})
 """States of resources at the end of a run that needs nobody."""
+
+READ = frozenset({"done", "left_out"})
+"""States of resources that were read as far as the source gives them."""
+
+PATIENCE = timedelta(days=7)
+"""How long what deals say waits for a log that is not read."""
 
 LOOKED_AT = frozenset({Deal, DealStageTransition, DealOwnerChange, DealAmountChange})
 
@@ -124,8 +130,7 @@ class Writer:
                 state.refresh_coverage(self.connection, seq=seq, now=now)
             for event in batch:
                 if isinstance(event, AccountDone) and event.account_id in self.viewers:
-                    if self._has_read_deals(event.account_id):
-                        sightings.look(self.connection, self.accounts[event.account_id].target, load_seq=seq)
+                    self._look(event.account_id, seq=seq, now=now)
                     self._tell_findings(event.account_id, now)
             over = (e for e in batch if isinstance(e, Planned | ResourceDone | Failed | NotGiven))
             changed: set[tuple[str, str | None]] = {(e.account_id, e.resource) for e in over}
@@ -173,12 +178,20 @@ class Writer:
             state.remember_sweep(self.connection, doubted)
         return replace(found, missing=(), naming={}, is_doubtful=True)
 
-    def _has_read_deals(self, account_id: str) -> bool:
-        """All deals and logs of their changes were read in this run, as far as the source gives them."""
-        run = self.run.account(account_id)
-        parts = [one for one in self.accounts[account_id].connector.resources if LOOKED_AT & set(one.fills)]
-        states = {run.resource(one.name).state for one in parts}
-        return "done" in states and states <= {"done", "left_out"}
+    def _look(self, account_id: str, *, seq: int, now: datetime) -> None:
+        """See what deals say, where they were read as far as the source gives them. While a log of their changes is
+        behind them, only deals never seen before are noted: what it has yet to tell would seem to be left out. One that
+        was not read for long may have nothing to tell, and is not waited for: what it tells later takes its place."""
+        run, mine = self.run.account(account_id), self.accounts[account_id]
+        parts = [(LOOKED_AT & {*one.fills}, run.resource(one.name)) for one in mine.connector.resources]
+        deals = {status.state for kinds, status in parts if Deal in kinds}
+        if "done" not in deals or not deals <= READ:
+            return
+        behind = [status.watermark for kinds, status in parts if kinds and status.state not in READ]
+        if any(read_to is not None and now - read_to < PATIENCE for read_to in behind):
+            sightings.meet(self.connection, mine.target)
+        else:
+            sightings.look(self.connection, mine.target, load_seq=seq)
 
     def _tell_findings(self, account_id: str, now: datetime) -> None:
         """Rows the last sweeps did not see, whenever that was, and deals whose history leads elsewhere."""
@@ -224,8 +237,15 @@ class Writer:
             mine = self.accounts[event.account_id]
             connector = mine.settings.connector
             state.know_account(
-                self.connection, mine.account_id, connector=connector, number=event.number, target=mine.target
+                self.connection,
+                mine.account_id,
+                connector=connector,
+                number=event.number,
+                target=mine.target,
+                viewer=event.viewer,
             )
+            if event.begins_again:
+                state.begin_again(self.connection, mine.account_id)
             state.know_resources(
                 self.connection,
                 mine.account_id,

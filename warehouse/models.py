@@ -778,6 +778,7 @@ sync_account = Table(
     Column("connector", Text, nullable=False),
     Column("external_id", Text, nullable=False),
     Column("target_account_id", Text, nullable=False),  # differs for a source that feeds another account
+    Column("viewer", Text),  # whose rights it was last read with; null: not known
 )
 
 # How far each resource was read, one row per table it fills; `coverage` is made of it.

@@ -22,6 +22,14 @@ SQL_TYPES: Mapping[Any, str] = {str: "VARCHAR", str | None: "VARCHAR", int: "BIG
 
 
 @dataclass(frozen=True)
+class KnownAccount:
+    """Who answered to an account so far. number: in its CRM; viewer: whose rights it was last read with."""
+
+    number: str | None = None
+    viewer: str | None = None
+
+
+@dataclass(frozen=True)
 class Filled:
     """A resource as coverage sees it: the tables whose completeness it decides; is_core: the account waits for it."""
 
@@ -146,23 +154,43 @@ def log(connection: Connection, lines: Iterable[Logged]) -> None:
     write(connection, "sync_run", [*lines], otherwise=f"DO UPDATE SET {update}")
 
 
-def external_id(connection: Connection, account_id: str) -> str | None:
-    """The source's own account number, as it was at the first sync."""
-    found = connection.exec_driver_sql("SELECT external_id FROM sync_account WHERE account_id = ?", (account_id,))
-    number: str | None = found.scalar()
-    return number
+def known_account(connection: Connection, account_id: str) -> KnownAccount:
+    """Who answered to an account so far."""
+    found = connection.exec_driver_sql(
+        "SELECT external_id, viewer FROM sync_account WHERE account_id = ?", (account_id,)
+    ).fetchone()
+    return KnownAccount(*found) if found else KnownAccount()
 
 
-def know_account(connection: Connection, account_id: str, *, connector: str, number: str, target: str) -> None:
-    """Remember who answered to `account_id`. Raises WarehouseError when it was somebody else before."""
-    known = external_id(connection, account_id)
+def numbers_read(connection: Connection) -> dict[tuple[str, str], str]:
+    """Ids of accounts by connector and number in their CRM; those that feed another account left out."""
+    found = connection.exec_driver_sql(
+        "SELECT connector, external_id, account_id FROM sync_account WHERE account_id = target_account_id"
+    )
+    return {(row[0], row[1]): row[2] for row in found.fetchall()}
+
+
+def know_account(
+    connection: Connection, account_id: str, *, connector: str, number: str, target: str, viewer: str | None
+) -> None:
+    """Remember who answered to `account_id`, and as whom it was read where that is known. Raises WarehouseError when
+    it was somebody else before."""
+    known = known_account(connection, account_id).number
     if known is not None and known != number:
         raise WarehouseError(other_account(account_id, known, number))
     connection.exec_driver_sql(
-        "INSERT INTO sync_account (account_id, connector, external_id, target_account_id) VALUES (?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
-        (account_id, connector, number, target),
+        "INSERT INTO sync_account (account_id, connector, external_id, target_account_id, viewer) "
+        "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET viewer = coalesce(excluded.viewer, viewer)",
+        (account_id, connector, number, target, viewer),
     )
+
+
+def begin_again(connection: Connection, account_id: str) -> None:
+    """Nothing of an account counts as read any more; what is on hand stays."""
+    connection.exec_driver_sql(
+        "UPDATE sync_watermark SET watermark = NULL, complete_from = NULL WHERE account_id = ?", (account_id,)
+    )
+    connection.exec_driver_sql("DELETE FROM sync_state WHERE account_id = ?", (account_id,))
 
 
 def other_account(account_id: str, known: str, number: str) -> Phrase:
