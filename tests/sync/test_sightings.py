@@ -181,6 +181,33 @@ def test_a_log_that_was_not_read_says_nothing(source: FakeSource, night: Night, 
     assert [row[-1] for row in look(MOVES)] == ["event"]
 
 
+def test_deals_read_without_their_log_are_known_from_then_on(source: FakeSource, night: Night, look: Look):
+    night()
+    source.failing = {"events": RetriableError("down")}
+    source.add(2, source.now - timedelta(hours=2))
+    night()
+    source.failing = {}
+    source.things[2].stage, source.things[2].changed_at = 12, source.now - timedelta(hours=1)
+    night()
+    assert [row[2:4] for row in look(MOVES)] == [("status:10", "status:12")]
+
+
+@pytest.mark.parametrize(("nights", "n_seen"), [(6, 0), (7, 1)])
+def test_a_log_not_read_for_a_week_is_not_waited_for(
+    source: FakeSource, night: Night, look: Look, nights: int, n_seen: int
+):
+    night()
+    source.failing = {"events": RetriableError("down")}
+    put(source, stage=11)
+    for _ in range(nights):
+        night()
+    assert len(look(MOVES)) == n_seen
+    source.failing = {}
+    source.events.append((1, START + DAY - timedelta(hours=1), "moved", 1))
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["event"]
+
+
 def left_out(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
     api.answer("events", window)
     yield LeftOut()
