@@ -9,13 +9,28 @@ from typing import Any
 from demo import office, words
 from demo.amocrm_switches import Switches
 from demo.catalogs import INVOICES_ID, PRODUCTS_ID
-from demo.model import COMPANY, CONTACT, LEAD, CallNote, Company, Contact, Deal, Field, Firm, Request, Talk, Task, User
+from demo.model import (
+    COMPANY,
+    CONTACT,
+    CUSTOMER,
+    LEAD,
+    CallNote,
+    Company,
+    Contact,
+    Deal,
+    Field,
+    Firm,
+    Request,
+    Talk,
+    Task,
+    User,
+)
 from demo.office import LOST, WON
 from demo.people import spelled
 from demo.todo import ORIGINS
 
 Json = dict[str, Any]
-PATHS = {LEAD: "leads", CONTACT: "contacts", COMPANY: "companies"}
+PATHS = {LEAD: "leads", CONTACT: "contacts", COMPANY: "companies", CUSTOMER: "customers"}
 PROVIDERS = ("OnlinePBX", "UIS", "Mango")
 HIDDEN_SPELLINGS = ("", "anonymous", None, "0")
 CALL_RESULTS = ("", None, "Договорились о встрече", "")

@@ -249,3 +249,17 @@ def test_customers_are_read_as_they_change_and_leave(tmp_path: Path):
     assert rows(tmp_path, found.format(changed))[0][0] == 500
     assert rows(tmp_path, found.format(new)) == [(0, True, None)]
     assert rows(tmp_path, found.format(gone))[0][2] == crm.now - HOUR
+
+
+def test_calls_and_notes_on_a_customer_are_read_and_hang_on_no_card(tmp_path: Path):
+    crm = Crm()
+    number = crm.account.customers.ids[0]
+    call = crm.people("call", entity="customers", id=number, duration=60)["id"]
+    note = crm.people("note", entity="customers", id=number, text="Перезвонить")["id"]
+    task = crm.people("task", entity="customers", id=number)["id"]
+    crm.passes(DAY)
+    assert crm.synced(tmp_path).is_well
+    hangs_on = "talk_s, contact_id, company_id, deal_id"
+    assert rows(tmp_path, f"SELECT {hangs_on} FROM call WHERE call_id = 'note:{call}'") == [(60, None, None, None)]
+    assert rows(tmp_path, f"SELECT text FROM activity WHERE activity_id = 'note:{note}'") == [("Перезвонить",)]
+    assert rows(tmp_path, f"SELECT count(*) FROM task WHERE task_id = 'task:{task}'") == [(1,)]
