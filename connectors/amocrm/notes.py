@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.mapping import CARDS, call_record, created
 from connectors.amocrm.reading import ROBOT, Reading, at, flag, known_as, sender
-from connectors.amocrm.sweep import probed_notes, shown
+from connectors.amocrm.sweep import probed_notes, swept
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, stream
 from connectors.connector import Window
 from connectors.errors import Phrase
@@ -57,11 +57,12 @@ def noted(api: AmoApi, account: Account, window: Window, types: Types, entity: s
         yield from probed_notes(api, account, window.ids, [*queries.values()], [*kinds])
         return
     for word, query in queries.items():
+        to_records = of_types(types, CARDS[word])
         if window.kind == "sweep":
-            yield from shown(api, account, query, kind_of=lambda note: getattr(types.get(type_of(note)), "kind", None))
+            read = swept(api, account, query, to_records, kind_of=lambda note: kind_of(note, types))
         else:
-            read = stream(api, account, window, query, of_types(types, CARDS[word]))
-            yield from if_readable(read) if word in EXTRA else read
+            read = stream(api, account, window, query, to_records)
+        yield from if_readable(read) if word in EXTRA else read
 
 
 def note_list(api: AmoApi, word: str, types: Types, entity: str, params: Mapping[str, str] | None = None) -> Query:
@@ -83,6 +84,10 @@ def of_types(types: Types, prefix: str) -> ToRecords:
         return ()
 
     return to_records
+
+
+def kind_of(note: Json, types: Types) -> type[Record] | None:
+    return types[name].kind if (name := type_of(note)) in types else None
 
 
 def type_of(note: Json) -> str:

@@ -1,16 +1,16 @@
-"""Looking for what is still there: deletions that left no event and are in no trash.
+"""Reading all there is once more: deletions that left no event and are in no trash, changes that left no change time.
 
-Reconciliation (4.2.3 of the reference): all ids of a list, then a question about each that the list lacks. An answer
-without a body (204) or 404 says that the row is gone; that the token may not see it (403) says nothing.
+Reconciliation (4.2.3 of the reference): all rows of a list, then a question about each that the list lacks. An answer
+without a body (204) or 404 says that the row is gone; that the token may not see it (403) says nothing. Robots, bulk
+actions or the deletion of a stage may leave `updated_at` where it was, so the rows are taken as they are now.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.reading import Reading
-from connectors.amocrm.walking import Query, ToRecords, one_of, stream, walk
+from connectors.amocrm.walking import Query, ToRecords, of_page, one_of, stream, walk
 from connectors.connector import Window
 from connectors.errors import ForbiddenError, Phrase
 from connectors.paging import Json, whole
@@ -32,23 +32,27 @@ SWEEP = Window("whole")
 def swept_stream(api: AmoApi, account: Account, window: Window, query: Query, to_records: ToRecords) -> Iterator[Yield]:
     """A window of a list that can be swept."""
     if window.kind == "sweep":
-        return shown(api, account, query)
+        return swept(api, account, query, to_records)
     if window.kind == "probe":
         return probed(api, account, window.ids, query, to_records)
     return stream(api, account, window, query, to_records)
 
 
-def shown(
-    api: AmoApi, account: Account, query: Query, *, kind_of: Callable[[Json], type[Record] | None] | None = None
+def swept(
+    api: AmoApi,
+    account: Account,
+    query: Query,
+    to_records: ToRecords,
+    *,
+    kind_of: Callable[[Json], type[Record] | None] | None = None,
 ) -> Iterator[Yield]:
-    """The ids of a list, page by page; nothing else of its rows is asked for.
+    """All rows of a list, page by page, and which they are.
 
     kind_of: what a row is to us where that differs from row to row; None: nothing.
     """
     reading = api.reading(account)
     of_all, prefix = SWEPT[query.collection]
-    bare = replace(query, params={name: value for name, value in query.params.items() if name != "with"})
-    for page in walk(api, bare, SWEEP, reading):
+    for page in walk(api, query, SWEEP, reading):
         ids = defaultdict[type[Record], list[str]](list)
         for row in page:
             kind = kind_of(row) if kind_of else of_all
@@ -56,6 +60,7 @@ def shown(
                 ids[kind].append(str(number))
         for kind, some in ids.items():
             yield Shown(kind, account.account_id, prefix, some)
+        yield from of_page(page, query, to_records, reading)
     yield from reading.conclusions()
 
 

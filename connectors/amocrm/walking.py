@@ -253,10 +253,14 @@ def stream(api: AmoApi, account: Account, window: Window, query: Query, to_recor
     """Raw objects and the records mapped from them, page by page, then what only the whole walk could tell."""
     reading = api.reading(account)
     for page in walk(api, query, window, reading):
-        for item in page:
-            yield from mapped(item, query.entity, to_records, reading, key=query.key)
-        yield from reading.mentions()
+        yield from of_page(page, query, to_records, reading)
     yield from reading.conclusions()
+
+
+def of_page(page: Iterable[Json], query: Query, to_records: ToRecords, reading: Reading) -> Iterator[Yield]:
+    for item in page:
+        yield from mapped(item, query.entity, to_records, reading, key=query.key)
+    yield from reading.mentions()
 
 
 def if_readable(read: Iterator[Yield], *, is_all: bool = False) -> Iterator[Yield]:
