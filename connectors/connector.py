@@ -112,7 +112,8 @@ class Settings(BaseModel):
     """Keys of a config entry that every connector understands; a connector adds its own.
 
     sweep_every_days: how often everything on hand is looked for at the source, to find what left without a trace; 0: in
-    `voronka sync --full` only. vanish_share: of more rows than that share a sweep takes none as deleted.
+    `voronka sync --full` only. vanish_share: where a greater share is missing, a sweep takes none as deleted;
+    `--full` believes it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

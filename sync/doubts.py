@@ -13,13 +13,14 @@ def is_doubtful(
 ) -> bool:
     """Whether what a sweep missed may only be out of sight.
 
-    trusts_viewer: a person who has been told that somebody else reads now asks for this sweep.
+    trusts_viewer: a person asks for everything, who has been told that somebody else reads now, or reads as ever.
     """
     if not found.missing:
         return False
     is_known = viewer is not None and before.viewer in (None, viewer)
-    was_told = trusts_viewer and viewer is not None and before.met == viewer
-    return not (is_known or was_told) or len(found.missing) > max(FEW, settings.vanish_share * found.n_known)
+    if trusts_viewer:
+        return not (is_known or (viewer is not None and before.met == viewer))
+    return not is_known or len(found.missing) > max(FEW, settings.vanish_share * found.n_known)
 
 
 def doubt(swept: Swept, settings: Settings) -> Phrase:
@@ -34,9 +35,8 @@ def doubt(swept: Swept, settings: Settings) -> Phrase:
         )
     return Phrase(
         "On {day} {n} rows could not be seen, more than {share} % of all: none was taken as deleted. Check the rights "
-        "of the token's owner; if they are gone, raise vanish_share of {account} and run voronka sync --full.",
+        "of the token's owner; if they are gone, run voronka sync --full.",
         day=day,
         n=swept.n_missing,
         share=f"{100 * settings.vanish_share:g}",
-        account=settings.id,
     )

@@ -52,7 +52,6 @@ class Source(FakeSource):
 
     hidden: frozenset[int] = frozenset()
     viewer = "user:1 admin"
-    vanish_share = 0.02
 
 
 def many(n: int = 100) -> Source:
@@ -65,8 +64,7 @@ def many(n: int = 100) -> Source:
 def account(source: Source) -> SyncAccount:
     mine = account_of(source, resources=SWEPT)
     viewer = replace(mine.connector, viewer=lambda api: api.viewer)
-    settings = mine.settings.model_copy(update={"vanish_share": source.vanish_share})
-    return replace(mine, connector=viewer, settings=settings)
+    return replace(mine, connector=viewer)
 
 
 def later(data_dir: Path, source: Source, after: timedelta = WEEK, **options: bool) -> RunStatus:
@@ -167,10 +165,32 @@ def test_what_was_doubted_stays_in_the_status_until_a_person_has_decided(data_di
     assert not swept(source)
     (deals_told,) = [r for r in read_status(data_dir)["accounts"][0]["resources"] if r["resource"] == "deals"]
     assert "20 rows could not be seen" in deals_told["warnings"][0]["text"]
-    source.vanish_share = 0.5
     run = later(data_dir, source, full=True)
     assert len(look(GONE)) == 20
     assert not run.account("main").resource("deals").warnings
+
+
+def test_a_full_sync_by_who_has_always_read_believes_that_much_is_gone_but_asks_for_each(
+    data_dir: Path, look: Look, source: Source
+):
+    for number in range(100, 120):
+        del source.things[number]
+    source.hidden = frozenset({150})
+    before = len(look(GONE))
+    run = later(data_dir, source, full=True)
+    assert len(look(GONE)) == before + 20
+    assert not run.account("main").resource("deals").warnings
+    assert "150" in swept(source)[1]
+
+
+def test_a_full_sync_by_who_was_told_believes_that_much_is_gone(data_dir: Path, look: Look, source: Source):
+    source.viewer = "user:2 admin"
+    for number in range(100, 120):
+        del source.things[number]
+    before = len(look(GONE))
+    for full, n_gone in ((False, 0), (True, 20)):
+        later(data_dir, source, full=full)
+        assert len(look(GONE)) == before + n_gone
 
 
 def test_to_new_eyes_nothing_is_gone_until_a_person_who_knows_asks_for_everything(
