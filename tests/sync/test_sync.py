@@ -230,7 +230,7 @@ def test_full_reads_everything_again_and_moves_no_watermark_back(data_dir: Path)
     sync(data_dir, [account(source)])
     before, source.asked = tables_of(data_dir), []
     sync(data_dir, [account(source)], full=True)
-    assert asked(source, "deals")[0] == Window("created", None, OPENED)
+    assert Window("created", None, OPENED) in asked(source, "deals")
     assert tables_of(data_dir) == before
 
 
