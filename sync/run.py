@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from warehouse.database import (
     said_plainly,
     writer_lock,
 )
-from warehouse.status import AccountStatus, ResourceStatus, RunStatus
+from warehouse.status import AccountStatus, Failure, ResourceStatus, RunStatus, failures
 
 OVERLAP = timedelta(minutes=10)
 QUEUED_CHUNKS = 8  # a chunk of cards with many fields holds five thousand rows
@@ -97,7 +97,8 @@ class Run:
             read_as = state.numbers_read(self.connection)
         chosen = {a.account_id: _chosen(a.connector.resources, resources) for a in self.accounts}
         run = RunStatus(run_id, "running", started_at, started_at)
-        run.accounts = [self._status(account, chosen[account.account_id]) for account in self.accounts]
+        before = failures(self.data_dir)
+        run.accounts = [self._status(account, chosen[account.account_id], before) for account in self.accounts]
         writer = Writer(
             self.connection,
             run,
@@ -169,7 +170,9 @@ class Run:
             return "interrupted"
         return "done" if all(account.state == "done" for account in run.accounts) else "failed"
 
-    def _status(self, account: SyncAccount, chosen: Sequence[Resource]) -> AccountStatus:
+    def _status(
+        self, account: SyncAccount, chosen: Sequence[Resource], before: Mapping[tuple[str, str], Failure]
+    ) -> AccountStatus:
         names = {resource.name for resource in chosen}
         with self.connection.begin():
             statuses = [
@@ -177,6 +180,7 @@ class Run:
                     resource.name,
                     state="waiting" if resource.name in names else "skipped",
                     watermark=state.watermark(self.connection, account.account_id, resource.name),
+                    failure=before.get((account.account_id, resource.name)),
                 )
                 for resource in account.connector.resources
             ]

@@ -314,18 +314,18 @@ class Writer:
             status.windows_done += 1
             status.windows_total = max(status.windows_total or 0, status.windows_done)
         elif isinstance(event, ResourceDone):
-            status.state, status.watermark = "done", event.watermark
+            status.state, status.watermark, status.failure = "done", event.watermark, None
         elif isinstance(event, Failed):
-            status.state, status.error = "failed", event.error
+            status.fail(event.error, self.now())
         elif isinstance(event, NotGiven):
-            status.state = "left_out"
+            status.state, status.failure = "left_out", None
         if self.progress is not None:
             self.progress(event.account_id, status.resource, status.windows_done, status.windows_total)
 
     def _account_over(self, account: AccountStatus) -> None:
         for status in account.resources:
             if status.state in {"waiting", "running"}:  # the account was given up before the resource ended
-                status.state, status.error = "failed", account.error
+                status.fail(account.error, self.now())
         well = account.error is None and all(status.state in WELL for status in account.resources)
         account.state = "done" if well else "failed"
 

@@ -3,19 +3,22 @@
 ```
 {run_id, state, started_at, heartbeat_at, finished_at, accounts: [
     {account_id, number, name, state, error, checks, resources: [
-        {resource, state, n_read, n_written, n_unknown, windows_done, windows_total, watermark, error, warnings}]}]}
+        {resource, state, n_read, n_written, n_unknown, windows_done, windows_total, watermark, error, warnings,
+            failure: {at, error} or null}]}]}
 ```
 
 state of a run: running, done, failed (some account or resource did), interrupted. Of an account and a resource:
 waiting, running, done, failed, skipped (not asked for this time), left_out (the source does not give it). error and
 each warning: {text, template, fields},
 the English sentence and what it takes to say it in another language. number: of the account in its CRM. checks: as in
-the manifest, of gates that are looked at after every sync. n_read: objects of the source; n_written: canonical rows.
+the manifest, of gates that are looked at after every sync. failure: what went wrong last with a resource, in this run
+or an earlier one, until it is read well. n_read: objects of the source; n_written: canonical rows.
 Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that this run did not
 read stay as the run before left them.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +29,14 @@ import orjson
 from connectors.errors import Phrase
 
 FILE = "status.json"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong, as a run says it or as the file keeps it, and when."""
+
+    at: datetime | str
+    error: Phrase | Mapping[str, Any]
 
 
 @dataclass
@@ -40,6 +51,11 @@ class ResourceStatus:
     watermark: datetime | None = None
     error: Phrase | None = None
     warnings: list[Phrase] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def fail(self, error: Phrase | None, at: datetime) -> None:
+        self.state, self.error = "failed", error
+        self.failure = self.failure if error is None else Failure(at, error)
 
 
 @dataclass
@@ -97,6 +113,17 @@ def read_status(data_dir: Path) -> dict[str, Any] | None:
     except (OSError, orjson.JSONDecodeError):
         return None
     return content
+
+
+def failures(data_dir: Path) -> dict[tuple[str, str], Failure]:
+    """What went wrong with resources that were not read well since, by account and resource."""
+    accounts = (read_status(data_dir) or {}).get("accounts", [])
+    found = {
+        (account["account_id"], one["resource"]): one.get("failure")
+        for account in accounts
+        for one in account["resources"]
+    }
+    return {key: Failure(failure["at"], failure["error"]) for key, failure in found.items() if failure}
 
 
 def replace_file(file: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_source import OPENED, RESOURCES, START, FakeSource, account, filled
@@ -284,6 +285,7 @@ def test_the_status_file_tells_the_run(data_dir: Path):
         "watermark": "2026-03-01T03:00:00Z",
         "error": None,
         "warnings": [],
+        "failure": None,
     }
     assert [path.name for path in data_dir.iterdir() if path.name.endswith(".tmp")] == []
 
@@ -293,6 +295,24 @@ def test_an_account_that_was_not_asked_for_stays_in_the_status(data_dir: Path):
     sync(data_dir, [account(FakeSource(number="2"), "shop")])
     status = read_status(data_dir) or {}
     assert [mine["account_id"] for mine in status["accounts"]] == ["shop", "main"]
+
+
+def test_a_failure_stays_in_the_status_until_its_resource_is_read_well(data_dir: Path):
+    source = filled()
+    source.failing = {"calls": RetriableError("down")}
+
+    def failed(*names: str) -> dict[str, Any]:
+        sync(data_dir, [account(source)], resources=names, now=lambda: source.now)
+        source.now += DAY
+        (mine,) = (read_status(data_dir) or {})["accounts"]
+        return {one["resource"]: one["failure"] for one in mine["resources"] if one["failure"]}
+
+    for names in ((), ("deals",), ("users",)):
+        told = failed(*names)
+        assert [*told] == ["calls"]
+        assert (told["calls"]["at"], told["calls"]["error"]["text"]) == ("2026-03-01T03:00:00Z", "down")
+    source.failing = {}
+    assert not failed("calls")
 
 
 def test_progress_is_told_per_resource(data_dir: Path):
