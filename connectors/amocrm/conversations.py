@@ -46,7 +46,7 @@ def messages(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
         changed="created_at",
     )
     names_talks = window.kind == "changed" or not api.filters(TALKS)
-    return stream(api, account, window, query, message_of(names_talks=names_talks))
+    return if_readable(stream(api, account, window, query, message_of(names_talks=names_talks)), is_all=True)
 
 
 def message_of(*, names_talks: bool) -> ToRecords:
@@ -103,6 +103,10 @@ def talks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     At first and in a sweep it is read whole. Later those in work are, which tells what was opened and what was closed,
     and those that had messages. In an account without the list, talks are known by the ids their messages name.
     """
+    return if_readable(known_talks(api, account, window), is_all=True)
+
+
+def known_talks(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     query = Query("/api/v4/talks", TALKS, TALKS, api.settings.page_size, key="talk_id")
     try:
         if window.kind == "ids":

@@ -24,7 +24,7 @@ CATEGORIES = {"sip": "sip", "mail": "mail", "forms": "form", "chats": "chat"}
 def requests(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """The requests that wait. One that has left the list was dealt with: its lead says how."""
     if api.facts.has_requests:
-        yield from if_readable(waiting(api, account))
+        yield from if_readable(waiting(api, account), is_all=True)
 
 
 def waiting(api: AmoApi, account: Account) -> Iterator[Yield]:

@@ -18,7 +18,7 @@ from connectors.amocrm.notes import calls, notes, notes_on
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, swept_stream
-from connectors.amocrm.walking import BY_ID, Query, ToRecords, one, pages, stream, walk
+from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, one, pages, stream, walk
 from connectors.connector import Resource, Window, WindowKind
 from connectors.errors import ForbiddenError, PayloadError, Phrase
 from connectors.paging import Json, as_list, as_object, items_of, whole
@@ -166,6 +166,10 @@ def unlisted_pipelines(api: AmoApi, account: Account, window: Window) -> Iterato
 
 def loss_reasons(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """Why deals are lost, as the account's list says; reasons removed from it are known from deals."""
+    return if_readable(listed_reasons(api, account), is_all=True)
+
+
+def listed_reasons(api: AmoApi, account: Account) -> Iterator[Yield]:
     reading = api.reading(account)
     query = Query("/api/v4/leads/loss_reasons", "loss_reasons", "loss_reasons", api.settings.page_size)
     listed = set()
@@ -179,12 +183,8 @@ def loss_reasons(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
 
 def sources(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     """Only the sources our own integration made, normally none; deals name the others."""
-    reading = api.reading(account)
     query = Query("/api/v4/sources", "sources", "sources", api.settings.page_size)
-    for page in pages(api, query, {}, reading):
-        for listed in page:
-            yield from mapped(listed, "sources", one(mapping.source), reading)
-    yield from reading.conclusions()
+    return if_readable(stream(api, account, Window("whole"), query, one(mapping.source)), is_all=True)
 
 
 # Facts
@@ -276,10 +276,17 @@ def after_merges(api: AmoApi, account: Account, window: Window) -> Iterator[Yiel
 
 
 def events(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
-    """The history of deals, deletions and completions. The list has no order; its entries never change.
+    """The history of deals, deletions and completions. The list has no order; its entries never change."""
+    return if_readable(history(api, account, window), is_all=True, cost=NO_HISTORY)
 
-    Changes of a custom field cannot be asked for together with other types.
-    """
+
+NO_HISTORY = Phrase(
+    "Until then there is no history of stages, owners and amounts, but for what differs from one sync to the next."
+)
+
+
+def history(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Changes of a custom field cannot be asked for together with other types."""
     types = [*HISTORY]
     if window.kind == "changed":
         types += [*ADDED, *(RELINKED if api.settings.reread_links else ())]

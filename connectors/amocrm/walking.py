@@ -32,6 +32,8 @@ NOTHING_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 SLACK = timedelta(seconds=2)
 """Bounds may be exclusive, and a merge is told by two events up to 2 s apart: windows overlap a little."""
 
+LEFT_OUT = Phrase("This list was left out.")
+
 ToRecords = Callable[[Json, Reading, str], Iterable[Yield]]
 Keys = set[tuple[str, ...]]
 
@@ -263,11 +265,11 @@ def of_page(page: Iterable[Json], query: Query, to_records: ToRecords, reading: 
     yield from reading.mentions()
 
 
-def if_readable(read: Iterator[Yield], *, is_all: bool = False) -> Iterator[Yield]:
+def if_readable(read: Iterator[Yield], *, is_all: bool = False, cost: Phrase = LEFT_OUT) -> Iterator[Yield]:
     """A list that not every account has and not every token may read: one that is refused is told and left out. One
     that is refused in the middle has failed: what had not come yet would be passed over.
 
-    is_all: without it the resource has nothing.
+    is_all: without it the resource has nothing. cost: what is missing without it.
     """
     has_begun = False
     try:
@@ -277,7 +279,7 @@ def if_readable(read: Iterator[Yield], *, is_all: bool = False) -> Iterator[Yiel
     except (ForbiddenError, MissingError) as error:
         if has_begun:
             raise
-        yield Notice(Phrase("{error} This list was left out.", error=error.said))
+        yield Notice(Phrase("{error} {cost}", error=error.said, cost=cost))
         if is_all:
             yield LeftOut()
 

@@ -8,7 +8,7 @@ import pytest
 from amo_demo import DAY, Crm, rows
 from amo_fake import ACCOUNT_BODY, LONG_LIVED, NOTHING, SEPTEMBER, SEPTEMBER_S, amo, of, page, problem, read
 
-from connectors.records import Listing, Notice, RawRecord, Request
+from connectors.records import LeftOut, Listing, Notice, RawRecord, Request
 
 UNSORTED = "/api/v4/leads/unsorted"
 UID = "9a1f0c6f3c5b4b2fb7c1d5f80c1de0aa"
@@ -88,7 +88,7 @@ def test_a_list_that_was_cut_says_of_none_that_it_was_dealt_with():
 def test_a_list_that_is_refused_says_of_none_that_it_was_dealt_with(status: int):
     api, _ = amo({UNSORTED: problem(status)})
     yielded = read(api, "requests")
-    assert [type(thing) for thing in yielded] == [Notice]
+    assert [type(thing) for thing in yielded] == [Notice, LeftOut]
     assert "left out" in yielded[0].text
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import httpx
 import pytest
 from amo_demo import company
-from amo_fake import problem
+from amo_fake import BLOCKED, problem
 from demo_crm import DemoCrm, look, settings
+
+from demo import office
+from demo.amocrm_mutate import mutate
 
 CUSTOMERS = "SELECT count(*) FROM customer"
 COVERED = "SELECT watermark FROM coverage WHERE resource = '{}'"
@@ -46,6 +49,66 @@ def test_what_was_refused_at_first_is_read_from_the_beginning_when_it_is_given(c
     n_there = sum(not row.deleted_at for row in crm.account.company.customers)
     assert look(tmp_path, CUSTOMERS) == [(n_there,)]
     assert look(tmp_path, "SELECT count(*) > 0 FROM payment") == [(True,)]
+
+
+MOVES = "SELECT deal_id, to_stage_id, changed_at FROM deal_stage_transition WHERE origin = 'event' ORDER BY ALL"
+
+
+def test_without_the_right_to_events_histories_are_what_syncs_see_until_it_is_given(crm, tmp_path: Path):
+    crm.before = refusing("/events", 403)
+    run = crm.sync(tmp_path)
+    assert run.is_well
+    assert state_of(run, "events") == state_of(run, "messages") == "left_out"
+    (told,) = run.accounts[0].resource("events").warnings
+    assert "no right" in told
+    assert "no history of stages" in told
+    assert look(tmp_path, COVERED.format("deal_stage_transition")) == [(None,)]
+    assert look(tmp_path, "SELECT count(*) = count(watermark) FROM sync_watermark WHERE is_core") == [(True,)]
+
+    deal = next(one for one in crm.account.company.deals if not one.deleted_at and one.stage_id > office.LOST)
+    to = next(stage for stage in office.OPEN_STAGES[deal.pipeline_id] if stage != deal.stage_id)
+    crm.account.now += 3600
+    mutate(crm.account, {"op": "move", "id": deal.id, "stage_id": to})
+    crm.account.now += 3600
+    assert crm.sync(tmp_path).is_well
+    seen = f"SELECT to_stage_id, origin FROM deal_stage_transition WHERE deal_id = 'lead:{deal.id}'"
+    assert look(tmp_path, seen) == [(f"status:{to}", "snapshot")]
+
+    crm.before = lambda _: None
+    crm.account.now += 3600
+    assert state_of(crm.sync(tmp_path), "events") == "done"
+    crm.sync(always := tmp_path / "always")
+    assert look(tmp_path, MOVES) == look(always, MOVES) != []
+    assert (f"status:{to}", "snapshot") not in look(tmp_path, seen)
+
+
+@pytest.mark.parametrize(("answer", "said"), [(BLOCKED, "blocked"), (problem(402), "not paid")])
+def test_a_block_or_an_unpaid_account_is_no_missing_right(crm, tmp_path: Path, answer: httpx.Response, said: str):
+    crm.before = lambda request: answer if request.url.path.endswith("/events") else None
+    run = crm.sync(tmp_path)
+    assert not run.is_well
+    assert said in run.accounts[0].error
+    assert state_of(run, "events") == "failed"
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/leads/unsorted", "requests"),
+        ("/talks", "talks"),
+        ("/sources", "sources"),
+        ("/leads/loss_reasons", "loss_reasons"),
+    ],
+)
+def test_a_list_without_which_the_others_make_sense_is_left_out_where_there_is_no_right(
+    crm, tmp_path: Path, path: str, resource: str
+):
+    crm.before = refusing(path, 403)
+    run = crm.sync(tmp_path)
+    assert run.is_well
+    assert state_of(run, resource) == "left_out"
+    crm.before = lambda _: None
+    assert state_of(crm.sync(tmp_path), resource) == "done"
 
 
 def test_customers_switched_on_later_are_read_from_the_beginning(tmp_path: Path):
