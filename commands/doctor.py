@@ -61,7 +61,7 @@ def of_account(
     try:
         api = connector.open_api(settings, env=env, ordinals=count(1).__next__, state_dir=str(state_dir))
     except ConnectorError as error:
-        yield Finding("open", False, str(error), str(error))
+        yield refused("open", error)
         return
     try:
         account = connector.account(api, settings)
@@ -75,9 +75,20 @@ def of_account(
         if connector.examine is not None:
             yield from connector.examine(api, settings, env=env)
     except ConnectorError as error:
-        yield Finding("source", False, str(error), str(error))
+        yield refused("source", error)
     finally:
         api.close()
+
+
+def refused(code: str, error: ConnectorError) -> Finding:
+    """What the source could not do, as it says it itself."""
+    return Finding(code, False, *said(error.said))
+
+
+def said(phrase: Phrase) -> tuple[str, str]:
+    """A sentence in Russian and in English."""
+    ru, en = (translated(phrase, catalogue(code).gettext) for code in LANGUAGES)
+    return ru, en
 
 
 def of_data(manifest: Mapping[str, Any] | None, now: datetime) -> Iterator[Finding]:
@@ -110,7 +121,7 @@ def of_viewers(config: Config) -> Iterator[Finding]:
         try:
             check_ids(viewer, frames)
         except ConfigError as error:
-            ru, en = (translated(Phrase(error.template, **error.fields), catalogue(code).gettext) for code in LANGUAGES)
+            ru, en = said(Phrase(error.template, **error.fields))
             yield Finding("viewer", False, f"viewers, {viewer.login}: {ru}", f"viewers, {viewer.login}: {en}")
 
 
