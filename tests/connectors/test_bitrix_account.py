@@ -27,6 +27,10 @@ def test_a_portal_is_an_account():
     assert viewer(api).startswith("user:5 admin")
 
 
+def test_a_scope_more_or_less_makes_no_other_viewer():
+    assert viewer(Portal().open()) == viewer(Portal(scopes=("crm",)).open()) == "user:5 admin"
+
+
 def test_the_base_currency_is_the_portals():
     portal = Portal({"currency": [currency(1, "KZT") | {"BASE": True}, currency(2, "USD")]})
     assert account(portal.open(), settings()).base_currency == "KZT"
