@@ -13,7 +13,7 @@ and `Notice` (something a person should know).
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -190,12 +190,17 @@ class Shown:
     """A page of a sweep: rows `<prefix>:<id>` of `kind` that the source shows now, by its own `ids`.
 
     When the sweep is over, the sync reads again what it showed and the warehouse lacks, and probes the reverse.
+    outlives_cards: such rows stay in the list when the card they hang on is deleted; others leave it with the card, and
+    happened all the same. says: by column, of each of `ids`, what may change without a change time: what says another
+    thing than on hand is read again too. `contact_ids` of deals are their contacts, sorted, with commas between.
     """
 
     kind: type[Record]
     account_id: str
     prefix: str
     ids: Sequence[str]
+    outlives_cards: bool = False
+    says: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,18 @@ NAMED_IN: Mapping[type[Record], Sequence[str]] = {
 """Columns that name cards which people merge: what named the one that is gone names the other then, and nothing else
 may tell that it has changed."""
 
+SEPARATOR = "/"
+ONE_TEXT = {
+    "contact_ids": "SELECT string_agg(m.contact_id, ',' ORDER BY m.contact_id) FROM deal_contact m "
+    "WHERE m.account_id = t.account_id AND m.deal_id = t.deal_id"
+}
+"""What `Shown` says of a row that is no column of its table."""
+
 
 @dataclass(frozen=True)
 class Difference:
-    """The source's own ids. missing: on hand and not shown. unknown: shown and not on hand, or held to be deleted.
+    """The source's own ids. missing: on hand and not shown. unknown: shown and not on hand, or held to be deleted, or
+    saying another thing there; and deals that are older than the last sweep and came to hand since: their past did not.
 
     n_known: rows on hand, the deleted ones apart. is_doubtful: so is what was missing, and it was left out.
     naming: by swept resource, rows on hand that name what is missing, or was deleted since the last sweep.
@@ -47,19 +55,30 @@ class Sweeps:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.parts: dict[Part, int] = {}
+        self.outliving: set[int] = set()
+        self.saying: dict[int, tuple[str, ...]] = {}
 
     def take(self, account_id: str, resource: str, shown: Shown) -> None:
         """Note what a page showed, inside the caller's transaction."""
         if not self.parts:
-            self.connection.exec_driver_sql("CREATE OR REPLACE TEMP TABLE shown (part INTEGER, row_id VARCHAR)")
+            self.connection.exec_driver_sql(
+                "CREATE OR REPLACE TEMP TABLE shown (part INTEGER, row_id VARCHAR, says VARCHAR)"
+            )
         part = self.parts.setdefault(
             (account_id, resource, shown.account_id, shown.kind, shown.prefix), len(self.parts)
         )
-        page = pl.DataFrame({"row_id": [f"{shown.prefix}:{native_id}" for native_id in shown.ids]})
+        if shown.outlives_cards:
+            self.outliving.add(part)
+        says: Sequence[str | None] = [None] * len(shown.ids)
+        if shown.says:
+            self.saying[part] = tuple(shown.says)
+            says = [SEPARATOR.join(map(as_text, values)) for values in zip(*shown.says.values(), strict=True)]
+        row_ids = [f"{shown.prefix}:{native_id}" for native_id in shown.ids]
+        page = pl.DataFrame({"row_id": row_ids, "says": says}, schema={"row_id": pl.String, "says": pl.String})
         driver: Any = self.connection.connection.dbapi_connection
         driver.register("page", page.to_arrow())
         try:
-            self.connection.exec_driver_sql(f"INSERT INTO shown SELECT {part}, row_id FROM page")
+            self.connection.exec_driver_sql(f"INSERT INTO shown SELECT {part}, row_id, says FROM page")
         finally:
             driver.unregister("page")
 
@@ -69,7 +88,7 @@ class Sweeps:
         since: of the last sweep.
         """
         mine = {part: number for part, number in self.parts.items() if part[:2] == (account_id, resource)}
-        found = [self._difference(*part[2:], number) for part, number in mine.items()]
+        found = [self._difference(*part[2:], number, since=since) for part, number in mine.items()]
         naming = defaultdict[str, set[str]](set)
         for part, one in zip(mine, found, strict=True):
             if part[3] in NAMED_IN:
@@ -108,11 +127,15 @@ class Sweeps:
             naming = " UNION ".join(f"SELECT {key} FROM {one} WHERE {alike}" for one in joined)
             yield resource, self._ids(f"{cards}{naming}", *values, *[owner for _ in joined])
 
-    def _difference(self, account_id: str, kind: type[Record], prefix: str, part: int) -> Difference:
+    def _difference(
+        self, account_id: str, kind: type[Record], prefix: str, part: int, *, since: datetime
+    ) -> Difference:
         lay = layout(kind)
         key, table = quoted(lay.keys[1]), quoted(lay.table)
         alive = f"t.account_id = ? AND t.{lay.removal} IS NULL AND t.read_seq > 0"
-        ours = f"{alive} AND starts_with(t.{key}, '{prefix}:'){_on_living_cards(lay)}"
+        ours = f"{alive} AND starts_with(t.{key}, '{prefix}:')"
+        if part not in self.outliving:
+            ours += _on_living_cards(lay)
         known = self.connection.exec_driver_sql(f"SELECT count(*) FROM {table} t WHERE {ours}", (account_id,))
         n_known = int(known.scalar_one())
         missing = self._ids(
@@ -122,14 +145,37 @@ class Sweeps:
         )
         unknown = self._ids(
             f"SELECT DISTINCT s.row_id FROM shown s WHERE s.part = {part} "
-            f"AND NOT EXISTS (FROM {table} t WHERE {alive} AND t.{key} = s.row_id) ORDER BY 1",
+            f"AND NOT EXISTS (FROM {table} t WHERE {alive} AND t.{key} = s.row_id{_with_past(kind)}"
+            f"{_says(self.saying.get(part, ()))}) ORDER BY 1",
             account_id,
+            *([since] if kind is Deal else []),
         )
         return Difference(n_known, missing, unknown)
 
     def _ids(self, query: str, *values: Any) -> tuple[str, ...]:
         found = self.connection.exec_driver_sql(query, values).fetchall()
         return tuple(row[0].partition(":")[2] for row in found)
+
+
+def _with_past(kind: type[Record]) -> str:
+    """SQL: a deal that was there at the last sync already, or was made since the last sweep (`?`). Before deals were
+    looked at for the first time nothing is known of that."""
+    if kind is not Deal:
+        return ""
+    seen = "FROM deal_seen d WHERE d.account_id = t.account_id"
+    return f" AND (t.created_at >= ? OR EXISTS ({seen} AND d.deal_id = t.deal_id) OR NOT EXISTS ({seen}))"
+
+
+def _says(names: Sequence[str]) -> str:
+    """SQL: the row on hand says in these columns what was shown."""
+    if not names:
+        return ""
+    values = ", ".join(f"coalesce(({ONE_TEXT.get(name, f't.{quoted(name)}')})::VARCHAR, '')" for name in names)
+    return f" AND concat_ws('{SEPARATOR}', {values}) = s.says"
+
+
+def as_text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _on_living_cards(lay: Layout) -> str:

@@ -21,6 +21,7 @@ from connectors.records import (
     LossReason,
     MergeLink,
     OwnedSet,
+    Record,
     Yield,
 )
 
@@ -30,6 +31,12 @@ COLUMNS = (
     "sourceId", "isRecurring", "isReturnCustomer", "utmSource", "utmMedium", "utmCampaign", "utmContent", "utmTerm",
 )  # fmt: skip
 """Of a deal. A lead is read with all it has (`*`): only so do its phones come."""
+BARE = (
+    "id", "isRecurring", "createdTime", "categoryId", "stageId", "stageSemanticId", "assignedById", "opportunity",
+    "currencyId", "companyId", "contactId", "contactIds",
+)  # fmt: skip
+"""Enough to see what has changed without a word: robots, imports and bound contacts do not move `updatedTime`."""
+QUIET = ("stage_id", "responsible_user_id", "amount_minor", "company_id")
 UTM = {f"utm_{word}": f"utm{word.capitalize()}" for word in ("source", "medium", "campaign", "content", "term")}
 
 
@@ -113,6 +120,12 @@ def sale_records(item: Json, type_id: int, reading: Reading, raw_hash: str) -> I
             to_stage_id=stage,
             origin="snapshot",
         )
+
+
+def says(item: Json, deal: Record) -> Json:
+    """What may change without `updatedTime`."""
+    contacts = ",".join(sorted(contacts_of(item)))
+    return {**{column: getattr(deal, column) for column in QUIET}, "contact_ids": contacts}
 
 
 def utm(item: Json) -> Json:

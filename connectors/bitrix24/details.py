@@ -24,16 +24,29 @@ OWNERS = {LEAD: "lead", DEAL: "deal", CONTACT: "contact", COMPANY: "company"}
 
 
 def with_answers(
-    api: BitrixApi, rows: Iterable[Json], name: str, ask: Callable[[Json], Command], reading: Reading
+    api: BitrixApi,
+    rows: Iterable[Json],
+    name: str,
+    ask: Callable[[Json], Command],
+    reading: Reading,
+    *,
+    is_all: bool = False,
 ) -> Iterator[Json]:
-    """Each row with what was asked for it; None where that was refused, which is told.
+    """Each row with what was asked for it; None where that was refused, which is told. Where a right is missing it is
+    noted as `refused`, too.
 
-    Raises what is worth asking again, and what all of several rows were refused with: one odd card stops nothing.
+    is_all: a row is nothing without it.
+
+    Raises what is worth asking again, and what all of several rows were refused with: one odd card stops nothing. That
+    there is no right is raised so only where `is_all`.
     """
     asked = list(rows)
     commands = {f"k{number}": ask(row) for number, row in enumerate(asked)}
     outcomes = api.batch(commands)
     odd = {key: error for key, outcome in outcomes.items() if (error := outcome.error) and is_odd(error)}
+    denied = [error for outcome in outcomes.values() if isinstance(error := outcome.error, ForbiddenError)]
+    if is_all and len(denied) == len(asked) > 1:
+        raise denied[0]
     is_general = len(odd) == len(asked) > 1
     for error in odd.values():
         if is_general or not isinstance(error, PayloadError):
@@ -43,6 +56,7 @@ def with_answers(
             reading.notice(Phrase("{list}: could not be read for single rows", list=commands[key].method))
         elif isinstance(outcome.error, ForbiddenError):
             reading.notice(outcome.error.said)
+            reading.refused.add(str(row["id"] if "id" in row else row["ID"]))
         yield {**row, name: outcome.result}
 
 
@@ -57,14 +71,20 @@ def with_activities(api: BitrixApi, calls: Iterable[Json], reading: Reading) -> 
     ids = sorted({number for row in rows if (number := ref(row.get("CRM_ACTIVITY_ID")))})
     parts = [ids[n : n + PAGE] for n in range(0, len(ids), PAGE)]
     known: dict[int, Json] = {}
-    for outcome in api.batch({f"p{n}": activities(part) for n, part in enumerate(parts)}).values():
+    denied: set[int] = set()
+    outcomes = api.batch({f"p{n}": activities(part) for n, part in enumerate(parts)})
+    for part, outcome in zip(parts, outcomes.values(), strict=True):
         if isinstance(outcome.error, ForbiddenError | MissingError):
             reading.notice(Phrase("{error} Calls do not name their deals.", error=outcome.error.said))
+            denied.update(part)
         elif outcome.error is not None:
             raise outcome.error
         known |= {ref(row.get("ID")) or 0: row for row in map(as_object, as_list(outcome.result))}
     for row in rows:
-        activity = known.get(ref(row.get("CRM_ACTIVITY_ID")) or 0)
+        number = ref(row.get("CRM_ACTIVITY_ID")) or 0
+        activity = known.get(number)
+        if number in denied:
+            reading.refused.add(str(row["ID"]))
         yield {**row, "activity": activity} if activity else row
 
 
@@ -79,7 +99,7 @@ def with_lines(type_id: int) -> Callable[[BitrixApi, Iterable[Json], Reading], I
 
     def complete(api: BitrixApi, cards: Iterable[Json], reading: Reading) -> Iterator[Json]:
         typed = ({**card, "entityTypeId": type_id} for card in cards)
-        for card in with_answers(api, typed, "lines", lines, reading):
+        for card in with_answers(api, typed, "lines", lines, reading, is_all=True):
             if card["lines"] is not None:
                 rows = as_list(as_object(card["lines"]).get(LINES.rows))
                 if len(rows) == PAGE:
@@ -110,7 +130,7 @@ def with_comments(type_id: int) -> Callable[[BitrixApi, Iterable[Json], Reading]
 
     def complete(api: BitrixApi, cards: Iterable[Json], reading: Reading) -> Iterator[Json]:
         typed = ({**card, "entityTypeId": type_id} for card in cards)
-        for card in with_answers(api, typed, "comments", comments, reading):
+        for card in with_answers(api, typed, "comments", comments, reading, is_all=True):
             rows = as_list(card["comments"])
             if len(rows) == PAGE:
                 rows = [row for page in by_start(api, COMMENTS, comments_on(card)) for row in page]

@@ -100,6 +100,7 @@ class Reading(Walk):
     stages: gives the kinds of those that are listed.
     task_zone: in which dates of tasks are told, where that is known.
     is_again: rows are read because they have changed, or are asked for by id: they may have been something else before.
+    refused: ids of rows some of which there was no right to: they are to be asked for again.
     """
 
     zone: tzinfo
@@ -108,6 +109,7 @@ class Reading(Walk):
     settings: BitrixSettings
     task_zone: tzinfo | None = None
     is_again: bool = False
+    refused: set[str] = field(default_factory=set)
     book: Book = field(default_factory=Book)
     fields: Mapping[str, FieldInfo] = field(default_factory=dict)
     stages: Callable[[], Mapping[Place, str]] = dict

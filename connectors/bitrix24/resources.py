@@ -14,7 +14,7 @@ from connectors.bitrix24.calls import call_records
 from connectors.bitrix24.comments import comment_records
 from connectors.bitrix24.contacts import company_records, contact_records
 from connectors.bitrix24.conversations import session_records
-from connectors.bitrix24.deals import deal_records, lead_records
+from connectors.bitrix24.deals import BARE, deal_records, lead_records, says
 from connectors.bitrix24.details import (
     COMMENTS,
     LINES,
@@ -58,6 +58,7 @@ from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, LEAD
 from connectors.bitrix24.tasks import task_records
 from connectors.bitrix24.walking import Queries, Query, read, spans_of
 from connectors.connector import Resource, Window, WindowKind
+from connectors.paging import Json
 from connectors.records import (
     Account,
     Activity,
@@ -97,7 +98,7 @@ from connectors.walk import with_deletions
 ITEMS = "crm.item.list"
 CARDS: tuple[WindowKind, ...] = ("numbered", "changed", "ids", "sweep", "probe")
 ADDITIONS: tuple[WindowKind, ...] = ("numbered", "ids")
-MORE: tuple[WindowKind, ...] = ("numbered", "changed")
+MORE: tuple[WindowKind, ...] = ("numbered", "changed", "ids")
 
 
 def one(query: Query) -> Queries:
@@ -105,20 +106,16 @@ def one(query: Query) -> Queries:
     return lambda api: {"": query}
 
 
-HISTORY = "history"
-LEADS_AS = Query(item_list(LEAD), f"{ITEMS}/1", lead_records, "lead", (Deal,), LEAD, log=HISTORY)
-DEALS_AS = Query(
-    DEALS,
-    f"{ITEMS}/2",
-    deal_records,
-    "deal",
-    (Deal,),
-    DEAL,
-    bare=("id", "isRecurring", "stageId", "createdTime"),
-    log=HISTORY,
+HISTORY, OF_LINES, OF_COMMENTS = "history", "lines", "comments"
+SALES: Json = {"bare": BARE, "says": says, "past": (HISTORY, OF_LINES, OF_COMMENTS)}
+LEADS_AS = Query(item_list(LEAD), f"{ITEMS}/1", lead_records, "lead", (Deal,), LEAD, **SALES)
+DEALS_AS = Query(DEALS, f"{ITEMS}/2", deal_records, "deal", (Deal,), DEAL, **SALES)
+CONTACTS_AS = Query(
+    item_list(CONTACT), f"{ITEMS}/3", contact_records, "contact", (Contact,), CONTACT, past=(OF_COMMENTS,)
 )
-CONTACTS_AS = Query(item_list(CONTACT), f"{ITEMS}/3", contact_records, "contact", (Contact,), CONTACT)
-COMPANIES_AS = Query(item_list(COMPANY), f"{ITEMS}/4", company_records, "company", (Company,), COMPANY)
+COMPANIES_AS = Query(
+    item_list(COMPANY), f"{ITEMS}/4", company_records, "company", (Company,), COMPANY, past=(OF_COMMENTS,)
+)
 INVOICES_AS = Query(
     INVOICES,
     f"{ITEMS}/31",
@@ -147,7 +144,7 @@ ACTIVITIES_AS = Query(
         "ASSOCIATED_ENTITY_ID",
     ),
 )
-TASKS_AS = Query(TASKS, TASKS.method, task_records, "task", (Task,))
+TASKS_AS = Query(TASKS, TASKS.method, task_records, "task", (Task,), outlives_cards=True)
 CALLS_AS = Query(CALLS, CALLS.method, call_records, complete=with_activities, pages_at_once=50)
 SESSIONS_AS = Query(
     SESSIONS, availability.SESSIONS, session_records, complete=with_history, needs=availability.SESSIONS
@@ -182,7 +179,7 @@ def process_lists(api: BitrixApi) -> dict[str, Query]:
             f"item:{type_id}",
             (ProcessItem,),
             type_id,
-            log=HISTORY,
+            past=(HISTORY,),
         )
         for type_id in processes(api)
     }
@@ -198,10 +195,10 @@ def history_lists(api: BitrixApi) -> dict[str, Query]:
     }
 
 
-def history(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+def history(api: BitrixApi, account: Account, window: Window, **known_as: Any) -> Iterator[Yield]:
     """Moves. Those asked for by id are of the cards with these ids, all of them: `2:410` is a deal."""
     if window.kind != "ids":
-        return read(history_lists, api, account, window)
+        return read(history_lists, api, account, window, **known_as)
 
     owners: dict[str, list[str]] = {}
     for named in window.ids:
@@ -215,15 +212,15 @@ def history(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]
             if part in owners
         }
 
-    return read(of_owners, api, account, Window("numbered"))
+    return read(of_owners, api, account, Window("numbered"), **known_as)
 
 
-def calls(api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
+def calls(api: BitrixApi, account: Account, window: Window, **known_as: Any) -> Iterator[Yield]:
     """Statistics of telephony. A row is written when a call is over; its vote, record and comment come later, and
     nothing says so: the last days are read again."""
     if window.start is not None:
         window = replace(window, start=window.start - timedelta(days=api.settings.calls_window_d))
-    return read(one(CALLS_AS), api, account, window)
+    return read(one(CALLS_AS), api, account, window, **known_as)
 
 
 def listed(
@@ -233,13 +230,12 @@ def listed(
     fills: tuple[type[Record], ...],
     *,
     lane: str = ITEMS,
-    reader: Callable[[BitrixApi, Account, Window], Iterator[Yield]] | None = None,
+    reader: Callable[..., Iterator[Yield]] | None = None,
     **more: Any,
 ) -> Resource:
     """A resource of lists that are walked by number. lane: the method, whose server time is granted apart."""
-    return Resource(
-        name, reader or partial(read, queries), windows, fills, spans=partial(spans_of, queries), lane=lane, **more
-    )
+    asked = partial(reader or partial(read, queries), resource=name, fills=fills)
+    return Resource(name, asked, windows, fills, spans=partial(spans_of, queries), lane=lane, **more)
 
 
 SET_UP = ("users", "pipelines", "fields")
@@ -269,7 +265,7 @@ RESOURCES = with_deletions(
         log_column="changed_at",
         log_prefix=CHANGES,
     ),
-    listed("lines", line_lists, MORE, (DealItem,), lane=LINES.method, after=("leads", "deals", "products")),
+    listed(OF_LINES, line_lists, MORE, (DealItem,), lane=LINES.method, after=("leads", "deals", "products")),
     listed(
         "activities",
         one(ACTIVITIES_AS),
@@ -292,7 +288,7 @@ RESOURCES = with_deletions(
         has_others=True,
     ),
     listed("conversations", one(SESSIONS_AS), MORE, (Chat, Message), lane=availability.SESSIONS, after=("users",)),
-    listed("comments", comment_lists, MORE, (Activity,), lane=COMMENTS.method, after=SET_UP),
+    listed(OF_COMMENTS, comment_lists, MORE, (Activity,), lane=COMMENTS.method, after=SET_UP),
     Resource("events", events, ("changed",), (), after=("leads", "deals", "contacts", "companies", "tasks")),
 )
 """What things are called before what happened, deletions last."""

@@ -53,7 +53,7 @@ class BitrixSettings(Settings):
     for a call is written down before it is over.
     smart_processes: entity types to read; all that may be seen where none are named.
     tasks_timezone: zone the portal prints times of tasks in, which is the employee's; by default as the profile says.
-    sweep_every_days: daily, for no list here tells of deletions, and ids alone are cheap to read.
+    sweep_every_days: daily, for no list here tells of deletions, and ids with a few columns are cheap to read.
     product_rows, comments: whether lines of products on leads and deals, and comments on cards are read, which takes a
     question for every card that was changed.
     """

@@ -1,8 +1,9 @@
 """What becomes of a list: windows of it, sweeps and probes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors.bitrix24.api import BitrixApi
@@ -12,8 +13,9 @@ from connectors.bitrix24.paging import List, keyset, spans, walk, whole
 from connectors.bitrix24.reading import FieldInfo, Reading
 from connectors.bitrix24.stages import kinds
 from connectors.connector import Span, Window, WindowKind
+from connectors.errors import ForbiddenError, Phrase
 from connectors.paging import Json
-from connectors.records import Account, LeftOut, Record, Shown, Tombstone, Yield
+from connectors.records import Account, LeftOut, Notice, Record, Reread, Shown, Tombstone, Yield
 from connectors.walk import mapped
 
 AGAIN: tuple[WindowKind, ...] = ("changed", "ids", "probe")
@@ -30,8 +32,10 @@ class Query:
     bare: columns enough to tell which of `kinds` a row becomes, where not every row becomes all of them.
     complete: what else belongs to rows is asked for, and put into them, `pages_at_once` together.
     needs: what of `COSTS` it stands or falls with; its own method where nothing is said.
-    log: the resource with the history of its rows, of which what is old is read only with a row that is asked for by
-    id: it came into sight, and no number says so.
+    past: resources with what belongs to its rows, by entity type and id. What of it is old is read only with a row that
+    is asked for by id: it came into sight, or was changed, and neither a number nor a time says so.
+    says: what of a row, made of its `bare` columns, may change without a change time, as `Shown` has it.
+    outlives_cards: rows stay in the list when the cards they hang on are deleted.
     """
 
     listing: List
@@ -44,7 +48,9 @@ class Query:
     complete: Callable[[BitrixApi, Iterable[Json], Reading], Iterable[Json]] | None = None
     pages_at_once: int = 1
     needs: str = ""
-    log: str = ""
+    past: tuple[str, ...] = ()
+    says: Callable[[Json, Any], Mapping[str, Any]] | None = None
+    outlives_cards: bool = False
 
 
 Queries = Callable[[BitrixApi], Mapping[str, Query]]
@@ -92,8 +98,19 @@ def spans_of(queries: Queries, api: BitrixApi) -> Mapping[str, Span]:
     return spans(api, {part: query.listing for part, query in queries(api).items()})
 
 
-def read(queries: Queries, api: BitrixApi, account: Account, window: Window) -> Iterator[Yield]:
-    """A window of a resource: of one of its lists, or of all. Ids of one with several begin with their part."""
+def read(
+    queries: Queries,
+    api: BitrixApi,
+    account: Account,
+    window: Window,
+    *,
+    resource: str,
+    fills: Sequence[type[Record]],
+) -> Iterator[Yield]:
+    """A window of a resource: of one of its lists, or of all. Ids of one with several begin with their part.
+
+    A list that is refused for want of a right is left out, and told with the tables it fills.
+    """
     for part, query in queries(api).items():
         if window.part not in ("", part):
             continue
@@ -102,24 +119,40 @@ def read(queries: Queries, api: BitrixApi, account: Account, window: Window) -> 
             continue
         ids = tuple(one.removeprefix(f"{part}:") for one in window.ids if not part or one.startswith(f"{part}:"))
         if ids or not window.ids:
-            yield from stream(api, account, replace(window, ids=ids), query)
+            try:
+                refused = yield from stream(api, account, replace(window, ids=ids), query)
+            except ForbiddenError as error:
+                yield Notice(Phrase("{error} {cost}", error=error.said, cost=cost_of(fills)))
+                yield LeftOut()
+                continue
+            if refused and window.kind == "ids":
+                yield LeftOut()  # so they stay asked for
+            elif refused:
+                yield Reread(resource, tuple(sorted(f"{part}:{one}" if part else one for one in refused)))
 
 
-def stream(api: BitrixApi, account: Account, window: Window, query: Query) -> Iterator[Yield]:
-    """A window of a list: raw objects and the records made of them, page by page."""
+def cost_of(fills: Sequence[type[Record]]) -> Phrase:
+    tables = ", ".join(kind.table() for kind in fills)
+    return Phrase("Until then nothing new comes into these tables: {tables}.", tables=tables)
+
+
+def stream(api: BitrixApi, account: Account, window: Window, query: Query) -> Generator[Yield, None, Collection[str]]:
+    """A window of a list: raw objects and the records made of them, page by page. Returns what `Reading` has as
+    refused."""
     reading = reading_of(api, account, query.type_id, is_again=window.kind in AGAIN)
     if window.kind == "sweep":
         yield from shown(api, query, reading)
-        return
+        return ()
     if window.kind == "probe":
         yield from probed(api, query, window, reading)
     else:
         for rows in handfuls(api, query, window, reading):
-            if query.log and window.kind == "ids":
-                for row in rows:
-                    reading.reread(query.log, f"{query.type_id}:{row[query.listing.key]}")
+            if window.kind == "ids":
+                for row, resource in product(rows, query.past):
+                    reading.reread(resource, f"{query.type_id}:{row[query.listing.key]}")
             yield from of_rows(api, rows, query, reading)
     yield from reading.conclusions()
+    return reading.refused
 
 
 def handfuls(api: BitrixApi, query: Query, window: Window, reading: Reading) -> Iterator[list[Json]]:
@@ -145,19 +178,23 @@ def shown(api: BitrixApi, query: Query, reading: Reading) -> Iterator[Shown]:
     bare = replace(query.listing, select=query.bare or (query.listing.select and (query.listing.cursor,)))
     for page in keyset(api, bare):
         ids: dict[type[Record], list[str]] = {}
+        says: dict[str, list[Any]] = {}
         for row in page:
-            for kind in kinds_of(row, query, reading) if query.bare else query.kinds:
+            own = own_records(row, query, reading) if query.bare else dict.fromkeys(query.kinds)
+            for kind, record in own.items():
                 ids.setdefault(kind, []).append(str(row[query.listing.key]))
+                for column, value in query.says(row, record).items() if query.says else ():
+                    says.setdefault(column, []).append(value)
         for kind, some in ids.items():
-            yield Shown(kind, reading.account_id, query.prefix, some)
+            yield Shown(kind, reading.account_id, query.prefix, some, outlives_cards=query.outlives_cards, says=says)
 
 
-def kinds_of(row: Json, query: Query, reading: Reading) -> set[type[Record]]:
+def own_records(row: Json, query: Query, reading: Reading) -> dict[type[Record], Record]:
     """What a row becomes under its own id."""
     records = mapped(row, query.entity, query.to_records, reading, key=query.listing.key)
     own_id = f"{query.prefix}:{row[query.listing.key]}"
     found = (record for record in records if isinstance(record, query.kinds))
-    return {type(record) for record in found if getattr(record, f"{record.table()}_id") == own_id}
+    return {type(record): record for record in found if getattr(record, f"{record.table()}_id") == own_id}
 
 
 def probed(api: BitrixApi, query: Query, window: Window, reading: Reading) -> Iterator[Yield]:

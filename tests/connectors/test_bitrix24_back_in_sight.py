@@ -47,10 +47,12 @@ def test_history_is_read_by_its_cards():
     assert {row.item_id for row in of(ProcessItemTransition, found)} == {f"item:1036:{item}"}
 
 
-def test_only_cards_that_were_asked_for_by_id_ask_for_their_history():
+def test_only_cards_that_were_asked_for_by_id_ask_for_their_past():
     portal = Portal()
     (deal, *_), (contact, *_) = portal.ids("deal"), portal.ids("contact")
     by_id = list(portal.reads("deals", Window("ids", ids=(str(deal),))))
-    assert [(one.resource, one.ids) for one in of(Reread, by_id)] == [("history", (f"2:{deal}",))]
+    past = [(name, (f"2:{deal}",)) for name in ("comments", "history", "lines")]
+    assert [(one.resource, one.ids) for one in of(Reread, by_id)] == past
     assert of(Reread, list(portal.reads("deals", Window("numbered")))) == []
-    assert of(Reread, list(portal.reads("contacts", Window("ids", ids=(str(contact),))))) == []
+    of_contact = of(Reread, list(portal.reads("contacts", Window("ids", ids=(str(contact),)))))
+    assert [(one.resource, one.ids) for one in of_contact] == [("comments", (f"3:{contact}",))]
