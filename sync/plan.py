@@ -10,7 +10,7 @@ from connectors.connector import FIRST_KINDS, Resource, Span, Window, WindowKind
 from warehouse import state
 
 OF_TIME = frozenset({"created", "changed_within"})
-FEW_OBJECTS, MANY_OBJECTS = 100, 5_000
+FEW_OBJECTS, MANY_OBJECTS = 500, 5_000
 """Of a run of windows: after one with fewer the next is twice as long, after one with more half as long."""
 MOST_JOINED = 16
 NO_SPANS: Mapping[str, Span] = MappingProxyType({})
