@@ -4,7 +4,8 @@ Reads `status.json` and the manifest only, so that it never waits for a sync.
 """
 
 import json
-from collections.abc import Container, Mapping
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,10 +18,11 @@ from app.resources import part_name
 from commands.output import tables_text
 from commands.text import _, language
 from config import Config
-from warehouse.status import read_status
+from warehouse.status import STALE_AFTER, read_status
 
 KILLED_AFTER = timedelta(minutes=5)
 """A running sync that has not moved for so long is no more."""
+MOST_NAMED = 6
 
 
 def state_of(config: Config) -> dict[str, Any]:
@@ -103,38 +105,85 @@ def _sync_lines(sync: dict[str, Any] | None, clocks: Mapping[str, Clock]) -> lis
     killed = sync["state"] == "running" and clock.now - datetime.fromisoformat(sync["heartbeat_at"]) > KILLED_AFTER
     told = _("killed; the next run goes on where it stopped") if killed else _(STATES.get(sync["state"], sync["state"]))
     lines = [_("Last sync: {state}, began {started}.").format(state=told, started=clock.ago(sync["started_at"]))]
+    is_under_way = sync["state"] == "running" and not killed
     for account in sync["accounts"]:
-        if account.get("error"):
-            lines.append(f"  ! {account['account_id']}: {translated(account['error'], _)}")
-        rows = [
-            (
-                named(resource["resource"], {one["resource"] for one in account["resources"]}),
-                _(STATES.get(resource["state"], resource["state"])),
-                resource["n_read"],
-                resource["n_written"],
-                clocks.get(account["account_id"], clock).ago(resource["watermark"]),
-                _remarks(resource, account.get("error")),
-            )
-            for resource in account["resources"]
-        ]
-        names = [_("resource"), _("state"), _("read"), _("written"), _("read up to"), _("remarks")]
-        frame = pl.DataFrame(rows, schema=names, orient="row")
-        lines += ["", tables_text({account["account_id"]: frame}, titled=True).rstrip()]
-        lines += [f"  ! {check[language()]}" for check in account.get("checks") or ()]
+        of = clocks.get(account["account_id"], clock)
+        lines += ["", account["account_id"], *_account_lines(account, of, is_under_way=is_under_way)]
     return lines
+
+
+def _account_lines(account: dict[str, Any], clock: Clock, *, is_under_way: bool) -> list[str]:
+    """What failed, what is old, what was odd; then in a line each what is still to come, not given and well."""
+    mine, resources = account.get("error"), account["resources"]
+    failed, old, well = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list), list[dict[str, Any]]()
+    coming, left_out = list[str](), list[str]()
+    names = {one["resource"]: named(one["resource"], {each["resource"] for each in resources}) for one in resources}
+    for one in resources:
+        name = names[one["resource"]]
+        if sentence := _failure(one, clock):
+            if one["error"] is None or one["error"] != mine:  # else the whole account suffers from it
+                failed[sentence].append(name)
+        elif is_under_way and one["state"] in {"waiting", "running"}:
+            coming.append(name)
+        elif one["state"] == "left_out":
+            left_out.append(name)
+        elif sentence := _age(one, clock):
+            old[sentence].append(name)
+        else:
+            well.append(one)
+    lines = [f"  ! {translated(mine, _)}"] if mine else []
+    lines += [f"  ! {_few(some)}: {sentence}" for group in (failed, old) for sentence, some in group.items()]
+    lines += [f"  ! {check[language()]}" for check in account.get("checks") or ()]
+    lines += [f"  {names[one['resource']]}: {remarks}" for one in resources if (remarks := _remarks(one))]
+    lines += [_("  Still to come: {names}.").format(names=_few(coming))] if coming else []
+    lines += [_("  Not given by the CRM: {names}.").format(names=", ".join(left_out))] if left_out else []
+    return lines + ([_well(well, clock)] if well else [])
+
+
+def _failure(one: dict[str, Any], clock: Clock) -> str:
+    """What went wrong with a resource that was not read well since."""
+    failure = one.get("failure") or {"at": None, "error": one["error"]}
+    if not failure["error"]:
+        return ""
+    never, before = _("failed {at}, never read: {error}"), _("failed {at}, read up to {until}: {error}")
+    return (before if one["watermark"] else never).format(
+        at=clock.ago(failure["at"]), until=clock.ago(one["watermark"]), error=translated(failure["error"], _)
+    )
+
+
+def _age(one: dict[str, Any], clock: Clock) -> str:
+    """That a resource is old or was never read."""
+    if one["watermark"] is None:
+        return _("never read")
+    if clock.now - datetime.fromisoformat(one["watermark"]) <= STALE_AFTER:
+        return ""
+    return _("not current, read up to {until}").format(until=clock.ago(one["watermark"]))
+
+
+def _well(some: Sequence[dict[str, Any]], clock: Clock) -> str:
+    text = _("  In order: {n}, read up to {until}; objects read {n_read}, rows written {n_written}.")
+    return text.format(
+        n=len(some),
+        until=clock.ago(min(one["watermark"] for one in some)),
+        n_read=sum(one["n_read"] for one in some),
+        n_written=sum(one["n_written"] for one in some),
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return _("{names} and {n} more").format(names=shown, n=more) if more > 0 else shown
+
+
+def _remarks(one: dict[str, Any]) -> str:
+    return "; ".join(translated(warning, _) for warning in one.get("warnings") or ())
 
 
 def named(resource: str, parts: Container[str]) -> str:
     """As the page calls it, in brackets as `--resource` does. parts: all resources of its account."""
     name = part_name(resource, parts, language())
     return resource if name == resource else f"{name} ({resource})"
-
-
-def _remarks(resource: dict[str, Any], of_account: object) -> str:
-    """What went wrong with a resource, but not what its whole account suffers from."""
-    if resource["error"]:
-        return "" if resource["error"] == of_account else translated(resource["error"], _)
-    return "; ".join(translated(warning, _) for warning in resource.get("warnings") or ())
 
 
 def _publication_lines(state: dict[str, Any], clocks: Mapping[str, Clock]) -> list[str]:
@@ -149,16 +198,27 @@ def _publication_lines(state: dict[str, Any], clocks: Mapping[str, Clock]) -> li
     stale = [account for account in published["accounts"] if account["is_stale"]]
     lines += [_why_stale(account, published["created_at"]).format(id=account["account_id"]) for account in stale]
     lines += [_("  ! Account {id} has no data yet.").format(id=missing) for missing in state["accounts_without_data"]]
-    rows = [
-        (row["account_id"], named(row["resource"], ()), of.day(row["complete_from"]), of.ago(row["watermark"]))
-        for row in published["coverage"] or []
-        for of in [clocks.get(row["account_id"], clock)]
-    ]
-    names = [_("account"), _("table"), _("complete since"), _("read up to")]
-    lines += ["", tables_text({"": pl.DataFrame(rows, schema=names, orient="row")}, titled=False).rstrip()]
     found = [check for check in published["checks"] or [] if check["count"]]
     lines += [f"  ! {check[language()]} ({check['count']})" for check in found]
-    return lines
+    rows = _coverage(published["coverage"] or [], clocks)
+    names = [_("account"), _("complete since"), _("read up to"), _("tables")]
+    return [*lines, "", tables_text({"": pl.DataFrame(rows, schema=names, orient="row")}, titled=False).rstrip()]
+
+
+def _coverage(coverage: Sequence[dict[str, Any]], clocks: Mapping[str, Clock]) -> list[tuple[str, str, str, str]]:
+    """Tables of an account that are alike, in a row each; most of them are counted only."""
+    alike = defaultdict[tuple[str, str, str], list[str]](list)
+    for row in coverage:
+        account, of = row["account_id"], clocks.get(row["account_id"], clocks[""])
+        alike[account, of.day(row["complete_from"]), of.ago(row["watermark"])].append(named(row["resource"], ()))
+    places = sorted(alike, key=lambda place: (place[0], len(alike[place])))
+    last = {place[0]: place for place in places}
+    return [
+        (*place, _("all others: {n}").format(n=n) if place == last[place[0]] and n > MOST_NAMED else ", ".join(some))
+        for place in places
+        for some in [alike[place]]
+        for n in [len(some)]
+    ]
 
 
 def _why_stale(account: dict[str, Any], published_at: str) -> str:
@@ -170,11 +230,8 @@ def _why_stale(account: dict[str, Any], published_at: str) -> str:
 
 
 STATES = {
-    "waiting": "waiting",
     "running": "running",
     "done": "done",
     "failed": "failed",
-    "skipped": "not asked for",
-    "left_out": "not given by the CRM",
     "interrupted": "interrupted",
 }

@@ -19,7 +19,7 @@ from metrics.evaluate import evaluate
 from metrics.frames import frames_from
 from metrics.marts import MARTS
 from metrics.metric import Metric, Period, find_metrics
-from warehouse import publish
+from warehouse import status
 from warehouse.models import key_of, metadata
 
 HOUSE = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def test_only_the_command_line_imports_the_scheduler():
 
 
 def test_the_publish_and_the_dashboard_call_the_same_age_stale():
-    assert publish.STALE_AFTER == data.STALE_AFTER
+    assert status.STALE_AFTER == data.STALE_AFTER
 
 
 def test_every_record_has_a_table_with_its_columns():

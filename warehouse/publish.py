@@ -24,12 +24,11 @@ from warehouse.checks import CLOCK_SKEW
 from warehouse.columns import BOOKKEEPING, quoted
 from warehouse.database import WarehouseError, private_folder, said_plainly, schema_version
 from warehouse.models import CANONICAL, key_of
-from warehouse.status import iso, replace_file, sync_folder
+from warehouse.status import STALE_AFTER, iso, replace_file, sync_folder
 
 CURRENT, MANIFEST, DRAFT = "current", "manifest.json", ".draft-"
 FORMAT = 1  # goes up when files of the same rows are to be written anew
 ROOM = 1.2  # free space asked for, in sizes of the generation before
-STALE_AFTER = timedelta(hours=36)
 KEEP_NEWEST, KEEP_YOUNGER = 3, timedelta(hours=2)
 
 MONTHS: dict[str, str] = {

@@ -20,7 +20,7 @@ read stay as the run before left them.
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ import orjson
 from connectors.errors import Phrase
 
 FILE = "status.json"
+STALE_AFTER = timedelta(hours=36)
+"""A nightly sync makes data at most a day and some hours old."""
 
 
 @dataclass(frozen=True)

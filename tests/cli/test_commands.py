@@ -219,47 +219,76 @@ def test_status_before_everything_is_a_sentence(voronka, config):
 # status
 
 
-def test_status_tells_each_resource_and_each_table(on_demo):
+def test_status_of_a_good_night_is_short(on_demo):
     said = on_demo("status")
     assert said.code == 0
-    for word in ("leads", "done", "deal_stage_transition"):
+    for word in ("done", "  In order: ", "deal_stage_transition", "all others: "):
         assert word in said.out
+    assert len(said.out.splitlines()) < 20
+
+
+def state_with(sync=None, published=None):
+    return {"timezone": "UTC", "sync": sync, "publication": published, "accounts_without_data": []}
 
 
 def test_status_calls_resources_as_the_page_does_and_tells_local_time(monkeypatch):
     monkeypatch.setenv("VORONKA_LANG", "ru")
     at = "2026-03-01T21:30:00Z"
-    read = {"state": "done", "n_read": 5, "n_written": 5, "watermark": at, "error": None}
+    read = {"state": "skipped", "n_read": 5, "n_written": 5, "watermark": None, "error": None}
     resources = [{"resource": name, **read} for name in ("leads", "trash", "of_a_newer_version")]
+    resources.append({"resource": "calls", **read, "state": "done", "watermark": at})
     coverage = [{"account_id": "shop", "resource": "deal_owner_change", "complete_from": at, "watermark": at}]
     zones = {"main": "Europe/Moscow", "shop": "Asia/Omsk"}
     accounts = [{"account_id": name, "tz": tz, "is_stale": False, "watermark": at} for name, tz in zones.items()]
-    text = state_text(
-        {
-            "timezone": "UTC",
-            "sync": {
-                "state": "done",
-                "heartbeat_at": at,
-                "started_at": at,
-                "accounts": [{"account_id": name, "resources": resources} for name in zones],
-            },
-            "publication": {
-                "generation": "g",
-                "created_at": at,
-                "as_of": at,
-                "accounts": accounts,
-                "coverage": coverage,
-                "checks": [],
-            },
-            "accounts_without_data": [],
-        },
-        datetime(2026, 3, 1, 22, tzinfo=UTC),
-    )
-    for name in ("Сделки (leads)", "Удалённые сделки (trash)", "(deal_owner_change)", " of_a_newer_version "):
-        assert name in f" {text} ".replace("\n", " ")
+    sync = {
+        "state": "done",
+        "heartbeat_at": at,
+        "started_at": at,
+        "accounts": [{"account_id": name, "resources": resources} for name in zones],
+    }
+    published = {
+        "generation": "g",
+        "created_at": at,
+        "as_of": at,
+        "accounts": accounts,
+        "coverage": coverage,
+        "checks": [],
+    }
+    text = state_text(state_with(sync, published), datetime(2026, 3, 1, 22, tzinfo=UTC))
+    for name in ("Сделки (leads)", "Удалённые сделки (trash)", "(deal_owner_change)", " of_a_newer_version:"):
+        assert name in text.replace("\n", " ")
     moscow, omsk = "2026-03-02 00:30+03:00 (30 мин назад)", "2026-03-02 03:30+06:00 (30 мин назад)"
-    assert (text.count(moscow), text.count(omsk)) == (3 + 2, 3 + 1)
-    assert re.search(r"deal_owner_change\) +2026-03-02 +2026-03-02 03:30", text)
+    assert (text.count(moscow), text.count(omsk)) == (2 + 1, 1 + 1)
+    assert re.search(r"2026-03-02 +2026-03-02 03:30.+deal_owner_change\)", text)
+
+
+def test_status_begins_with_what_failed_or_is_old(monkeypatch):
+    """Also when the last run did not ask for it."""
+    monkeypatch.setenv("VORONKA_LANG", "en")
+    at, before, old = "2026-03-03T03:00:00Z", "2026-03-02T03:00:00Z", "2026-02-25T03:00:00Z"
+    failure = {"at": before, "error": {"text": "down", "template": "down", "fields": {}}}
+    more = {"n_read": 0, "n_written": 0, "error": None}
+    resources = [
+        {"resource": "leads", "state": "done", "watermark": at, **more},
+        {"resource": "users", "state": "skipped", "watermark": before, **more},
+        {"resource": "contacts", "state": "skipped", "watermark": old, **more},
+        {"resource": "tasks", "state": "skipped", "watermark": None, **more},
+        {"resource": "customers", "state": "left_out", "watermark": None, **more},
+        {"resource": "calls", "state": "skipped", "watermark": old, "failure": failure, **more},
+        {"resource": "notes", "state": "skipped", "watermark": old, "failure": failure, **more},
+    ]
+    accounts = [{"account_id": "main", "error": None, "resources": resources}]
+    sync = {"state": "done", "heartbeat_at": at, "started_at": at, "accounts": accounts}
+    text = state_text(state_with(sync), datetime(2026, 3, 3, 4, tzinfo=UTC))
+    assert text.splitlines()[2:8] == [
+        "main",
+        "  ! Calls (calls), Notes (notes): failed 2026-03-02 03:00+00:00 (25 h ago), "
+        "read up to 2026-02-25 03:00+00:00 (6 d ago): down",
+        "  ! Contacts (contacts): not current, read up to 2026-02-25 03:00+00:00 (6 d ago)",
+        "  ! Tasks (tasks): never read",
+        "  Not given by the CRM: Customers (customers).",
+        "  In order: 2, read up to 2026-03-02 03:00+00:00 (25 h ago); objects read 0, rows written 0.",
+    ]
 
 
 @pytest.mark.parametrize("code", ["ru", "en"])
