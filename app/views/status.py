@@ -109,7 +109,7 @@ def _health(publication: data.Publication, run: Mapping[str, Any] | None) -> lis
     return [
         tiles.Tile(_("Rows published"), formats.number(rows), note=_("in {n} tables").format(n=n_tables)),
         tiles.Tile(
-            _("Errors of the last sync"),
+            _("Sync errors"),
             formats.number(failed) if run else formats.no_data(),
             note=_ended(run, publication),
         ),
@@ -160,21 +160,36 @@ def _errors(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
     found = list(errors(run))
     if not found:
         return
-    st.subheader(_("What failed in the last sync"), anchor=False)
-    for account, resource, sentence in found:
-        where = " · ".join(filter(None, (names.get(account, account), resource)))
+    st.subheader(_("What failed and was not read since"), anchor=False)
+    for account, resources, sentence in found:
+        where = " · ".join(filter(None, (names.get(account, account), ", ".join(resources))))
         st.error(f"**{states.escaped(where)}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
 
 
-def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, str, str]]:
-    """Account, name of the resource (empty: the whole account) and sentence of each error the last sync noted."""
+def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, list[str], str]]:
+    """Account, names of the resources (none: the whole account) and sentence of each error of the last sync, or of one
+    before it that did not read the resource well since."""
     for account in (run or {}).get("accounts", ()):
         own = account.get("error")
         if own:
-            yield account["account_id"], "", translated(own, _)
+            yield account["account_id"], [], translated(own, _)
+        failed: dict[str, list[str]] = {}
         for resource in account.get("resources", ()):
-            if resource.get("error") and resource["error"] != own:
-                yield account["account_id"], named(resource, account), translated(resource["error"], _)
+            if said := _error(resource, own):
+                failed.setdefault(said, []).append(named(resource, account))
+        for sentence, resources in failed.items():
+            yield account["account_id"], resources, sentence
+
+
+def _error(resource: Mapping[str, Any], of_account: object) -> str:
+    """What failed last with a resource, but not what its whole account suffers from now."""
+    now, before = resource.get("error"), resource.get("failure")
+    if now:
+        return "" if now == of_account else translated(now, _)
+    if not before:
+        return ""
+    age = formats.hours((data.now() - data.instant(before["at"])).total_seconds() / 3600)
+    return _("{age} ago: {error}").format(age=age, error=translated(before["error"], _))
 
 
 def _last_run(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:

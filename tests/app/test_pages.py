@@ -348,6 +348,20 @@ def test_the_status_page_shows_what_failed(open_page, published):
     assert "Сделки" in page.error[0].value
 
 
+def test_what_failed_before_and_was_not_read_since_is_shown_once_for_all_it_befell(open_page, published):
+    status = run_status("done", error=None)
+    at = (small_company.AS_OF - timedelta(hours=19)).isoformat()
+    error = {"template": "{where}: the answer is not JSON.", "fields": {"where": "amoCRM"}}
+    (deals,) = status["accounts"][0]["resources"]
+    deals |= {"state": "skipped", "failure": {"at": at, "error": error}}
+    status["accounts"][0]["resources"].append({**deals, "resource": "task"})
+    (published / "status.json").write_text(json.dumps(status), "utf-8")
+    (told,) = open_page("status").error
+    assert "Сделки, Задачи" in told.value
+    assert "24\u202fч назад" in told.value.replace("\u00a0", "\u202f")
+    assert "ответ — не JSON" in told.value
+
+
 def test_a_sync_that_fell_silent_is_called_broken_off(open_page, published):
     status = run_status("running", 90, error=None)
     (published / "status.json").write_text(json.dumps(status), "utf-8")
