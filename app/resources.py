@@ -88,6 +88,7 @@ NAMES = {
     "messages": N_("Messages"),
     "events": N_("Events"),
     "merges": N_("Cards after merges"),
+    "refused_notes": N_("Notes on customers that were refused before"),
     "deletions": N_("Deleted cards"),
     "access": N_("What may be read"),
     "departments": N_("Departments"),

@@ -15,9 +15,9 @@ from connectors.amocrm.reading import ROBOT, Reading, at, flag, known_as, sender
 from connectors.amocrm.sweep import probed_notes, swept
 from connectors.amocrm.walking import BY_ID, Query, ToRecords, if_readable, stream
 from connectors.connector import Window
-from connectors.errors import Phrase
+from connectors.errors import ForbiddenError, MissingError, Phrase
 from connectors.paging import Json, as_object
-from connectors.records import Account, Activity, Call, Message, Record, Yield
+from connectors.records import Account, Activity, Call, LeftOut, Message, Record, Reread, Yield
 
 
 class Meaning(NamedTuple):
@@ -28,8 +28,9 @@ class Meaning(NamedTuple):
 
 
 Types = Mapping[str, Meaning]
-EXTRA = frozenset({"customers"})
+EXTRA = "customers"
 """Cards not every plan has: what is refused of them stops nothing else."""
+REFUSED_NOTES = "refused_notes"
 
 
 def calls(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
@@ -44,13 +45,34 @@ def notes(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
 
 def notes_on(api: AmoApi, account: Account, word: str, cards: Mapping[str, str]) -> Iterator[Yield]:
     """All notes on some cards of a kind. cards: the filter that names them."""
-    for types, entity in ((CALLS, "notes"), (OTHERS, "other_notes")):
+    for types, entity in all_types():
         query = note_list(api, word, types, entity, cards)
         yield from stream(api, account, Window("whole"), query, of_types(types, CARDS[word]))
 
 
+def refused_notes(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
+    """Lists that were refused, whole: those they are read with have gone on meanwhile. Asked for until they are given;
+    who asked has told that they are not."""
+    for types, entity in all_types():
+        query = note_list(api, EXTRA, types, entity)
+        if query.entity not in window.ids:
+            continue
+        try:
+            if not api.facts.has_customers:
+                yield LeftOut()
+            else:
+                yield from stream(api, account, Window("whole"), query, of_types(types, CARDS[EXTRA]))
+        except (ForbiddenError, MissingError):
+            yield LeftOut()
+
+
+def all_types() -> tuple[tuple[Types, str], ...]:
+    """All notes we know, by the two resources that read them, each with what it calls its lists."""
+    return (CALLS, "notes"), (OTHERS, "other_notes")
+
+
 def noted(api: AmoApi, account: Account, window: Window, types: Types, entity: str) -> Iterator[Yield]:
-    words = ["contacts", "leads", "companies"] + ["customers"] * api.facts.has_customers
+    words = ["contacts", "leads", "companies"] + [EXTRA] * api.facts.has_customers
     queries = {word: note_list(api, word, types, entity) for word in words}
     if window.kind == "probe":
         kinds = dict.fromkeys(meaning.kind for meaning in types.values())
@@ -62,7 +84,8 @@ def noted(api: AmoApi, account: Account, window: Window, types: Types, entity: s
             read = swept(api, account, query, to_records, kind_of=lambda note: kind_of(note, types))
         else:
             read = stream(api, account, window, query, to_records)
-        yield from if_readable(read) if word in EXTRA else read
+        later = Reread(REFUSED_NOTES, (query.entity,))
+        yield from if_readable(read, later=later) if word == EXTRA else read
 
 
 def note_list(api: AmoApi, word: str, types: Types, entity: str, params: Mapping[str, str] | None = None) -> Query:

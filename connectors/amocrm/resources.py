@@ -14,7 +14,7 @@ from connectors.amocrm.dictionaries import event_types, fields, roles, tags
 from connectors.amocrm.events import ADDED, HISTORY, RELINKED, amount_records, event_records
 from connectors.amocrm.events import RESOURCES as RESOURCES_OF_CARDS
 from connectors.amocrm.mapping import CARDS
-from connectors.amocrm.notes import calls, notes, notes_on
+from connectors.amocrm.notes import REFUSED_NOTES, calls, notes, notes_on, refused_notes
 from connectors.amocrm.reading import ROBOT, Reading, mentioned_user
 from connectors.amocrm.requests import requests
 from connectors.amocrm.sweep import SWEEP, swept_stream
@@ -366,5 +366,6 @@ RESOURCES = with_deletions(
     ),
     Resource(CONTACT_CHATS, contact_chats, ("ids",), ()),
     Resource("merges", after_merges, ("ids",), ()),
+    Resource(REFUSED_NOTES, refused_notes, ("ids",), ()),
 )
 """In the order of 4.10 of the reference: what things are called before what happened, deletions last."""

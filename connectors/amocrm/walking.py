@@ -18,7 +18,7 @@ from connectors.amocrm.slips import TRAIL, Log, Span, Turned, changes, removals,
 from connectors.connector import FIRST_KINDS, Window, WindowKind
 from connectors.errors import ForbiddenError, MissingError, PayloadError, Phrase, SlowError
 from connectors.paging import Json, by_page_number, items_of, key_of, until_settled, whole
-from connectors.records import Account, LeftOut, Notice, Record, Yield
+from connectors.records import Account, LeftOut, Notice, Record, Reread, Yield
 from connectors.walk import kept_raw, mapped
 
 MAX_PAGES = 20_000
@@ -265,11 +265,14 @@ def of_page(page: Iterable[Json], query: Query, to_records: ToRecords, reading: 
     yield from reading.mentions()
 
 
-def if_readable(read: Iterator[Yield], *, is_all: bool = False, cost: Phrase = LEFT_OUT) -> Iterator[Yield]:
+def if_readable(
+    read: Iterator[Yield], *, is_all: bool = False, cost: Phrase = LEFT_OUT, later: Reread | None = None
+) -> Iterator[Yield]:
     """A list that not every account has and not every token may read: one that is refused is told and left out. One
     that is refused in the middle has failed: what had not come yet would be passed over.
 
-    is_all: without it the resource has nothing. cost: what is missing without it.
+    is_all: without it the resource has nothing. cost: what is missing without it. later: what is to be read once it is
+    given, where the resource goes on without it.
     """
     has_begun = False
     try:
@@ -282,6 +285,8 @@ def if_readable(read: Iterator[Yield], *, is_all: bool = False, cost: Phrase = L
         yield Notice(Phrase("{error} {cost}", error=error.said, cost=cost))
         if is_all:
             yield LeftOut()
+        if later:
+            yield later
 
 
 def of_lists(names: Iterable[str], listed: Mapping[str, Keys]) -> Keys:

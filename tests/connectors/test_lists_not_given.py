@@ -129,6 +129,59 @@ def test_refused_notes_of_customers_stop_no_calls(crm, tmp_path: Path, status):
     assert state_of(run, "calls") == "done"
 
 
+CALL = "SELECT count(*) FROM call WHERE call_id = 'note:{}'"
+NOTE = "SELECT count(*) FROM activity WHERE activity_id = 'note:{}'"
+
+
+@pytest.mark.parametrize("status", [402, 403])
+def test_notes_of_customers_that_were_refused_are_read_from_the_beginning_when_they_are_given(
+    crm, tmp_path: Path, status
+):
+    """Whether it was refused at first or one night only: the others' watermark has passed over what came meanwhile."""
+    customer = {"entity": "customers", "id": crm.account.customers.ids[0]}
+    told = []
+    for refused in (True, False, True):
+        call = mutate(crm.account, {"op": "call", **customer, "duration": 60})["id"]
+        note = mutate(crm.account, {"op": "note", **customer, "text": "?"})["id"]
+        told += [CALL.format(call), NOTE.format(note)]
+        crm.before = refusing("/customers/notes", status) if refused else lambda _: None
+        crm.account.now += 3600
+        run = crm.sync(tmp_path)
+        assert run.is_well
+        assert (state_of(run, "calls"), state_of(run, "notes")) == ("done", "done")
+        assert any("left out" in said for said in run.accounts[0].resource("calls").warnings) is refused
+        crm.account.now += 3600
+    assert [look(tmp_path, query) for query in told] == [[(1,)]] * 4 + [[(0,)]] * 2
+    crm.before = lambda _: None
+    crm.account.now += 86400
+    for _ in range(2):
+        assert crm.sync(tmp_path).is_well
+    assert [look(tmp_path, query) for query in told] == [[(1,)]] * 6
+    n_asked = len(crm.asked("/customers/notes"))
+    crm.account.now += 86400
+    crm.sync(tmp_path)
+    whole = [entry for entry in crm.asked("/customers/notes")[n_asked:] if "updated_at" not in str(entry["query"])]
+    assert not whole
+
+
+def test_a_sweep_of_calls_goes_on_where_those_of_customers_are_refused(crm, tmp_path: Path):
+    contact = mutate(crm.account, {"op": "create", "entity": "contacts"})["id"]
+    ids = []
+    for entity, card in (("contacts", contact), ("customers", crm.account.customers.ids[0])):
+        ids.append(mutate(crm.account, {"op": "call", "entity": entity, "id": card, "duration": 60})["id"])
+    crm.account.now += 3600
+    crm.sync(tmp_path)
+    crm.before = refusing("/customers/notes", 403)
+    crm.account.now += 8 * 86400
+    run = crm.sync(tmp_path)
+    assert run.is_well
+    assert [look(tmp_path, f"{CALL.format(one)} AND deleted_at IS NULL") for one in ids] == [[(1,)], [(1,)]]
+    swept = (
+        "SELECT count(*) FROM sync_sweep WHERE resource = 'calls' AND swept_at > (SELECT min(swept_at) FROM sync_sweep)"
+    )
+    assert look(tmp_path, swept) == [(1,)]
+
+
 def test_a_list_refused_in_the_middle_has_failed(crm, tmp_path: Path):
     crm.before = refusing("/customers/transactions", 403, after=1)
     run = crm.sync(tmp_path, settings(page_size=2), resources=["customers", "transactions"])
