@@ -9,7 +9,7 @@ from connectors.bitrix24.api import BitrixApi
 from connectors.bitrix24.batching import Command
 from connectors.bitrix24.reading import INVOICE
 from connectors.errors import ConnectorError, ForbiddenError, MissingError, Phrase
-from connectors.records import Notice
+from connectors.records import Notice, Record
 
 CALLS, TASKS, USERS, DEPARTMENTS = "voximplant.statistic.get", "tasks.task.list", "user.get", "department.get"
 TYPES, CATALOGUES, INVOICES = "crm.type.list", "catalog.catalog.list", "invoices"
@@ -31,6 +31,13 @@ QUESTIONS: Mapping[str, Command] = {
 
 def empty(tables: str) -> Phrase:
     return Phrase("Until then these tables stay empty: {tables}.", tables=tables)
+
+
+def with_cost(error: ConnectorError, *fills: type[Record]) -> Phrase:
+    """Why something is not read now, and which tables miss it."""
+    tables = ", ".join(kind.table() for kind in fills)
+    cost = Phrase("Until then nothing new comes into these tables: {tables}.", tables=tables)
+    return Phrase("{error} {cost}", error=error.said, cost=cost)
 
 
 COSTS: Mapping[str, Phrase] = {

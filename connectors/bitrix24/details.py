@@ -3,10 +3,10 @@
 An answer is put into its row under a name of its own, so that the raw copy holds all that records are made of.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from connectors.bitrix24.api import BitrixApi
-from connectors.bitrix24.availability import SESSIONS
+from connectors.bitrix24.availability import SESSIONS, with_cost
 from connectors.bitrix24.batching import Command
 from connectors.bitrix24.goods import LETTERS
 from connectors.bitrix24.paging import List, by_start, keyset
@@ -14,6 +14,7 @@ from connectors.bitrix24.reading import COMPANY, CONTACT, DEAL, INVOICE, LEAD, R
 from connectors.bitrix24.values import ref
 from connectors.errors import ConnectorError, ForbiddenError, MissingError, PayloadError, Phrase
 from connectors.paging import Json, as_list, as_object
+from connectors.records import Activity, Chat, DealItem, Message, Payment, Record
 
 PAGE = 50
 """Rows of an answer; one that is full may not be the end."""
@@ -21,6 +22,14 @@ LINES = List("crm.item.productrow.list", rows="productRows", key="id", cursor="i
 COMMENTS = List("crm.timeline.comment.list")
 OWNERS = {LEAD: "lead", DEAL: "deal", CONTACT: "contact", COMPANY: "company"}
 """What methods call the owner of something, in capitals or not."""
+PARTS: Mapping[str, type[Record]] = {
+    "lines": DealItem,
+    "comments": Activity,
+    "payments": Payment,
+    "history": Message,
+    "chats": Chat,
+}
+"""What the answers put into rows become."""
 
 
 def with_answers(
@@ -55,7 +64,7 @@ def with_answers(
         if key in odd:
             reading.notice(Phrase("{list}: could not be read for single rows", list=commands[key].method))
         elif isinstance(outcome.error, ForbiddenError):
-            reading.notice(outcome.error.said)
+            reading.notice(with_cost(outcome.error, PARTS[name]))
             reading.refused.add(str(row["id"] if "id" in row else row["ID"]))
         yield {**row, name: outcome.result}
 

@@ -7,13 +7,13 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors.bitrix24.api import BitrixApi
-from connectors.bitrix24.availability import closed
+from connectors.bitrix24.availability import closed, with_cost
 from connectors.bitrix24.fields import infos
 from connectors.bitrix24.paging import List, keyset, spans, walk, whole
 from connectors.bitrix24.reading import FieldInfo, Reading
 from connectors.bitrix24.stages import kinds
 from connectors.connector import Span, Window, WindowKind
-from connectors.errors import ForbiddenError, Phrase
+from connectors.errors import ForbiddenError
 from connectors.paging import Json
 from connectors.records import Account, LeftOut, Notice, Record, Reread, Shown, Tombstone, Yield
 from connectors.walk import mapped
@@ -122,18 +122,13 @@ def read(
             try:
                 refused = yield from stream(api, account, replace(window, ids=ids), query)
             except ForbiddenError as error:
-                yield Notice(Phrase("{error} {cost}", error=error.said, cost=cost_of(fills)))
+                yield Notice(with_cost(error, *fills))
                 yield LeftOut()
                 continue
             if refused and window.kind == "ids":
                 yield LeftOut()  # so they stay asked for
             elif refused:
                 yield Reread(resource, tuple(sorted(f"{part}:{one}" if part else one for one in refused)))
-
-
-def cost_of(fills: Sequence[type[Record]]) -> Phrase:
-    tables = ", ".join(kind.table() for kind in fills)
-    return Phrase("Until then nothing new comes into these tables: {tables}.", tables=tables)
 
 
 def stream(api: BitrixApi, account: Account, window: Window, query: Query) -> Generator[Yield, None, Collection[str]]:

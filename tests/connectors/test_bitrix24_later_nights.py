@@ -68,6 +68,7 @@ def test_rows_that_came_without_what_there_was_no_right_to_are_asked_for_again(r
     refusing(portal, method, DENIED, n=n)
     found = list(portal.reads(resource, Window("numbered")))
     assert of(LeftOut, found) == []
+    assert any(f"{method}: the token has no right" in str(notice.text) for notice in of(Notice, found))
     (again,) = of(Reread, found)
     assert again.resource == resource
     if n == 1:
@@ -93,6 +94,7 @@ def test_rows_asked_for_again_come_whole(resource: str):
     assert sum(map(is_part, found)) == 0 < whole
     if resource == "invoices":
         assert of(Invoice, found)
+        assert any("nothing new comes into these tables: payment" in str(notice.text) for notice in of(Notice, found))
     portal.repaint = None
     (again,) = of(Reread, found)
     assert sum(map(is_part, portal.reads(resource, Window("ids", ids=again.ids)))) == whole
@@ -133,7 +135,9 @@ def test_what_changes_without_a_change_time_is_found_by_the_sweep(tmp_path: Path
     assert not [one for one in portal.asked[asked:] if "filter[%40id]" in one]  # what says the same is not read again
 
 
-def test_a_deal_that_came_into_sight_and_was_changed_in_one_night_has_its_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_deal_that_came_into_sight_and_was_changed_in_one_night_has_its_past(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr("sync.plan.NUMBERS_AGAIN", 0)
     portal = Portal(hidden_categories=(1,))
     lines = map(portal.row, ["productrow"] * len(portal.ids("productrow")), portal.ids("productrow"))
