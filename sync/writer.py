@@ -64,7 +64,7 @@ READ = frozenset({"done", "left_out"})
 PATIENCE = timedelta(days=7)
 """How long what deals say waits for a log that is not read."""
 
-LOOKED_AT = frozenset({Deal, DealStageTransition, DealOwnerChange, DealAmountChange})
+DEAL_LOGS = (DealStageTransition, DealOwnerChange, DealAmountChange)
 
 Progress = Callable[[str, str, int, int | None], None]
 """Called with account, resource, windows done and all windows (None: not known yet)."""
@@ -179,19 +179,21 @@ class Writer:
         return replace(found, missing=(), naming={}, is_doubtful=True)
 
     def _look(self, account_id: str, *, seq: int, now: datetime) -> None:
-        """See what deals say, where they were read as far as the source gives them. While a log of their changes is
-        behind them, only deals never seen before are noted: what it has yet to tell would seem to be left out. One that
-        was not read for long may have nothing to tell, and is not waited for: what it tells later takes its place."""
+        """See what deals say, where they were read as far as the source gives them. A log of their changes that is
+        behind them is waited for: what it has yet to tell would seem to be left out. One that was not read for long may
+        have nothing to tell, and is not waited for: what it tells later takes its place."""
         run, mine = self.run.account(account_id), self.accounts[account_id]
-        parts = [(LOOKED_AT & {*one.fills}, run.resource(one.name)) for one in mine.connector.resources]
+        parts = [(set(one.fills), run.resource(one.name)) for one in mine.connector.resources]
         deals = {status.state for kinds, status in parts if Deal in kinds}
         if "done" not in deals or not deals <= READ:
             return
-        behind = [status.watermark for kinds, status in parts if kinds and status.state not in READ]
-        if any(read_to is not None and now - read_to < PATIENCE for read_to in behind):
-            sightings.meet(self.connection, mine.target)
-        else:
-            sightings.look(self.connection, mine.target, load_seq=seq)
+        behind = [
+            kinds
+            for kinds, status in parts
+            if status.state not in READ and status.watermark is not None and now - status.watermark < PATIENCE
+        ]
+        waiting = {log.table() for log in DEAL_LOGS if any(log in kinds for kinds in behind)}
+        sightings.look(self.connection, mine.target, load_seq=seq, waiting=waiting)
 
     def _tell_findings(self, account_id: str, now: datetime) -> None:
         """Rows the last sweeps did not see, whenever that was, and deals whose history leads elsewhere."""

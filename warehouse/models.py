@@ -756,8 +756,8 @@ patch = Table(
     Column("patched_at", Instant, nullable=False),
 )
 
-# What each deal said at the last sync; seen_at: of the sync it said so first. What differs from it at the next one is a
-# change, whether or not a log of the source tells of it (`sightings`).
+# What each deal said at the last sync, and since which one. What differs at the next is a change, whether or not a log
+# of the source tells of it (`sightings`).
 deal_seen = Table(
     "deal_seen",
     metadata,
@@ -767,7 +767,9 @@ deal_seen = Table(
     column("stage_id", null=True),
     column("responsible_user_id", null=True),
     column("amount_minor", BigInteger, null=True),
-    column("seen_at", Instant),
+    column("stage_seen_at", Instant),
+    column("owner_seen_at", Instant),
+    column("amount_seen_at", Instant),
 )
 
 # Who answered to an account of the config at its first sync; another number later is refused.
@@ -779,6 +781,7 @@ sync_account = Table(
     Column("external_id", Text, nullable=False),
     Column("target_account_id", Text, nullable=False),  # differs for a source that feeds another account
     Column("viewer", Text),  # whose rights it was last read with; null: not known
+    Column("shape", Text),  # the settings that what is on hand was read with (`sync.shaping`); null: not known
 )
 
 # How far each resource was read, one row per table it fills; `coverage` is made of it.

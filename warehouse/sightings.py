@@ -5,6 +5,7 @@ now; what it said at the sync before is kept in `deal_seen`, and the difference 
 `snapshot`. Such rows give way to what the source tells later.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -19,13 +20,18 @@ TOLERANCE_S = 600
 class Log:
     """A table of changes. columns: of the deal, to the name that `from_` and `to_` go before in the log.
 
-    also: what else the log says of the deal. closing: the change may be a closing, whose instant is known.
+    seen_at: where `deal_seen` says since when it knows them. also: what else the log says of the deal.
     """
 
     table: str
     columns: dict[str, str]
+    seen_at: str
     also: tuple[str, ...] = ()
-    closing: bool = False
+
+    @property
+    def differs(self) -> str:
+        """SQL: the deal `d` does not say what it said."""
+        return " OR ".join(f"d.{column} IS DISTINCT FROM d.was_{column}" for column in self.columns)
 
     def leads_to(self, row: str) -> str:
         """SQL: where a change leads to, as one text."""
@@ -34,91 +40,91 @@ class Log:
         )
 
 
+STAGES = Log("deal_stage_transition", {"pipeline_id": "pipeline_id", "stage_id": "stage_id"}, "stage_seen_at")
 LOGS = (
-    Log("deal_stage_transition", {"pipeline_id": "pipeline_id", "stage_id": "stage_id"}, closing=True),
-    Log("deal_owner_change", {"responsible_user_id": "user_id"}),
-    Log("deal_amount_change", {"amount_minor": "minor"}, also=("currency",)),
+    STAGES,
+    Log("deal_owner_change", {"responsible_user_id": "user_id"}, "owner_seen_at"),
+    Log("deal_amount_change", {"amount_minor": "minor"}, "amount_seen_at", also=("currency",)),
 )
 COLUMNS = tuple(column for log in LOGS for column in log.columns)
 KEPT = ("currency", "source_updated_at", "synced_at", "raw_hash", "read_seq")
 """What else of a deal its rows need."""
 
 
-def look(connection: Connection, account_id: str, *, load_seq: int) -> None:
+def look(connection: Connection, account_id: str, *, load_seq: int, waiting: Collection[str] = ()) -> None:
     """Write what has changed since the last look and no log tells; remember what is now.
 
-    To be called when the deals and their logs were just read: a log behind the deals would seem to leave changes out.
+    To be called when the deals were just read. waiting: logs that are behind them, and would seem to leave changes out;
+    of these only deals that were never looked at are noted.
     """
-    now = _read_to(connection, account_id)
-    if now is None:
+    read_to = connection.exec_driver_sql(
+        "SELECT watermark FROM coverage WHERE account_id = ? AND resource = 'deal'", (account_id,)
+    ).scalar()
+    if read_to is None:
         return
-    kept = ", ".join(f"d.{name}" for name in (*COLUMNS, *KEPT))
-    was = ", ".join(f"s.{name} AS was_{name}" for name in COLUMNS)
-    differs = " OR ".join(f"d.{name} IS DISTINCT FROM s.{name}" for name in COLUMNS)
-    connection.exec_driver_sql(
-        f"CREATE OR REPLACE TEMP TABLE new_sight AS SELECT d.account_id, d.deal_id, {kept}, {was}, s.seen_at, "
-        "CASE WHEN EXISTS (FROM stage g WHERE g.account_id = d.account_id AND g.pipeline_id = d.pipeline_id "
-        "AND g.stage_id = d.stage_id AND g.kind IN ('won', 'lost')) THEN d.closed_at END AS closed_at "
-        "FROM deal d JOIN deal_seen s ON s.account_id = d.account_id AND s.deal_id = d.deal_id "
-        f"WHERE d.account_id = ? AND d.deleted_at IS NULL AND ({differs})",
-        (account_id,),
-    )
-    for log in LOGS:
+    now = f"TIMESTAMPTZ '{read_to.isoformat()}'"
+    logs = [log for log in LOGS if log.table not in waiting]
+    if logs:
+        _sight(connection, logs, account_id)
+    for log in logs:
         _write(connection, log, account_id, now=now, load_seq=load_seq)
         _give_way(connection, log, account_id)
+        sets = ", ".join(f"{name} = d.{name}" for name in log.columns)
+        connection.exec_driver_sql(
+            f"UPDATE deal_seen s SET {sets}, {log.seen_at} = {now} FROM new_sight d WHERE s.account_id = d.account_id "
+            f"AND s.deal_id = d.deal_id AND ({log.differs})"
+        )
+    instants = ", ".join(f"{now} AS {log.seen_at}" for log in LOGS)
     connection.exec_driver_sql(
-        f"MERGE INTO deal_seen s USING (SELECT account_id, deal_id, {', '.join(COLUMNS)}, {now} AS seen_at "
-        "FROM new_sight) d ON s.account_id = d.account_id AND s.deal_id = d.deal_id WHEN MATCHED THEN UPDATE BY NAME"
-    )
-    connection.exec_driver_sql("DROP TABLE new_sight")
-    meet(connection, account_id)
-
-
-def meet(connection: Connection, account_id: str) -> None:
-    """Remember what deals say that were never looked at. To be called when the deals were just read: it says nothing of
-    their logs."""
-    now = _read_to(connection, account_id)
-    if now is None:
-        return
-    connection.exec_driver_sql(
-        f"INSERT INTO deal_seen BY NAME SELECT account_id, deal_id, {', '.join(COLUMNS)}, {now} AS seen_at FROM deal d "
+        f"INSERT INTO deal_seen BY NAME SELECT account_id, deal_id, {', '.join(COLUMNS)}, {instants} FROM deal d "
         "WHERE account_id = $1 AND deleted_at IS NULL AND NOT EXISTS (FROM deal_seen s WHERE s.account_id = $1 "
         "AND s.deal_id = d.deal_id)",
         (account_id,),
     )
 
 
-def _read_to(connection: Connection, account_id: str) -> str | None:
-    """SQL: the instant that deals were read up to, by their source's clock."""
-    read_to = connection.exec_driver_sql(
-        "SELECT watermark FROM coverage WHERE account_id = ? AND resource = 'deal'", (account_id,)
-    ).scalar()
-    return None if read_to is None else f"TIMESTAMPTZ '{read_to.isoformat()}'"
+def _sight(connection: Connection, logs: Iterable[Log], account_id: str) -> None:
+    """Make `new_sight`: deals that do not say what they said, and what that was. closed_at: if closed since then."""
+    kept = ", ".join(f"d.{name}" for name in (*COLUMNS, *KEPT))
+    was = ", ".join((*(f"s.{name} AS was_{name}" for name in COLUMNS), *(f"s.{log.seen_at}" for log in LOGS)))
+    differs = " OR ".join(f"d.{column} IS DISTINCT FROM s.{column}" for log in logs for column in log.columns)
+    connection.exec_driver_sql(
+        "CREATE OR REPLACE TEMP TABLE new_sight AS SELECT d.* EXCLUDE (closed_at), "
+        f"CASE WHEN g.kind IN ('won', 'lost') AND ({STAGES.differs}) THEN d.closed_at END AS closed_at FROM ("
+        f"SELECT d.account_id, d.deal_id, d.closed_at, {kept}, {was} FROM deal d "
+        "JOIN deal_seen s ON s.account_id = d.account_id AND s.deal_id = d.deal_id "
+        f"WHERE d.account_id = ? AND d.deleted_at IS NULL AND ({differs})) d LEFT JOIN stage g "
+        "ON g.account_id = d.account_id AND g.pipeline_id = d.pipeline_id AND g.stage_id = d.stage_id",
+        (account_id,),
+    )
 
 
 def _write(connection: Connection, log: Log, account_id: str, *, now: str, load_seq: int) -> None:
-    """Rows for deals that differ from what was seen, dated by the card: when it was closed, if it has come to a closing
-    stage, or last changed.
+    """Rows for deals that differ from what was seen. They have changed somewhere between the looks: taken for when the
+    card was last changed or, of one that was closed in between, for its closing, owner and amount for just before: who
+    closes a deal fills it in, and robots touch it afterwards.
 
     They start where the log has led since, else from what was seen. Their ids end with the look before.
     """
-    in_time = f"BETWEEN d.seen_at AND {now} + INTERVAL {TOLERANCE_S} SECONDS"
-    dates = ("closed_at", "source_updated_at") if log.closing else ("source_updated_at",)
-    at = f"coalesce({', '.join(f'CASE WHEN d.{date} {in_time} THEN d.{date} END' for date in dates)}, {now})"
+    in_time = f"BETWEEN d.{log.seen_at} AND {now} + INTERVAL {TOLERANCE_S} SECONDS"
+    closed = "d.closed_at" if log is STAGES else f"greatest(d.closed_at - INTERVAL 1 MINUTE, d.{log.seen_at})"
+    at = (
+        f"CASE WHEN d.closed_at {in_time} THEN {closed} "
+        f"WHEN d.source_updated_at {in_time} THEN d.source_updated_at ELSE {now} END"
+    )
     last = ", ".join(f"arg_max_null(to_{name}, (changed_at, change_id)) AS {name}" for name in log.columns.values())
     ends = ", ".join(
         f"CASE WHEN l.deal_id IS NULL THEN d.was_{column} ELSE l.{name} END AS from_{name}, d.{column} AS to_{name}"
         for column, name in log.columns.items()
     )
     also = "".join(f"d.{name}, " for name in log.also)
-    differs = " OR ".join(f"d.{column} IS DISTINCT FROM d.was_{column}" for column in log.columns)
     connection.exec_driver_sql(
         f"MERGE INTO {log.table} t USING (SELECT d.account_id, d.deal_id, {at} AS changed_at, "
-        f"'{SEEN}' || d.deal_id || ':' || epoch_us(d.seen_at) AS change_id, {ends}, {also}'snapshot' AS origin, "
+        f"'{SEEN}' || d.deal_id || ':' || epoch_us(d.{log.seen_at}) AS change_id, {ends}, {also}'snapshot' AS origin, "
         f"d.source_updated_at, d.synced_at, d.raw_hash, d.read_seq, {load_seq} AS load_seq FROM new_sight d "
         f"LEFT JOIN (SELECT deal_id, max(changed_at) AS last_at, {last} FROM {log.table} WHERE account_id = ? "
         "AND deal_id IN (SELECT deal_id FROM new_sight) GROUP BY deal_id) l "
-        f"ON l.deal_id = d.deal_id AND l.last_at >= d.seen_at WHERE {differs}) b "
+        f"ON l.deal_id = d.deal_id AND l.last_at >= d.{log.seen_at} WHERE {log.differs}) b "
         "ON t.account_id = b.account_id AND t.change_id = b.change_id "
         "WHEN MATCHED THEN UPDATE BY NAME WHEN NOT MATCHED THEN INSERT BY NAME",
         (account_id,),

@@ -94,6 +94,38 @@ def test_a_closing_is_dated_by_the_closing(source: FakeSource, night: Night, loo
     assert look(MOVES)[0][1] == START + DAY - timedelta(hours=3)
 
 
+def test_what_a_deal_was_closed_with_is_dated_before_its_closing_whoever_touches_it_later(
+    source: FakeSource, night: Night, look: Look
+):
+    night()
+    closed_at = source.now - timedelta(hours=3)
+    put(source, stage=13, user=2, minor=900, closed_at=closed_at)
+    night()
+    assert [row[1] < closed_at for row in (*look(OWNERS), *look(AMOUNTS))] == [True, True]
+
+
+def test_what_is_corrected_in_a_closed_deal_is_dated_by_the_card(source: FakeSource, night: Night, look: Look):
+    night()
+    put(source, stage=13, closed_at=source.now - timedelta(hours=3))
+    night()
+    put(source, user=2, minor=900)
+    night()
+    at = START + 2 * DAY - timedelta(hours=1)
+    assert [row[1] for row in (*look(OWNERS), *look(AMOUNTS))] == [at, at]
+
+
+def test_owners_do_not_wait_for_the_log_of_stages(source: FakeSource, night: Night, look: Look):
+    """Which tells nothing of owners."""
+    night()
+    source.failing = {"events": RetriableError("down")}
+    put(source, user=2, stage=11)
+    night()
+    assert (len(look(OWNERS)), len(look(MOVES))) == (1, 0)
+    source.failing = {}
+    night()
+    assert (len(look(OWNERS)), len(look(MOVES))) == (1, 1)
+
+
 def test_a_move_between_open_stages_is_not_dated_by_an_earlier_closing(source: FakeSource, night: Night, look: Look):
     night()
     put(source, stage=11, closed_at=source.now - timedelta(hours=3))

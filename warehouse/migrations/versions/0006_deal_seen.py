@@ -17,7 +17,9 @@ def upgrade() -> None:
             stage_id VARCHAR,
             responsible_user_id VARCHAR,
             amount_minor BIGINT,
-            seen_at TIMESTAMPTZ NOT NULL
+            stage_seen_at TIMESTAMPTZ NOT NULL,
+            owner_seen_at TIMESTAMPTZ NOT NULL,
+            amount_seen_at TIMESTAMPTZ NOT NULL
         )
     """)
 
