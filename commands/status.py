@@ -131,7 +131,8 @@ def _account_lines(account: dict[str, Any], clock: Clock, *, is_under_way: bool)
             old[sentence].append(name)
         else:
             well.append(one)
-    lines = [f"  ! {translated(mine, _)}"] if mine else []
+    told = [mine] if mine else []
+    lines = [f"  ! {translated(sentence, _)}" for sentence in (*told, *(account.get("warnings") or ()))]
     lines += [f"  ! {_few(some)}: {sentence}" for group in (failed, old) for sentence, some in group.items()]
     lines += [f"  ! {check[language()]}" for check in account.get("checks") or ()]
     lines += [f"  {names[one['resource']]}: {remarks}" for one in resources if (remarks := _remarks(one))]

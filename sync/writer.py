@@ -27,6 +27,7 @@ from connectors.records import (
     Shown,
     Stub,
 )
+from sync import shaping
 from sync.doubts import doubt, is_doubtful
 from sync.events import (
     AccountDone,
@@ -130,6 +131,7 @@ class Writer:
                 state.refresh_coverage(self.connection, seq=seq, now=now)
             for event in batch:
                 if isinstance(event, AccountDone) and event.account_id in self.viewers:
+                    self._mind_shape(event.account_id)
                     self._look(event.account_id, seq=seq, now=now)
                     self._tell_findings(event.account_id, now)
             over = (e for e in batch if isinstance(e, Planned | ResourceDone | Failed | NotGiven))
@@ -177,6 +179,18 @@ class Writer:
             doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
             state.remember_sweep(self.connection, doubted)
         return replace(found, missing=(), naming={}, is_doubtful=True)
+
+    def _mind_shape(self, account_id: str) -> None:
+        """Where what is on hand was read with other settings, what they make of deals is no change of theirs."""
+        account, mine = self.run.account(account_id), self.accounts[account_id]
+        known = shaping.compared(state.shape(self.connection, account_id), mine.settings)
+        is_whole = account.error is None and all(status.state in READ for status in account.resources)
+        is_read_anew = self.trusts_lists and is_whole
+        if known.changed:
+            state.forget_seen(self.connection, mine.target)
+        if known.changed and not is_read_anew:
+            account.warnings.append(shaping.mixed(known.changed))
+        state.know_shape(self.connection, account_id, shaping.shape(mine.settings) if is_read_anew else known.shape)
 
     def _look(self, account_id: str, *, seq: int, now: datetime) -> None:
         """See what deals say, where they were read as far as the source gives them. A log of their changes that is
@@ -246,6 +260,8 @@ class Writer:
                 target=mine.target,
                 viewer=event.viewer,
             )
+            known = shaping.compared(state.shape(self.connection, mine.account_id), mine.settings)
+            state.know_shape(self.connection, mine.account_id, known.shape)
             if event.begins_again:
                 state.begin_again(self.connection, mine.account_id)
             state.know_resources(

@@ -185,6 +185,22 @@ def know_account(
     )
 
 
+def shape(connection: Connection, account_id: str) -> str | None:
+    """The settings that what is on hand of an account was read with, as `know_shape` was told."""
+    found = connection.exec_driver_sql("SELECT shape FROM sync_account WHERE account_id = ?", (account_id,))
+    known: str | None = found.scalar()
+    return known
+
+
+def know_shape(connection: Connection, account_id: str, shape: str) -> None:
+    connection.exec_driver_sql("UPDATE sync_account SET shape = ? WHERE account_id = ?", (shape, account_id))
+
+
+def forget_seen(connection: Connection, account_id: str) -> None:
+    """What deals said is no measure for what they say now."""
+    connection.exec_driver_sql("DELETE FROM deal_seen WHERE account_id = ?", (account_id,))
+
+
 def begin_again(connection: Connection, account_id: str) -> None:
     """Nothing of an account counts as read any more; what is on hand stays."""
     connection.exec_driver_sql(

@@ -2,7 +2,7 @@
 
 ```
 {run_id, state, started_at, heartbeat_at, finished_at, accounts: [
-    {account_id, number, name, state, error, checks, resources: [
+    {account_id, number, name, state, error, warnings, checks, resources: [
         {resource, state, n_read, n_written, n_unknown, windows_done, windows_total, watermark, error, warnings,
             failure: {at, error} or null}]}]}
 ```
@@ -67,6 +67,7 @@ class AccountStatus:
     name: str | None = None
     state: str = "waiting"
     error: Phrase | None = None
+    warnings: list[Phrase] = field(default_factory=list)
     checks: list[dict[str, Any]] = field(default_factory=list)
     resources: list[ResourceStatus] = field(default_factory=list)
 

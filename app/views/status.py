@@ -35,6 +35,7 @@ def render(publication: data.Publication | None, viewer: Viewer) -> None:
         tiles.row([*_age(publication), *_health(publication, run)], publication, key="status_tiles")
         _accounts(publication, names)
     _errors(run, names)
+    _warnings(run, names)
     if publication is not None and not is_manager:
         left, right = st.columns([3, 2], gap="medium")
         with left.container(border=True):
@@ -164,6 +165,15 @@ def _errors(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
     for account, resources, sentence in found:
         where = " · ".join(filter(None, (names.get(account, account), ", ".join(resources))))
         st.error(f"**{states.escaped(where)}** — {states.escaped(sentence)}", icon=":material/sync_problem:")
+
+
+def _warnings(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
+    """What is worth knowing of an account as a whole."""
+    for account in (run or {}).get("accounts", ()):
+        name = names.get(account["account_id"], account["account_id"])
+        for warning in account.get("warnings") or ():
+            sentence = states.escaped(translated(warning, _))
+            st.warning(f"**{states.escaped(name)}** — {sentence}", icon=":material/warning:")
 
 
 def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, list[str], str]]:

@@ -54,6 +54,17 @@ class AmoSettings(Settings):
     reread_links: read a card again after an event that linked, unlinked or tagged it: its change time may not move.
     """
 
+    SHAPING = (
+        *Settings.SHAPING,
+        "phone_country",
+        "zero_talk_is_missed",
+        "amount_field_id",
+        "loss_comment_field_id",
+        "sku_field_id",
+        "unit_field_id",
+        "dates_are_utc",
+    )
+
     base_url: Annotated[str, AfterValidator(_base_url)]
     token_env: str | None = None
     client_id_env: str | None = None

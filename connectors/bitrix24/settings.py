@@ -58,6 +58,8 @@ class BitrixSettings(Settings):
     question for every card that was changed.
     """
 
+    SHAPING = (*Settings.SHAPING, "phone_country", "loss_reason_fields", "missed_codes", "tasks_timezone")
+
     allow_http: bool = False  # before base_url, which is checked by it
     base_url: Annotated[str, AfterValidator(_base_url)] | None = None
     webhook_env: str | None = None
