@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 class Source(Crm):
     sight: Sight = "whole"
-    keys = frozenset({"id", "uid", "talk_id"})
+    keys = frozenset({"id", "uid", "talk_id", "contact_id"})  # by the contact of a talk its chats are asked for
 
     def as_account(self, **settings: Any) -> SyncAccount:
         return super().as_account(page_size=20, events_page_size=50, **settings)
