@@ -29,8 +29,8 @@ class Window:
     changes during the walk leaves it, so a `changed` one from the walk's start follows. numbered: rows of the list
     `part` whose number at the source is above `after` and not above `until` (None: whatever comes; `greatest` is the
     greatest there was, which tells how much to expect). changed: `start` only (a fixed upper bound would lose such a
-    row). ids: the source's own ids. whole: everything there is. sweep: the ids of everything there is (`Shown`), and the
-    rows where they come with them. probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
+    row). ids: the source's own ids. whole: everything there is. sweep: the ids of everything there is (`Shown`), and
+    the rows where they come with them. probe: ids a sweep missed; each gives its row or a vague `Tombstone`.
     """
 
     kind: WindowKind
