@@ -1,11 +1,13 @@
 """A CRM that has nothing but leads, made up by their number, so that a million of them cost it nothing.
 
-    python bench/lead_server.py N      prints `READY http://127.0.0.1:<port>` and serves until it is stopped
+    python bench/lead_server.py N [DELAY]      prints `READY http://127.0.0.1:<port>` and serves until it is stopped
 
 Each lead has ten custom fields, two tags and a contact; all other lists are empty (204). Filters by `created_at`, by
-`updated_at` and by page are those of the reference; leads are as old as their numbers say, one a minute.
+`updated_at` and by page are those of the reference; leads are as old as their numbers say, four an hour. DELAY: seconds
+that every answer waits for, without holding up the others.
 """
 
+import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,7 +19,7 @@ import uvicorn
 
 END = 1_795_000_000
 FIRST_ID = 20_000_000
-STEP_S = 60
+STEP_S = 900
 FIELDS = 10
 PIPELINE, STATUS, USER = 7_100_101, 60_200_002, 9_101_002
 HAL = [(b"content-type", b"application/hal+json")]
@@ -68,13 +70,14 @@ def lead(number: int, created_at: int) -> dict[str, Any]:
 class LeadServer:
     """The ASGI app. n: how many leads there are; the last was made at `END`."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, n: int, delay: float) -> None:
+        self.n, self.delay = n, delay
         self.first_at = END - n * STEP_S
 
     async def __call__(self, scope: dict[str, Any], _receive: object, send: Send) -> None:
         if scope["type"] != "http":
             return
+        await asyncio.sleep(self.delay)
         body = self.answer(scope["path"], parse_qs(scope["query_string"].decode()))
         status = 204 if body is None else 200
         await send({"type": "http.response.start", "status": status, "headers": HAL})
@@ -143,7 +146,7 @@ PIPELINES = {
 def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"READY http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    app: Any = LeadServer(int(sys.argv[1]))
+    app: Any = LeadServer(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0)
     uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
 
 

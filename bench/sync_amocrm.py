@@ -10,7 +10,8 @@
 * `processor`  canonical rows per second of processor time: client, mapping, raw copies and load together, leads with
                ten custom fields, the server in another process; peak memory (`--million`: of 1 000 000 leads)
 * `peers`      public clients (`peers_amocrm.txt`, an environment of their own) read the same leads from the same
-               server; they keep nothing, so beside the sync stands our reading without the load
+               server, at once and at 50 ms an answer; they keep nothing, so beside the sync stands our reading, mapped
+               and not
 
 Every measurement is a process of its own. Servers: the demo amoCRM, and for leads alone `lead_server.py`.
 """
@@ -49,13 +50,14 @@ def measure_sync(url: str, parallel: str, pace: str, page: str = str(FULL_PAGE))
         return {**found, "begun_cpu_s": begun_cpu_s}
 
 
-def measure_reading(url: str) -> dict[str, Any]:
-    """Leads read, mapped and thrown away, in as many windows at once as a sync has."""
+def measure_reading(url: str, how: str) -> dict[str, Any]:
+    """Leads read and thrown away, in as many windows at once as a sync has. how: mapped, or as they came."""
     from concurrent.futures import ThreadPoolExecutor
     from datetime import UTC, datetime
     from itertools import count
 
     from connectors.amocrm import CONNECTOR
+    from connectors.amocrm.walking import Query, walk
     from sync.plan import first_windows
 
     settings = CONNECTOR.settings(
@@ -67,10 +69,18 @@ def measure_reading(url: str) -> dict[str, Any]:
         api = CONNECTOR.open_api(settings, env={"T": "demo-token"}, ordinals=lambda: next(ordinals), state_dir=state)
         account = CONNECTOR.account(api, settings)
         leads = next(one for one in CONNECTOR.resources if one.name == "leads")
+        query = Query("/api/v4/leads", "leads", "leads", settings.page_size, {"with": "contacts"})
+
+        def mapped(window: Any) -> int:
+            return sum(is_lead(one) for one in leads.read(api, account, window))
+
+        def as_they_came(window: Any) -> int:
+            return sum(map(len, walk(api, query, window, api.reading(account))))
+
         assert account.created_at is not None
         windows = first_windows(leads, begin=account.created_at, start=datetime.now(UTC))
         with ThreadPoolExecutor(WINDOWS) as pool:
-            n = sum(pool.map(lambda window: sum(is_lead(one) for one in leads.read(api, account, window)), windows))
+            n = sum(pool.map({"mapped": mapped, "bare": as_they_came}[how], windows))
         return {"seconds": time.perf_counter() - begun, "leads": n}
 
 
@@ -151,24 +161,30 @@ def peers(leads: int) -> None:
         if python is None:
             print(f"peers      {len(CLIENTS)} clients skipped: they cannot be installed here", flush=True)
             return
-        with server("bench/lead_server.py", str(leads)) as url:
-            ours = {
-                "sync": apart(__file__, "sync", url, 4, 100_000),
-                "reading and mapping": apart(__file__, "reading", url),
-            }
-            theirs = {client: outcome([python, BENCH / "peers.py", client, url]) for client in CLIENTS}
-    best = ours["reading and mapping"]["seconds"]
+        for delay in (0, LATENCY_S):
+            with server("bench/lead_server.py", str(leads), str(delay)) as url:
+                ours = {
+                    "read": apart(__file__, "reading", url, "bare"),
+                    "read and mapped": apart(__file__, "reading", url, "mapped"),
+                    "whole sync": apart(__file__, "sync", url, WINDOWS, 100_000),
+                }
+                theirs = {client: outcome([python, BENCH / "peers.py", client, url]) for client in CLIENTS}
+            compare(leads, delay, ours, theirs)
+
+
+def compare(leads: int, delay: float, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    print(f"peers      {leads:,} leads, {delay * 1000:.0f} ms an answer; ours beside each: read, and mapped as well")
+    assert all(ours[name]["leads"] >= leads for name in ("read", "read and mapped"))  # bounds of windows are inclusive
     for name, found in ours.items():
-        print(f"peers      Voronka, {name:<20}{leads / found['seconds']:>9,.0f} leads a second", flush=True)
+        print(f"           Voronka, {name:<20}{leads / found['seconds']:>9,.0f} leads a second", flush=True)
     for client, found in theirs.items():
         if "error" in found:
-            print(f"peers      {client:<29} reads nothing: {found['error']}", flush=True)
+            print(f"           {client:<29} reads nothing: {found['error']}", flush=True)
             continue
         assert len(set(found["ids"])) == leads, (client, len(found["ids"]))
+        bare, mapped = (found["seconds"] / ours[name]["seconds"] for name in ("read", "read and mapped"))
         rate = leads / found["seconds"]
-        print(
-            f"peers      {client:<29}{rate:>9,.0f} leads a second: ours is {found['seconds'] / best:.2f}×", flush=True
-        )
+        print(f"           {client:<29}{rate:>9,.0f} leads a second: {bare:.2f}×, {mapped:.2f}×", flush=True)
 
 
 def main() -> None:
