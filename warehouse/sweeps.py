@@ -132,7 +132,9 @@ class Sweeps:
     ) -> Difference:
         lay = layout(kind)
         key, table = quoted(lay.keys[1]), quoted(lay.table)
-        alive = f"t.account_id = ? AND t.{lay.removal} IS NULL AND t.read_seq > 0"
+        on_hand = "t.account_id = ? AND t.read_seq > 0"
+        alive = f"{on_hand} AND t.{lay.removal} IS NULL"
+        held = on_hand if kind.ended else alive  # what is over may well be listed
         ours = f"{alive} AND starts_with(t.{key}, '{prefix}:')"
         if part not in self.outliving:
             ours += _on_living_cards(lay)
@@ -145,7 +147,7 @@ class Sweeps:
         )
         unknown = self._ids(
             f"SELECT DISTINCT s.row_id FROM shown s WHERE s.part = {part} "
-            f"AND NOT EXISTS (FROM {table} t WHERE {alive} AND t.{key} = s.row_id{_with_past(kind)}"
+            f"AND NOT EXISTS (FROM {table} t WHERE {held} AND t.{key} = s.row_id{_with_past(kind)}"
             f"{_says(self.saying.get(part, ()))}) ORDER BY 1",
             account_id,
             *([since] if kind is Deal else []),
