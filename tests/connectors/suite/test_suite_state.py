@@ -57,7 +57,7 @@ def test_a_first_sync_that_was_cut_off_goes_on_instead_of_beginning_anew(name: s
     n_whole = len(source.asked)
 
     def lose(n: int, _: Any) -> None:
-        if n > n_whole + 0.7 * n_whole:
+        if n > n_whole + 0.9 * n_whole:
             raise httpx.ConnectError("no route")
 
     again = folder / "again"
