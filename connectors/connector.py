@@ -162,7 +162,7 @@ class Connector:
     doctor`; raises ConnectorError where it cannot go on.
     login_url: (settings, *, env) → the page where a person consents. login: (settings, answer, *, env, state_dir) keeps
     the tokens for `answer`, a code or the whole redirect address. None where a source has no OAuth.
-    viewer: api → whose rights the token has, in a few words that stay the same and end in " admin" for somebody who sees
+    viewer: api → whose rights the token has, in a few words that stay the same and end in " admin" for who sees
     everything, else in " not admin": what another viewer was shown may be out of sight now. None where that cannot
     change.
     hear: body of a webhook → what it names; ValueError where it is none. None where a source sends none.
