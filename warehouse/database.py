@@ -8,11 +8,13 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from alembic import command
 from alembic.config import Config
 from alembic.ddl.impl import DefaultImpl
@@ -22,11 +24,13 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from connectors.errors import Phrase, SpokenError
+from warehouse.status import sync_folder
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
 KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
+SPARE = 16 << 20  # bytes of disk left free beside what a copy needs: logs, folders, what others write meanwhile
 CHECKPOINT_AT = "64MB"  # of log; a first sync would stop to tidy up every second at the default of 16
 
 
@@ -224,6 +228,35 @@ def private_folder(folder: Path) -> None:
     with said_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+
+
+def ask_for_room(folder: Path, needed: int) -> None:
+    """Raise WarehouseError unless the disk of `folder` has room for `needed` bytes more."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + SPARE:
+        raise WarehouseError(
+            "The disk with {folder} has {free} GB left, {needed} GB are needed. Free some space and run again: nothing "
+            "was changed.",
+            folder=folder,
+            free=f"{free / 1e9:.1f}",
+            needed=f"{(needed + SPARE) / 1e9:.1f}",
+        )
+
+
+def settle(data_dir: Path) -> None:
+    """Bring the log of the closed warehouse into its file, so that the file alone is the warehouse; nothing else of it
+    changes. Under the writer lock."""
+    with said_plainly(data_dir):
+        with duckdb.connect(str(data_dir / WAREHOUSE)) as connection:
+            connection.execute("CHECKPOINT")
+        flush(data_dir / WAREHOUSE)
+
+
+def flush(file: Path) -> None:
+    """Bring a written file, and its name, to the disk."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    sync_folder(file.parent)
 
 
 def private_opener(path: str, flags: int) -> int:
