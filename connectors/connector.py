@@ -5,7 +5,7 @@ A connector is one folder (or file) with a module constant `CONNECTOR`; nothing 
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 import connectors
-from connectors.records import Account, Record, Yield
+from connectors.records import Account, RawRecord, Record, Yield
 
 WindowKind = Literal["created", "changed_within", "numbered", "changed", "ids", "whole", "sweep", "probe"]
 FIRST_KINDS: tuple[WindowKind, ...] = ("created", "changed_within", "numbered")
@@ -119,6 +119,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     SHAPING: ClassVar[tuple[str, ...]] = ("timezone", "currency")
     """Keys that decide what is made of the source's answers: what was read before one changed stays as it was."""
+    ASKING: ClassVar[tuple[str, ...]] = ()
+    """Those of them that decide what is asked for, too: what raw objects on hand give then is not all."""
 
     id: str
     connector: str
@@ -151,6 +153,31 @@ class Heard:
     ids: Mapping[str, frozenset[str]]
 
 
+class Replay(Protocol):
+    """Makes records of raw objects that were read earlier, as reading does, without the source.
+
+    context: entities of objects that say how others are to be read (options of fields, prices); `learn` is told each of
+    their versions before what was read with it.
+    kept: kinds of rows that hold something no raw object says, such as the day of a rate: what is on hand stays.
+    """
+
+    @property
+    def context(self) -> frozenset[str]: ...
+
+    @property
+    def kept(self) -> frozenset[type[Record]]: ...
+
+    def knows(self, entity: str) -> bool:
+        """Whether resources make records of, or keep raw, objects of that name."""
+
+    def learn(self, raw: RawRecord, item: Any) -> None: ...
+
+    def records(self, raw: RawRecord, item: Any) -> Iterator[Yield]: ...
+
+    def conclusions(self) -> Iterator[Yield]:
+        """What is known only when all objects were seen."""
+
+
 @dataclass(frozen=True)
 class Connector:
     """A source system.
@@ -166,6 +193,8 @@ class Connector:
     everything, else in " not admin": what another viewer was shown may be out of sight now. None where that cannot
     change.
     hear: body of a webhook → what it names; ValueError where it is none. None where a source sends none.
+    replay: (settings, account, entities) → how records are made of the raw objects of `account`, as it is on hand;
+    entities: names of those there are.
     An opened API serves one run: it remembers what the run has found out.
     """
 
@@ -173,6 +202,7 @@ class Connector:
     open: Callable[..., Api]
     account: Callable[[Any, Any], Account]
     resources: tuple[Resource, ...]
+    replay: Callable[[Any, Account, Collection[str]], Replay] | None = None
     examine: Callable[..., Iterator[Finding]] | None = None
     login_url: Callable[..., str] | None = None
     login: Callable[..., None] | None = None

@@ -18,11 +18,13 @@ from connectors.records import Account, Listing, Notice, RawRecord, Record, Rere
 class Walk:
     """One walk over one window of one resource.
 
-    is_odd: a list was not as it should be, so what it lacks may still be there.
+    is_odd: a list was not as it should be, so what it lacks may still be there. is_replay: the source is not asked, so
+    nothing can be read again.
     """
 
     account_id: str
     is_odd: bool = False
+    is_replay: bool = False
     _rereads: dict[str, set[str]] = field(default_factory=dict)
     _mentioned: dict[tuple[type[Record], Any], Record | None] = field(default_factory=dict)
     _notices: Counter[tuple[Phrase, bool]] = field(default_factory=Counter)
@@ -35,7 +37,8 @@ class Walk:
         self.notice(text)
 
     def reread(self, resource: str, native_id: Any) -> None:
-        self._rereads.setdefault(resource, set()).add(str(native_id))
+        if not self.is_replay:
+            self._rereads.setdefault(resource, set()).add(str(native_id))
 
     def mention(self, kind: type[Record], key: Any, make: Callable[[], Record]) -> None:
         """Something a row names: it gets a row of its own where no list has it."""
@@ -59,6 +62,8 @@ class Walk:
 
 
 AnyWalk = TypeVar("AnyWalk", bound=Walk)
+NO_ID = str(None)
+"""What `raw_record` calls an object without an id."""
 
 
 def mapped(
@@ -69,21 +74,27 @@ def mapped(
     *,
     key: str = "id",
 ) -> Iterator[Yield]:
-    """One raw object and its records. An object that fits nothing is kept raw, counted, and stops nothing."""
-    native_id = item.get(key)
-    raw = RawRecord.of(walk.account_id, entity, native_id, item)
+    """One raw object and its records. Under that `entity` the connector's replay has to know the same function."""
+    raw = RawRecord.of(walk.account_id, entity, item.get(key), item)
     yield raw
-    if native_id is None:
-        walk.notice(Phrase("{list}: objects kept raw only, for they have no id", list=entity), is_unknown=True)
+    yield from records_of(item, raw, to_records, walk)
+
+
+def records_of(
+    item: Any, raw: RawRecord, to_records: Callable[[Any, AnyWalk, str], Iterable[Yield]], walk: AnyWalk
+) -> Iterator[Yield]:
+    """The records of a raw object. One that fits nothing is kept raw, counted, and stops nothing."""
+    if raw.native_id == NO_ID:
+        walk.notice(Phrase("{list}: objects kept raw only, for they have no id", list=raw.entity), is_unknown=True)
         return
     try:
         yield from to_records(item, walk, raw.raw_hash)
     except ValidationError as error:
         fields = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}))
-        what = Phrase("{list}: objects kept raw only, because of {fields}", list=entity, fields=fields)
+        what = Phrase("{list}: objects kept raw only, because of {fields}", list=raw.entity, fields=fields)
         walk.notice(what, is_unknown=True)
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        what = Phrase("{list}: objects kept raw only ({error})", list=entity, error=type(error).__name__)
+        what = Phrase("{list}: objects kept raw only ({error})", list=raw.entity, error=type(error).__name__)
         walk.notice(what, is_unknown=True)
 
 
