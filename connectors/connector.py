@@ -5,7 +5,7 @@ A connector is one folder (or file) with a module constant `CONNECTOR`; nothing 
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -108,6 +108,55 @@ class Resource:
     log_prefix: str = ""
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Rows of a list with `Comparable.by` within [start, end). stage: our ids of pipeline and stage; None: of any."""
+
+    start: datetime
+    end: datetime
+    stage: tuple[str, str] | None = None
+
+
+Row = tuple[str, Record]
+"""The source's own id of a row, and what it is to us."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Whether a slice holds as many rows as was expected (None: the source does not say), and some of its rows."""
+
+    is_equal: bool | None
+    rows: Sequence[Row] = ()
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """A list that `voronka check` compares with the rows on hand, by few requests and few columns.
+
+    resource: whose list it is. kind, prefix: of rows and their ids. by: the column slices are cut by. page: rows that a
+    request brings; counts: slices that a request counts.
+    can_slice: api → whether slices can be asked for; where not, `listed` is asked for everything (None) only.
+    listed: (api, account, slice) → its rows. newest: (api, account) → the rows with the greatest ids.
+    named: (api, account, ids) → rows by the source's own ids. counted: (api, account, {slice: expected rows}) → counts.
+    has_others: rows on hand may come from elsewhere too, so that the list may well lack them.
+    settles: how long after its instant a row may come into the list.
+    """
+
+    resource: str
+    kind: type[Record]
+    prefix: str
+    page: Callable[[Any], int]
+    listed: Callable[[Any, Account, Slice | None], Iterator[Row]]
+    newest: Callable[[Any, Account], Iterator[Row]]
+    named: Callable[[Any, Account, Iterable[str]], Iterator[Row]]
+    counted: Callable[[Any, Account, Mapping[Slice, int]], Mapping[Slice, Count]] | None = None
+    can_slice: Callable[[Any], bool] = lambda _: True
+    by: str = "created_at"
+    counts: int = 1
+    has_others: bool = False
+    settles: timedelta = timedelta(0)
+
+
 class Settings(BaseModel):
     """Keys of a config entry that every connector understands; a connector adds its own.
 
@@ -193,6 +242,8 @@ class Connector:
     everything, else in " not admin": what another viewer was shown may be out of sight now. None where that cannot
     change.
     hear: body of a webhook → what it names; ValueError where it is none. None where a source sends none.
+    comparables: lists that can be compared with the rows on hand. traces: resources whose `changed` windows name what
+    was deleted, moved or came back meanwhile; none where a source tells of no deletion when it was.
     replay: (settings, account, entities) → how records are made of the raw objects of `account`, as it is on hand;
     entities: names of those there are.
     An opened API serves one run: it remembers what the run has found out.
@@ -208,6 +259,8 @@ class Connector:
     login: Callable[..., None] | None = None
     hear: Callable[[bytes], Heard] | None = None
     viewer: Callable[[Any], str] | None = None
+    comparables: tuple[Comparable, ...] = ()
+    traces: tuple[str, ...] = ()
 
     def open_api(
         self, settings: Settings, *, env: Mapping[str, str], ordinals: Callable[[], int], state_dir: str
