@@ -3,6 +3,7 @@
 from connectors.amocrm.access import login, login_url
 from connectors.amocrm.api import account, open_api, viewer
 from connectors.amocrm.doctor import examine
+from connectors.amocrm.replay import AmoReplay
 from connectors.amocrm.resources import RESOURCES
 from connectors.amocrm.settings import AmoSettings
 from connectors.amocrm.webhooks import hear
@@ -13,6 +14,7 @@ CONNECTOR = Connector(
     open=open_api,
     account=account,
     resources=RESOURCES,
+    replay=AmoReplay,
     examine=examine,
     login_url=login_url,
     login=login,

@@ -208,7 +208,10 @@ def to_facts(body: Json, settings: AmoSettings) -> Facts:
 
 def account(api: AmoApi, settings: AmoSettings) -> Account:
     """Who we are. https://www.amocrm.ru/developers/content/crm_platform/account-info"""
-    facts = api.facts
+    return account_of(api.facts, settings)
+
+
+def account_of(facts: Facts, settings: AmoSettings) -> Account:
     return Account(
         account_id=settings.id,
         raw_hash=facts.account.raw_hash,

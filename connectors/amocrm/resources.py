@@ -150,6 +150,10 @@ def pipelines(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     yield from reading.conclusions()
 
 
+UNLISTED_PIPELINES = "pipelines/unlisted"
+"""What `raw_record` calls them: no list speaks of them."""
+
+
 def unlisted_pipelines(api: AmoApi, account: Account, window: Window) -> Iterator[Yield]:
     """Archived ones maybe, with their stages; of one that is gone only the number. Like all that is merely mentioned,
     they are no news of rows on hand."""
@@ -157,7 +161,7 @@ def unlisted_pipelines(api: AmoApi, account: Account, window: Window) -> Iterato
     for native_id in window.ids:
         pipeline = api.get(f"/api/v4/leads/pipelines/{native_id}", missing_ok=True)
         if pipeline:
-            for item in mapped(pipeline, "pipelines", mapping.pipeline_records, reading):
+            for item in mapped(pipeline, UNLISTED_PIPELINES, mapping.pipeline_records, reading):
                 yield Stub(item) if isinstance(item, Record) else item
         else:
             yield from map(Stub, mapping.pipeline_records({"id": native_id}, reading, ""))

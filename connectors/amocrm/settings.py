@@ -64,6 +64,7 @@ class AmoSettings(Settings):
         "unit_field_id",
         "dates_are_utc",
     )
+    ASKING = ("amount_field_id",)
 
     base_url: Annotated[str, AfterValidator(_base_url)]
     token_env: str | None = None

@@ -220,37 +220,54 @@ def zone_of(api: BitrixApi) -> tzinfo:
     Raises PayloadError where a person has to name it.
     """
     facts, settings = api.facts, api.settings
-    named = settings.timezone or facts.user_zone or ""
-    try:
-        zone = ZoneInfo(named)
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = None
-    if zone and (settings.timezone or api.server_now().astimezone(zone).utcoffset() == facts.offset):
-        return zone
-    if settings.timezone:
-        raise PayloadError(
-            "{where}: unknown time zone of the account; set timezone of {account} in the config.",
-            where=facts.host,
-            account=settings.id,
-        )
-    if known := ZONES.get(facts.offset):
-        return ZoneInfo(known)
-    hours, rest = divmod(facts.offset, timedelta(hours=1))
-    if rest:
+    if not settings.timezone:
+        if (zone := portal_zone(api)) is not None:
+            return zone
         raise PayloadError(
             "{where}: the clock is at {offset}, which tells no time zone; set timezone of {account} in the config.",
             where=facts.host,
             offset=timezone(facts.offset),
             account=settings.id,
         )
-    return ZoneInfo(f"{NO_PLACE}{-hours:+d}")  # which counts the other way round
+    try:
+        return ZoneInfo(settings.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise PayloadError(
+            "{where}: unknown time zone of the account; set timezone of {account} in the config.",
+            where=facts.host,
+            account=settings.id,
+        ) from None
+
+
+def portal_zone(api: BitrixApi) -> ZoneInfo | None:
+    """The zone of the portal itself; None where its clock tells none."""
+    facts = api.facts
+    try:
+        zone = ZoneInfo(facts.user_zone or "")
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = None
+    if zone and api.server_now().astimezone(zone).utcoffset() == facts.offset:
+        return zone
+    if known := ZONES.get(facts.offset):
+        return ZoneInfo(known)
+    hours, rest = divmod(facts.offset, timedelta(hours=1))
+    return None if rest else ZoneInfo(f"{NO_PLACE}{-hours:+d}")  # which counts the other way round
+
+
+def told(api: BitrixApi) -> RawRecord:
+    """What the portal says of itself and of us that reading depends on, put together."""
+    facts, zone = api.facts, portal_zone(api)
+    said = {"profile": facts.profile, "host": facts.host, "number": facts.number, "currency": facts.currency}
+    return RawRecord.of(api.settings.id, PORTAL, facts.number, {**said, "zone": zone and zone.key})
+
+
+PORTAL = "profile"
+"""What `raw_record` calls what a portal says of itself."""
 
 
 def account(api: BitrixApi, settings: BitrixSettings) -> Account:
     """Who we are. The portal does not say when it was opened."""
-    facts = api.facts
-    raw = RawRecord.of(settings.id, "profile", facts.user_id, facts.profile)
-    region = settings.phone_country or COUNTRIES.get(facts.host.rpartition(".")[2], NOWHERE)
+    facts, raw = api.facts, told(api)
     return Account(
         account_id=settings.id,
         raw_hash=raw.raw_hash,
@@ -260,8 +277,13 @@ def account(api: BitrixApi, settings: BitrixSettings) -> Account:
         external_id=facts.number,
         tz=str(zone_of(api)),
         base_currency=settings.currency or facts.currency,
-        default_region=region,
+        default_region=region_of(facts.host, settings),
     )
+
+
+def region_of(host: str, settings: BitrixSettings) -> str:
+    """The country of phone numbers that name none."""
+    return settings.phone_country or COUNTRIES.get(host.rpartition(".")[2], NOWHERE)
 
 
 def viewer(api: BitrixApi) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from connectors.bitrix24 import paging
-from connectors.bitrix24.api import BitrixApi
+from connectors.bitrix24.api import BitrixApi, told
 from connectors.bitrix24.availability import CATALOGUES, INVOICES, closed, costs
 from connectors.bitrix24.currencies import rate
 from connectors.bitrix24.fields import check_reasons, field_id, field_records, infos, kind_of
@@ -43,18 +43,20 @@ from connectors.records import (
     User,
     Yield,
 )
-from connectors.walk import listed_whole, mapped
+from connectors.walk import kept_raw, listed_whole, mapped
 
 USERS = List("user.get", style="user")
 DEPARTMENTS = List("department.get")
+CATEGORIES = "crm.category.list"
 TYPES = List("crm.type.list", rows="types", key="id", cursor="id")
 PRODUCT_COLUMNS = ("id", "iblockId", "iblockSectionId", "name", "code", "timestampX")
 PRODUCTS = List("catalog.product.list", rows="products", key="id", cursor="id", select=PRODUCT_COLUMNS)
 SMART = range(128, 1 << 31)
 
 
-def access(api: BitrixApi, _: Account, __: Window) -> Iterator[Yield]:
-    """What this portal does not let us read."""
+def access(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
+    """What the portal says of itself, and what it does not let us read."""
+    yield told(api)._replace(account_id=account.account_id)
     if not api.facts.is_admin:
         yield Notice(
             Phrase(
@@ -140,12 +142,14 @@ def pipelines(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
 
 def setup(api: BitrixApi, reading: Reading) -> Iterator[Yield]:
     yield leads_pipeline(reading)
+    for number, title in processes(api).items():
+        yield from mapped({"entityTypeId": number, "title": title}, TYPES.method, kept_raw, reading, key="entityTypeId")
     for type_id in entity_types(api):
         if type_id in (LEAD, CONTACT, COMPANY):
             continue
-        method = "crm.category.list"
-        for category in paging.whole(api, method, {"entityTypeId": type_id}, rows="categories"):
-            yield from mapped(category, method, partial(category_records, type_id=type_id), reading)
+        for category in paging.whole(api, CATEGORIES, {"entityTypeId": type_id}, rows="categories"):
+            to_records = partial(category_records, type_id=type_id)
+            yield from mapped(category, f"{CATEGORIES}/{type_id}", to_records, reading)
     for status in directories(api):
         yield from mapped(status, "crm.status.list", status_records, reading, key="ID")
 

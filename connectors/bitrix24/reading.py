@@ -1,7 +1,7 @@
 """What mapping needs to know of the account, and what it notices on the way through one window."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
@@ -44,7 +44,7 @@ class Book:
     employees: users that are listed; None: the list was not read. processes: titles of smart processes by entity type.
     """
 
-    employees: frozenset[str] | None = None
+    employees: Set[str] | None = None
     processes: Mapping[int, str] | None = None
     _fields: dict[int, Mapping[str, FieldInfo]] = field(default_factory=dict)
     _directories: list[Json] | None = None

@@ -154,7 +154,7 @@ SESSIONS_AS = Query(
 def line_lists(api: BitrixApi) -> dict[str, Query]:
     """Of leads and deals; those of each entity type are a part."""
     return {
-        str(type_id): Query(listing, LINES.method, line_records, complete=with_lines(type_id))
+        str(type_id): Query(listing, f"{LINES.method}/{type_id}", line_records, complete=with_lines(type_id))
         for type_id, listing in WITH_LINES.items()
         if api.settings.product_rows
     }
@@ -163,7 +163,9 @@ def line_lists(api: BitrixApi) -> dict[str, Query]:
 def comment_lists(api: BitrixApi) -> dict[str, Query]:
     """Of cards something has happened on; those of each entity type are a part."""
     return {
-        str(type_id): Query(touched(type_id), COMMENTS.method, comment_records, complete=with_comments(type_id))
+        str(type_id): Query(
+            touched(type_id), f"{COMMENTS.method}/{type_id}", comment_records, complete=with_comments(type_id)
+        )
         for type_id in OWNERS
         if api.settings.comments
     }
