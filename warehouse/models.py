@@ -782,6 +782,7 @@ sync_account = Table(
     Column("target_account_id", Text, nullable=False),  # differs for a source that feeds another account
     Column("viewer", Text),  # whose rights it was last read with; null: not known
     Column("shape", Text),  # the settings that what is on hand was read with (`sync.shaping`); null: not known
+    Column("raw_whole_since", Instant),  # superseded raw versions from before are gone (`warehouse.raw`); null: none is
 )
 
 # How far each resource was read, one row per table it fills; `coverage` is made of it.
