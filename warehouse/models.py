@@ -858,4 +858,16 @@ sync_run = Table(
     Column("error", Text),
 )
 
+# Whom nobody may bring back: keyed hashes of phones, e-mails, cards and of what hangs on them (`suppression`). person:
+# the hash that was asked for, the same for all that belongs to one person; n_stopped: what a later reading brought.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    indexed("kind"),
+    indexed("hash"),
+    Column("person", Text, nullable=False),
+    Column("forgotten_at", Instant, nullable=False),
+    Column("n_stopped", BigInteger, nullable=False),
+)
+
 run_ids = Sequence("run_id", metadata=metadata)
