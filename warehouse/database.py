@@ -28,6 +28,7 @@ from warehouse.status import sync_folder
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
+BEFORE_MIGRATION = "warehouse.before-migration-from-{revision}.duckdb"
 KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
 SPARE = 16 << 20  # bytes of disk left free beside what a copy needs: logs, folders, what others write meanwhile
@@ -81,7 +82,8 @@ def writer_lock(data_dir: Path) -> Iterator[None]:
 def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Engine:
     """The warehouse of `data_dir`, created if missing and migrated to the newest schema.
 
-    threads: DuckDB's own; as many as there are processors by default.
+    An existing one is copied before it is migrated, and the copy is put back if that fails. threads: DuckDB's own; as
+    many as there are processors by default.
 
     Raises WarehouseError for a file of a newer program, a damaged file and a full or unwritable disk.
     """
@@ -97,8 +99,8 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads:
     )
     event.listen(engine, "connect", _set_utc)
     try:
-        with said_plainly(data_dir), engine.begin() as connection:
-            migrate(connection)
+        with said_plainly(data_dir):
+            _bring_to_head(engine, data_dir)
         file.chmod(0o600)
     except BaseException:
         engine.dispose()
@@ -112,22 +114,98 @@ def remove_warehouse(data_dir: Path) -> None:
         (data_dir / name).unlink(missing_ok=True)
 
 
+def _bring_to_head(engine: Engine, data_dir: Path) -> None:
+    """Migrate what is there. A copy stands beside it from before a migration until that has ended well.
+
+    A migration is one transaction, so a kill leaves the file as it was or migrated, and the next opening goes on from
+    there. Should it be damaged all the same, the copy takes its place; nothing was written since.
+    """
+    present, head = _present(engine, data_dir), revisions()[-1]
+    if present in (None, head):
+        with engine.begin() as connection:
+            migrate(connection)
+        _remove_copies(data_dir)
+        return
+    engine.dispose()  # the file is copied closed, its log in it
+    copy = _copy_aside(data_dir, present)
+    try:
+        with engine.begin() as connection:
+            migrate(connection)
+        engine.dispose()
+        settle(data_dir)
+    except BaseException:
+        engine.dispose()
+        _put_back(data_dir, copy)
+        raise
+    _remove_copies(data_dir)
+
+
+def _present(engine: Engine, data_dir: Path) -> str | None:
+    """The schema of the file; of the copy from before a migration, put back, where that has damaged the file."""
+    try:
+        return _revision(engine)
+    except Exception as error:
+        copies, said = copies_of_migrations(data_dir), _sentence(str(error), data_dir)
+        if not copies or said is None or said.template != DAMAGED:
+            raise
+        engine.dispose()
+        _put_back(data_dir, copies[-1])
+        return _revision(engine)
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+        refuse_newer(present)
+    return present
+
+
+def copies_of_migrations(data_dir: Path) -> list[Path]:
+    """Copies of the warehouse from before migrations that did not end yet."""
+    return sorted(data_dir.glob(BEFORE_MIGRATION.format(revision="*")))
+
+
+def _copy_aside(data_dir: Path, revision: str) -> Path:
+    """Copy the closed warehouse; the copy is there whole or not at all. Older ones go, for they are of no use."""
+    file, copy = data_dir / WAREHOUSE, data_dir / BEFORE_MIGRATION.format(revision=revision)
+    partial = copy.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    _remove_copies(data_dir)
+    ask_for_room(data_dir, file.stat().st_size)
+    settle(data_dir)
+    try:
+        partial.touch(mode=0o600)
+        shutil.copyfile(file, partial)
+        flush(partial)
+        partial.replace(copy)
+        sync_folder(data_dir)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return copy
+
+
+def _put_back(data_dir: Path, copy: Path) -> None:
+    (data_dir / f"{WAREHOUSE}.wal").unlink(missing_ok=True)
+    copy.replace(data_dir / WAREHOUSE)
+    sync_folder(data_dir)
+
+
+def _remove_copies(data_dir: Path) -> None:
+    copies = copies_of_migrations(data_dir)
+    for copy in copies:
+        copy.unlink()
+    if copies:
+        sync_folder(data_dir)  # or the power might bring back what is older than the next rows
+
+
 def migrate(connection: Connection, to: str = "head") -> None:
     """Bring the schema to revision `to`, forward or (`base`, `0001`) back, in the caller's transaction."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.set_main_option("path_separator", "os")
+    config = _alembic()
     config.attributes["connection"] = connection
-    script = ScriptDirectory.from_config(config)
-    known = [revision.revision for revision in reversed(list(script.walk_revisions()))]
+    known = revisions()
     present = MigrationContext.configure(connection).get_current_revision()
-    if present is not None and present not in known:
-        raise WarehouseError(
-            "The warehouse has schema {present}, written by a newer Voronka; this one knows up to {known}. "
-            "Update the program, or restore a backup made before.",
-            present=present,
-            known=known[-1],
-        )
+    refuse_newer(present)
     target = {"head": known[-1], "base": None}.get(to, to)
     if target == present:
         return
@@ -135,6 +213,30 @@ def migrate(connection: Connection, to: str = "head") -> None:
         command.downgrade(config, to)
     else:
         command.upgrade(config, to)
+
+
+def revisions() -> list[str]:
+    """All revisions of the schema this program knows, the oldest first."""
+    script = ScriptDirectory.from_config(_alembic())
+    return [revision.revision for revision in reversed(list(script.walk_revisions()))]
+
+
+def refuse_newer(present: str | None) -> None:
+    known = revisions()
+    if present is not None and present not in known:
+        raise WarehouseError(
+            "The warehouse has schema {present}, written by a newer Voronka; this one knows up to {known}. "
+            "Update the program, or restore a backup made before.",
+            present=present,
+            known=known[-1],
+        )
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def schema_version(connection: Connection) -> str:
@@ -211,6 +313,8 @@ TROUBLES = {
     "Conflicting lock is held": OPEN_ELSEWHERE,
     "not a valid DuckDB database file": DAMAGED,
     "Could not read enough bytes": DAMAGED,
+    "Failure while replaying WAL": DAMAGED,
+    "Corrupt database file": DAMAGED,
     "database file with version number": NEWER,
     "Read-only file system": UNWRITABLE,
     "Permission denied": UNWRITABLE,

@@ -57,7 +57,8 @@ def _copy(file: Path, new: Path, *, spills: Path) -> None:
         counts = [_counts(connection, name) for name in ("old", "new")]
         if counts[0] != counts[1]:  # never seen; the old file is still in its place
             raise WarehouseError(
-                "{file} could not be written anew without losing rows, so it stays as it was. Make a backup and report this.",
+                "{file} could not be written anew without losing rows, so it stays as it was. Make a backup and report "
+                "this.",
                 file=file,
             )
         connection.execute("CHECKPOINT new")
