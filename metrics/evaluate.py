@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from metrics.frames import MISSING_FILE, FrameSet, instant_of
+from metrics.frames import EVENT, MISSING_FILE, FrameSet, instant_of
+from metrics.history import LOGGED, facts_of_now
 from metrics.links import with_urls
 from metrics.marts import FED_BY
 from metrics.metric import COVERAGE, DRILLDOWN, Metric, MetricResult, Notice, Params, Period, known_until
@@ -126,7 +127,7 @@ def notices(metric: Metric, frames: FrameSet, period: Period) -> tuple[Notice, .
         *(_unborn(accounts.values(), period) if metric.reads_period else ()),
         *_stale(frames),
         *_owners_of_now(metric, frames, accounts.values()),
-        *_past(frames, period),
+        *_past(metric, frames, period),
         *_checks(metric, frames),
     )
 
@@ -228,23 +229,51 @@ def _owners_of_now(metric: Metric, frames: FrameSet, accounts: Iterable[Mapping[
         )
 
 
-def _past(frames: FrameSet, period: Period) -> Iterable[Notice]:
-    if _is_past(frames, period):
-        yield Notice(
-            "facts_of_now",
-            f"Расчёт на {period.as_of:%d.%m.%Y}: события взяты по эту дату, а то, у чего нет истории, — нынешнее: "
-            "ответственные за клиентов, их телефоны и компании, суммы без истории, настройки.",
-            f"As of {period.as_of:%Y-%m-%d}: events are taken up to then, and what has no history as it is now: "
-            "clients' responsible users, phones and companies, amounts without a history, settings.",
-        )
+def _past(metric: Metric, frames: FrameSet, period: Period) -> Iterable[Notice]:
+    if not _is_past(frames, period):
+        return
+    accounts = {account["account_id"] for account in frames.manifest["accounts"]}
+    read = {(row["account_id"], row["resource"]) for row in frames.manifest.get("coverage", ())}
+    logs = {log for log in LOGGED if all((account_id, log) in read for account_id in accounts)}
+    held = {table for table in made_from(metric) if table in LOGGED or frames.has_rows(table)}
+    facts = facts_of_now(held, logs)
+    yield Notice(
+        "facts_of_now",
+        f"Расчёт на {period.as_of:%d.%m.%Y}: события взяты по эту дату, а то, у чего нет истории, — нынешнее: "
+        f"{'; '.join(ru for ru, _ in facts)}.",
+        f"As of {period.as_of:%Y-%m-%d}: events are taken up to then, and what has no history as it is now: "
+        f"{'; '.join(en for _, en in facts)}.",
+    )
+    yield from _before_first(metric, frames, period)
+
+
+def _before_first(metric: Metric, frames: FrameSet, period: Period) -> Iterable[Notice]:
+    """An instant before anything of an account is known, even where its resources are complete since ever."""
+    begins = frames.first_known({table for table in made_from(metric) if table in EVENT})
+    for account in frames.manifest["accounts"]:
+        first = begins.get(account["account_id"])
+        if first is not None and period.as_of < first:
+            name, local = account["account_id"], first.astimezone(ZoneInfo(account["tz"]))
+            yield Notice(
+                "no_data",
+                f"Нет данных: первое, что известно об аккаунте «{name}», — от {local:%d.%m.%Y}. "
+                "Пусто здесь не значит «ноль».",
+                f"No data: the first that is known of account “{name}” is of {local:%Y-%m-%d}. "
+                "Empty here does not mean zero.",
+            )
+
+
+def made_from(metric: Metric) -> set[str]:
+    """The tables a metric reads, and the canonical tables that its marts are made of."""
+    return {table for name in metric.inputs for table in (name, *FED_BY.get(name, ()))}
 
 
 def _checks(metric: Metric, frames: FrameSet) -> Iterable[Notice]:
     """Findings in the accounts looked at, of tables the metric is made from. One that names none concerns all."""
     accounts = {account["account_id"] for account in frames.manifest["accounts"]}
-    made_from = {table for name in metric.inputs for table in (name, *FED_BY.get(name, ()))}
+    tables = made_from(metric)
     for check in frames.manifest.get("checks", ()):
         is_ours = check.get("account_id") is None or check["account_id"] in accounts
-        touches = not check.get("tables") or made_from & set(check["tables"])
+        touches = not check.get("tables") or tables & set(check["tables"])
         if check.get("count") and is_ours and touches:
             yield Notice(f"check_{check['code']}", check["ru"], check["en"])

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -226,6 +226,26 @@ class FrameSet(Mapping[str, Lazy]):
         if table in ("deal_state", "sale") and "pipeline" in self.user_set:
             frame = of_sales(frame, self)
         return frame
+
+    def has_rows(self, table: str) -> bool:
+        """Whether the table is there and holds anything, of whatever account."""
+        source = self.sources.get(table, ())
+        if isinstance(source, pl.DataFrame):
+            return not source.is_empty()
+        return any(not pl.scan_parquet(file).head(1).collect().is_empty() for file in source)
+
+    def first_known(self, tables: Collection[str]) -> dict[str, datetime]:
+        """Per account the first instant of which any of the `EVENT` tables holds a row, deleted since or not."""
+        known = polars_tables(self)
+        firsts = [
+            known[table].group_by("account_id").agg(first=pl.col(f"{EVENT[table]}_at").min())
+            for table in sorted(tables)
+            if table in known
+        ]
+        if not firsts:
+            return {}
+        rows = pl.concat(firsts).group_by("account_id").agg(pl.col("first").min()).collect()
+        return {account_id: first for account_id, first in rows.iter_rows() if first is not None}
 
     def from_polars(self, frame: pl.DataFrame) -> Lazy:
         """A small frame in this engine, to be joined with the tables."""

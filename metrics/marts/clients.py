@@ -115,25 +115,36 @@ def _cards(facts: Facts) -> pl.DataFrame:
         ],
         how="diagonal",
     )
+    is_of_later = pl.col("company_id").is_in(_made_later(facts, "company"))
+    linked = known.with_columns(company_id=pl.when(~is_of_later).then("company_id"))
     return (
-        pl.concat([known, _only_named(known, facts)], how="diagonal")
+        pl.concat([linked, _only_named(linked, facts)], how="diagonal")
         .unique("entity_id", keep="first", maintain_order=True)
         .with_columns(is_deleted=facts.is_deleted(), is_ours=pl.col("is_ours").fill_null(False))
         .drop("deleted_at")
     )
 
 
+def _made_later(facts: Facts, kind: str) -> pl.Series:
+    """Ids of contacts or companies that were made after `as_of`: no card was linked to them then."""
+    made = facts.rows(kind, [f"{kind}_id", "created_at"])
+    return made.filter(pl.col("created_at") > facts.as_of)[f"{kind}_id"].implode()
+
+
 def _deals(facts: Facts) -> pl.DataFrame:
     """Deals as cards; the main contact is the one marked so, else the first of the list."""
     deals = facts.rows("deal", ["deal_id", "entity_kind", "company_id", "main_contact_id", *CARD], at="created_at")
+    later = _made_later(facts, "contact")
     listed = (
         facts.rows("deal_contact", ["deal_id", "contact_id", "is_main", "position"])
+        .filter(~pl.col("contact_id").is_in(later))
         .sort(pl.col("is_main").fill_null(False), "position", "contact_id", descending=[True, False, False])
         .group_by("deal_id", maintain_order=True)
         .agg(first_contact_id=pl.col("contact_id").first())
     )
     return (
         deals.join(listed, on="deal_id", how="left", maintain_order="left")
+        .with_columns(main_contact_id=pl.when(~pl.col("main_contact_id").is_in(later)).then("main_contact_id"))
         .with_columns(main_contact_id=pl.coalesce("main_contact_id", "first_contact_id"))
         .drop("first_contact_id")
         .rename({"deal_id": "entity_id"})

@@ -87,11 +87,8 @@ def _invoices(facts: Facts) -> pl.DataFrame:
     invoices = invoices.join(of_deals, on="invoice_id", how="left").with_columns(
         deal_id=pl.coalesce("deal_id", "linked_id")
     )
-    paid = (
-        facts.alive("payment", ["invoice_id", "paid_at"], at="paid_at")
-        .group_by("invoice_id")
-        .agg(paid_at=pl.col("paid_at").max())
-    )
+    payments = facts.rows("payment", ["invoice_id", "paid_at", "deleted_at"]).filter(~facts.is_deleted())
+    paid = payments.group_by("invoice_id").agg(paid_at=pl.col("paid_at").max())
     issued_at = (
         pl.col("issued_on")
         .cast(pl.Datetime("us"))
@@ -101,6 +98,7 @@ def _invoices(facts: Facts) -> pl.DataFrame:
     return (
         invoices.filter(pl.col("status") == "paid")
         .join(paid, on="invoice_id", how="left")
+        .filter((pl.col("paid_at") <= facts.as_of).fill_null(True))  # it was not paid yet
         .select(
             *LINKS,
             "amount_minor",

@@ -154,27 +154,31 @@ MARTS: dict[str, Schema] = {
     },
 }
 
+CARDS = ("contact", "company", "deal", "deal_contact", "merge_link")
+MOVES = ("deal", "stage", "deal_stage_transition")
+LOGS = ("deal_owner_change", "deal_amount_change")
 FED_BY: dict[str, tuple[str, ...]] = {
-    # mart: canonical tables whose faults show in it
-    "client_member": ("contact", "company", "deal", "deal_contact", "merge_link"),
-    "client": ("contact", "company", "deal", "deal_contact", "merge_link"),
-    "deal_state": ("deal", "stage", "deal_stage_transition"),
-    "call_episode": ("call", "contact", "company", "deal_contact", "client_phone"),
+    # mart: canonical tables it is made of, by which faults and later edits get into it. First touches and first sales
+    # of a client come from those marts.
+    "client_member": CARDS,
+    "client": (*CARDS, *MOVES, "loss_reason"),
+    "deal_state": (*CARDS, *MOVES, *LOGS, "fx_rate"),
+    "call_episode": (*CARDS, *MOVES, "call", "client_phone", "loss_reason"),
     "call_episode_leg": ("call",),
-    "touch": ("call", "message", "activity", "task", "contact", "company", "deal_contact"),
-    "stage_interval": ("deal", "stage", "deal_stage_transition"),
+    "touch": (*CARDS, *MOVES, "call", "client_phone", "message", "activity", "task"),
+    "stage_interval": (*MOVES, "deal_owner_change"),
     "sale": (
-        "deal",
-        "stage",
-        "deal_stage_transition",
-        "deal_contact",
+        *CARDS,
+        *MOVES,
+        *LOGS,
+        "fx_rate",
         "payment",
         "customer",
         "invoice",
         "deal_invoice",
         "sales_doc",
     ),
-    "calendar_day": (),
+    "calendar_day": ("calendar_hours", "calendar_exception"),
 }
 
 DEFAULT_CALENDAR = "default"

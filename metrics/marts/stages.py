@@ -338,6 +338,7 @@ def deal_states(facts: Facts, deals: pl.DataFrame, visits: pl.DataFrame, run: pl
     return _with_amounts(state, facts).with_columns(
         value_at(state, owner_changes(facts), instant="outcome_at", was="from_user_id", now="outcome_user_id"),
         n_reopened=pl.col("n_reopened").fill_null(0),
+        loss_reason_id=pl.when(pl.col("outcome") == "lost").then("loss_reason_id"),  # later losses have reasons too
         is_sales=pl.col("entity_kind") == "deal",
     )
 

@@ -54,9 +54,7 @@ def _instant(second: int) -> datetime | None:
 
 
 def _cards(company: Company) -> dict[str, Any]:
-    deals = [deal for deal in company.deals if not deal.deleted_at]
-    contacts = [card for card in company.contacts if not card.deleted_at]
-    firms = [card for card in company.firms if not card.deleted_at]
+    deals, contacts, firms = company.deals, company.contacts, company.firms
     phones = {
         (f"{kind}:{card.id}", phone_key(phone)): f"{kind}:{card.id}"
         for kind, cards in (("contact", contacts), ("company", firms))
@@ -79,6 +77,7 @@ def _cards(company: Company) -> dict[str, Any]:
                 "loss_reason_id": f"loss_reason:{deal.loss_reason_id}" if deal.loss_reason_id else None,
                 "created_at": _instant(deal.created_at),
                 "closed_at": _instant(deal.closed_at),
+                "deleted_at": _instant(deal.deleted_at),
             }
             for deal in deals
         ],
@@ -98,6 +97,7 @@ def _cards(company: Company) -> dict[str, Any]:
                 "company_id": f"company:{card.company_id}" if card.company_id else None,
                 "responsible_user_id": f"user:{card.user_id}",
                 "created_at": _instant(card.created_at),
+                "deleted_at": _instant(card.deleted_at),
             }
             for card in contacts
         ],
@@ -106,6 +106,7 @@ def _cards(company: Company) -> dict[str, Any]:
                 "company_id": f"company:{card.id}",
                 "responsible_user_id": f"user:{card.user_id}",
                 "created_at": _instant(card.created_at),
+                "deleted_at": _instant(card.deleted_at),
             }
             for card in firms
         ],
@@ -211,9 +212,9 @@ def _tasks(company: Company) -> list[dict[str, Any]]:
             "due_at": _instant(task.due_at),
             "is_completed": bool(task.completed_at),
             "completed_at": _instant(task.completed_at),
+            "deleted_at": _instant(task.deleted_at),
         }
         for task in company.tasks
-        if not task.deleted_at
     ]
 
 
