@@ -2,7 +2,7 @@
 
 ```
 {run_id, state, started_at, heartbeat_at, finished_at, accounts: [
-    {account_id, number, name, state, error, warnings, checks, resources: [
+    {account_id, number, name, state, error, warnings, checks, check, resources: [
         {resource, state, n_read, n_written, n_unknown, windows_done, windows_total, watermark, error, warnings,
             failure: {at, error} or null}]}]}
 ```
@@ -13,6 +13,7 @@ each warning: {text, template, fields},
 the English sentence and what it takes to say it in another language. number: of the account in its CRM. checks: as in
 the manifest, of gates that are looked at after every sync. failure: what went wrong last with a resource, in this run
 or an earlier one, until it is read well. n_read: objects of the source; n_written: canonical rows.
+check: the last comparison with the CRM itself, null before the first; a sync keeps it (see `write_check`).
 Instants are ISO 8601 in UTC. A run that is `running` with an old heartbeat was killed. Accounts that this run did not
 read stay as the run before left them.
 """
@@ -96,9 +97,38 @@ class RunStatus:
 def write_status(data_dir: Path, status: RunStatus) -> None:
     """Replace the file whole: a reader sees the old text or the new one."""
     content = asdict(status)
-    present = {account["account_id"] for account in content["accounts"]}
-    before = (read_status(data_dir) or {}).get("accounts", [])
-    content["accounts"] += [account for account in before if account["account_id"] not in present]
+    before = {account["account_id"]: account for account in (read_status(data_dir) or {}).get("accounts", [])}
+    for account in content["accounts"]:
+        account["check"] = before.pop(account["account_id"], {}).get("check")
+    content["accounts"] += before.values()
+    _write(data_dir, content)
+
+
+def write_check(data_dir: Path, account_id: str, result: Mapping[str, Any]) -> None:
+    """Keep what a comparison with the CRM came to; whoever calls this holds the writer's lock. An account that no sync
+    has told of has no place to keep it.
+
+    ```
+    {at, state, n_requests, n_asked, error, notes, history, outcomes: {open: {n_here, n_there}, …}, cells: [
+        {month, stage, n_here, n_there, amount_minor_here, amount_minor_there}], lists: [
+            {resource, table, n_here, n_read, n_counted, is_whole, n_newer, differences: {kind: n}, sample: [
+                {kind, id, url, here, there}], notes, error}]}
+    ```
+
+    state: equal, differs, failed (the account, or a list of it, could not be compared). n_here: living rows on hand;
+    n_read: rows compared one by one; n_counted: rows in slices of which the CRM holds as many. n_newer: rows that have
+    changed since the last sync, which are no differences. Kinds: missing_here, missing_there, stage, amount, owner,
+    created; `gone` is what the CRM does not have and does not say since when: no difference either. n_asked: rows the
+    next sync reads again. cells: where deals or their sums differ. history: findings of the gate `history_differs`.
+    """
+    content = read_status(data_dir) or {"accounts": []}
+    for account in content["accounts"]:
+        if account["account_id"] == account_id:
+            account["check"] = result
+    _write(data_dir, content)
+
+
+def _write(data_dir: Path, content: Mapping[str, Any]) -> None:
     options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_SUBCLASS
     replace_file(data_dir / FILE, orjson.dumps(content, default=_plain, option=options))
 

@@ -137,7 +137,7 @@ class Sweeps:
         held = on_hand if kind.ended else alive  # what is over may well be listed
         ours = f"{alive} AND starts_with(t.{key}, '{prefix}:')"
         if part not in self.outliving:
-            ours += _on_living_cards(lay)
+            ours += on_living_cards(lay)
         known = self.connection.exec_driver_sql(f"SELECT count(*) FROM {table} t WHERE {ours}", (account_id,))
         n_known = int(known.scalar_one())
         missing = self._ids(
@@ -180,7 +180,7 @@ def as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _on_living_cards(lay: Layout) -> str:
+def on_living_cards(lay: Layout) -> str:
     """SQL: what hangs on a deleted card left the lists with it, and happened all the same."""
     cards = ["entity_id"] if "entity_id" in lay.names else ["contact_id", "company_id", "deal_id"]
     if not {*cards} <= {*lay.names}:

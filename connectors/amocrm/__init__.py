@@ -2,6 +2,7 @@
 
 from connectors.amocrm.access import login, login_url
 from connectors.amocrm.api import account, open_api, viewer
+from connectors.amocrm.counting import COMPARABLES, TRACES
 from connectors.amocrm.doctor import examine
 from connectors.amocrm.replay import AmoReplay
 from connectors.amocrm.resources import RESOURCES
@@ -19,5 +20,7 @@ CONNECTOR = Connector(
     login_url=login_url,
     login=login,
     viewer=viewer,
+    comparables=COMPARABLES,
+    traces=TRACES,
     hear=hear,
 )

@@ -2,6 +2,7 @@
 
 from connectors.bitrix24.access import login, login_url
 from connectors.bitrix24.api import account, open_api, viewer
+from connectors.bitrix24.counting import COMPARABLES
 from connectors.bitrix24.doctor import examine
 from connectors.bitrix24.replay import BitrixReplay
 from connectors.bitrix24.resources import RESOURCES
@@ -18,4 +19,5 @@ CONNECTOR = Connector(
     login_url=login_url,
     login=login,
     viewer=viewer,
+    comparables=COMPARABLES,
 )

@@ -43,10 +43,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one command: its result, or the error it was refused with."""
+    """What became of one command: its result, or the error it was refused with. total: of a list that was counted."""
 
     result: Any = None
     error: ConnectorError | None = None
+    total: Any = None
 
 
 def pairs(value: Any, name: str = "") -> Iterator[str]:
@@ -210,8 +211,9 @@ class Batching:
             self._budget.settle(taken, seen)
         self._resize([command.method for command in chunk.values()])
         results, errors = as_object(parts.get("result")), as_object(parts.get("result_error"))
+        totals = as_object(parts.get("result_total"))
         return {
-            key: self._refused(command, errors[key]) if key in errors else Outcome(results[key])
+            key: self._refused(command, errors[key]) if key in errors else Outcome(results[key], total=totals.get(key))
             for key, command in chunk.items()
             if key in errors or key in results
         }
