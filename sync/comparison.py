@@ -180,8 +180,8 @@ class Comparison:
                 else:
                     waiting |= {half: within(rows, half, self.by) for half in halves}
         if waiting:
-            result.notes.append(
-                Phrase("So much differs in number that not all of it was looked for: the check would take too long.")
+            result.error = Phrase(
+                "So much differs in number that not all of it was looked for; run voronka sync first."
             )
 
     def suspect(self, rows: Iterable[Row], expected: pl.DataFrame | None = None) -> None:
@@ -244,14 +244,11 @@ class Comparison:
     def absent(self, ids: Mapping[str, str], here: Mapping[str, Shown], result: Compared) -> Iterator[Differing]:
         """Rows on hand that the source does not show: gone, unless they are only out of sight."""
         if len(ids) > max(FEW, self.side.vanish_share * result.n_here):
-            result.notes.append(
-                Phrase(
-                    "The CRM does not show {n} of the rows on hand, more than {share} %: that is rather for want of "
-                    "rights than because they are deleted, so none counts as missing. Check the rights of the "
-                    "token's owner.",
-                    n=len(ids),
-                    share=f"{100 * self.side.vanish_share:g}",
-                )
+            result.error = Phrase(
+                "The CRM does not show {n} of the rows on hand, more than {share} %: that is rather for want of rights "
+                "than because they are deleted, so none counts as missing. Check the rights of the token's owner.",
+                n=len(ids),
+                share=f"{100 * self.side.vanish_share:g}",
             )
             return
         resource = self.side.resource(self.of.resource)

@@ -37,6 +37,9 @@ class Source(Protocol):
     def a_day(self) -> None:
         """People create, change, move, complete, merge and delete things; the same every time."""
 
+    def quietly(self) -> str:
+        """Somebody changes the amount of a deal and no change time moves; our id of it."""
+
     def as_account(self) -> SyncAccount:
         """The account as the sync takes it, with pages of few rows."""
 

@@ -41,6 +41,12 @@ class Source(Crm):
         self.people("task", task_id=waiting, completed=True)
         self.passes(HOUR)
 
+    def quietly(self) -> str:
+        leads = self.account.leads
+        number = [one for one in leads.ids if not leads.get(one).deleted_at][5]
+        leads.put(leads.get(number)._replace(price=leads.get(number).price + 4_321))
+        return f"lead:{number}"
+
     def walk_of(self, asked: httpx.URL) -> str:
         return str(asked.copy_remove_param("page"))
 

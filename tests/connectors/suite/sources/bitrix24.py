@@ -57,6 +57,11 @@ class Source(Portal):
         self.people("update", table="task", id=task, fields={"STATUS": 5})
         self.passes(HOUR)
 
+    def quietly(self) -> str:
+        number = self.ids("deal")[5]
+        self.portal.table("deal").put({**self.row("deal", number), "OPPORTUNITY": "4321.00"})
+        return f"deal:{number}"
+
     def walk_of(self, asked: str) -> str:
         return PLACE.sub("", asked)
 
