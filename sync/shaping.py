@@ -32,6 +32,14 @@ def compared(before: str | None, settings: Settings) -> Compared:
     return Compared(json.dumps(known | dict.fromkeys(changed, MIXED), sort_keys=True), changed)
 
 
+def remapped(before: str | None, settings: Settings) -> Compared:
+    """What is to be remembered when everything on hand was mapped again. changed: keys of which that was not enough,
+    for with another value other things would have been asked for."""
+    known, now = json.loads(compared(before, settings).shape), json.loads(shape(settings))
+    changed = [name for name in settings.ASKING if known[name] != now[name]]
+    return Compared(json.dumps(now | {name: known[name] for name in changed}, sort_keys=True), changed)
+
+
 def mixed(names: Sequence[str]) -> Phrase:
     return Phrase(
         "Settings have changed: {names}. What was read before stays as it was until voronka sync --full; changes of "

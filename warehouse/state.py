@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from connectors.errors import Phrase
-from connectors.records import Listing
+from connectors.records import Account, Listing
 from warehouse.database import WarehouseError
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -183,6 +183,13 @@ def know_account(
         "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET viewer = coalesce(excluded.viewer, viewer)",
         (account_id, connector, number, target, viewer),
     )
+
+
+def account(connection: Connection, account_id: str) -> Account | None:
+    """An account as it is on hand; None before its first sync."""
+    names = ", ".join(Account.model_fields)
+    found = connection.exec_driver_sql(f"SELECT {names} FROM account WHERE account_id = ?", (account_id,)).fetchone()
+    return Account(**dict(zip(Account.model_fields, found, strict=True))) if found else None
 
 
 def shape(connection: Connection, account_id: str) -> str | None:

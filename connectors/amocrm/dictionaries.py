@@ -42,8 +42,7 @@ def owners_of_fields(api: AmoApi) -> dict[str, str]:
 
 def definitions(api: AmoApi, owner: str, kind: str, reading: Reading, *, into: dict[str, Keys]) -> Iterator[Yield]:
     """Fields of one kind of thing; their keys go into `into` when all are read."""
-    entity = "catalogs/custom_fields" if owner.startswith("catalogs/") else f"{owner}/custom_fields"
-    query = Query(f"/api/v4/{owner}/custom_fields", "custom_fields", entity, api.settings.page_size)
+    query = Query(f"/api/v4/{owner}/custom_fields", "custom_fields", f"{owner}/custom_fields", api.settings.page_size)
     keys: Keys = set()
     for page in pages(api, query, {}, reading):
         for definition in page:

@@ -4,6 +4,7 @@ What raw objects are called to what they become, by the functions resources read
 no table holds give nothing: tombstones are kept by the warehouse itself.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -32,7 +33,8 @@ from connectors.paging import Json, as_object, whole
 from connectors.records import Account, RawRecord, Record, Stub, UserDepartment, Yield
 from connectors.walk import kept_raw, records_of
 
-ACCOUNT, CATALOGS, ELEMENT, ELEMENT_FIELDS = "account", "catalogs", "catalogs/elements", "catalogs/custom_fields"
+ACCOUNT, CATALOGS, ELEMENT = "account", "catalogs", "catalogs/elements"
+ELEMENT_FIELDS = re.compile(r"catalogs/(?P<catalog>[0-9]+)/custom_fields")
 UNKNOWN_SINCE = datetime(1970, 1, 1, tzinfo=UTC)
 KEPT_RAW = (
     CATALOGS, "roles", "events/types", "contacts/chats", "customers/statuses", "customers/segments",
@@ -55,9 +57,9 @@ def account_records(body: Json, reading: Reading, _: str) -> Iterator[Yield]:
     )
 
 
-def catalog_of(item: Json, reading: Reading) -> str:
-    """The type of the catalog that something belongs to."""
-    return reading.goods.kinds.get(str(item.get("catalog_id")), "")
+def catalog_of(element: Json, reading: Reading) -> str:
+    """The type of the catalog that an element belongs to."""
+    return reading.goods.kinds.get(str(element.get("catalog_id")), "")
 
 
 def element_records(element: Json, reading: Reading, raw_hash: str) -> Iterator[Yield]:
@@ -65,9 +67,16 @@ def element_records(element: Json, reading: Reading, raw_hash: str) -> Iterator[
     yield from to_records(element, reading, raw_hash)
 
 
-def element_field_records(definition: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
-    kind = CATALOG_KINDS.get(catalog_of(definition, reading), UNKNOWN)
-    return field_records(definition, kind, reading, raw_hash)
+def element_fields(entity: str) -> ToRecords | None:
+    """What becomes of the fields of a catalog, each of which has a list of its own."""
+    if (found := ELEMENT_FIELDS.fullmatch(entity)) is None:
+        return None
+
+    def to_records(definition: Json, reading: Reading, raw_hash: str) -> Iterable[Yield]:
+        kind = CATALOG_KINDS.get(reading.goods.kinds.get(found["catalog"], ""), UNKNOWN)
+        return field_records(definition, kind, reading, raw_hash)
+
+    return to_records
 
 
 MAKES: Mapping[str, ToRecords] = {
@@ -82,7 +91,6 @@ MAKES: Mapping[str, ToRecords] = {
     "sources": one(mapping.source),
     **{f"{word}/custom_fields": of_kind(field_records, ENTITY_KINDS[prefix]) for word, prefix in CARDS.items()},
     "customers/segments/custom_fields": of_kind(field_records, UNKNOWN),
-    ELEMENT_FIELDS: element_field_records,
     ELEMENT: element_records,
     "leads": lead_records,
     "contacts": mapping.contact_records,
@@ -97,6 +105,10 @@ MAKES: Mapping[str, ToRecords] = {
     "events/messages": message_of(names_talks=False),
     "talks": one(chat),
 }
+
+
+def makes(entity: str) -> ToRecords | None:
+    return MAKES.get(entity) or element_fields(entity)
 
 
 class AmoReplay(Replay):
@@ -118,7 +130,7 @@ class AmoReplay(Replay):
         )
 
     def knows(self, entity: str) -> bool:
-        return entity in MAKES
+        return makes(entity) is not None
 
     def learn(self, raw: RawRecord, item: Any) -> None:
         if raw.entity == ACCOUNT:
@@ -132,9 +144,10 @@ class AmoReplay(Replay):
                 pass  # its prices are noted on the way
 
     def records(self, raw: RawRecord, item: Any) -> Iterator[Yield]:
-        yield from records_of(item, raw, MAKES[raw.entity], self.reading)
-        yield from self.reading.mentions()
-        self.reading.goods.unpriced.clear()
+        if to_records := makes(raw.entity):
+            yield from records_of(item, raw, to_records, self.reading)
+            yield from self.reading.mentions()
+            self.reading.goods.unpriced.clear()
 
     def conclusions(self) -> Iterator[Yield]:
         return self.reading.conclusions()

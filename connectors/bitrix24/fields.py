@@ -225,4 +225,4 @@ VALUES_ONLY = DECODERS.keys() - {"enumeration"}
 
 
 def written(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

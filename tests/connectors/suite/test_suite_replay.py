@@ -1,0 +1,44 @@
+"""Rows made anew of raw objects, without the source, are the rows that were read."""
+
+from pathlib import Path
+
+from amo_demo import rows
+from suite_words import DAY, a_day_later, contents, run
+
+from sync.remap import Remapped, remap
+from warehouse.models import CANONICAL
+
+LOADS = " UNION ALL ".join(
+    f"SELECT '{table.name}', max(load_seq), count(*) FROM \"{table.name}\"" for table in CANONICAL
+)
+
+
+def remapped(source, folder: Path, **settings) -> Remapped:
+    account = source.as_account(**settings)
+    (done,) = remap(folder, [account], now=lambda: source.now)
+    return done
+
+
+def lived(name: str, folder: Path):
+    """A source that was read on three days."""
+    source = a_day_later(name, folder)
+    assert run(source, folder).is_well
+    source.passes(DAY)
+    assert run(source, folder).is_well
+    return source
+
+
+def test_a_replay_knows_every_object_that_resources_keep(name: str, folder: Path):
+    source = lived(name, folder)
+    done = remapped(source, folder)
+    assert +done.unknown == {}
+    assert done.n_objects == rows(folder, "SELECT count(*) FROM raw_record")[0][0]
+
+
+def test_tables_made_anew_are_those_that_were_read(name: str, folder: Path):
+    source = lived(name, folder)
+    before, loads = contents(folder), rows(folder, LOADS)
+    done = remapped(source, folder)
+    assert {table.table: table.changed for table in done.tables if table.changed} == {}
+    assert contents(folder) == before
+    assert rows(folder, LOADS) == loads
