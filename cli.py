@@ -179,6 +179,23 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     deliver(to_json(state) if as_json else state_text(state).encode(), None, is_text=True)
 
 
+@app.command(
+    help=_(
+        "Compare the warehouse with the CRM itself and list what differs; 1 where anything does. Changes since the last "
+        "sync are none."
+    )
+)
+def check(
+    *,
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    from commands.check import run_check
+
+    raise typer.Exit(run_check(connected(config), accounts or (), as_json=as_json))
+
+
 @metric_app.command("list", help=_("The metrics and their parameters."))
 def metric_list(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     from commands import metric
@@ -288,6 +305,58 @@ def listen(
     from commands.listen import run_listen
 
     raise typer.Exit(run_listen(connected(config), host=host, port=port, only_addresses=addresses))
+
+
+@app.command(help=_("Erase one person everywhere, and keep it from coming back: by phone, e-mail or card."))
+def forget(
+    *,
+    who: Annotated[
+        str | None,
+        typer.Argument(metavar="PHONE|EMAIL|CARD", help=_("The card: contact:123, or its address in the CRM.")),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="ID", help=_("Whose card it is, where several have it."))
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help=_("Without asking."))] = False,
+    show: Annotated[bool, typer.Option("--list", help=_("Hashes and dates of those who were forgotten."))] = False,
+    lift: Annotated[
+        str | None, typer.Option(metavar="HASH", help=_("Let this person come back with the next full reading."))
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    from commands import forget as forgetting
+
+    known = load_config(config)
+    if show:
+        raise typer.Exit(forgetting.show_list(known))
+    if lift is not None:
+        raise typer.Exit(forgetting.lift(known, lift))
+    raise typer.Exit(forgetting.run_forget(known, who, account=account, yes=yes))
+
+
+@app.command(help=_("Put everything needed to go on into one file: warehouse, settings, keys, tokens."))
+def backup(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    config: ConfigOption = None,
+) -> None:
+    from commands.backup import run_backup
+
+    raise typer.Exit(run_backup(load_config(config), file))
+
+
+@app.command(help=_("Put a backup into the data folder, once all of it is verified."))
+def restore(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    force: Annotated[
+        bool, typer.Option("--force", help=_("Also over a warehouse; what is there is moved aside."))
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    from commands.backup import run_restore
+
+    raise typer.Exit(run_restore(load_config(config), file, force=force))
 
 
 def connected(path: Path | None) -> Config:

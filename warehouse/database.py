@@ -29,6 +29,7 @@ from warehouse.status import sync_folder
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
 BEFORE_MIGRATION = "warehouse.before-migration-from-{revision}.duckdb"
+UNFINISHED_RESTORE = "restore.unfinished"  # while it is there, a restore (`backup`) is in the middle of its renames
 KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
 SPARE = 16 << 20  # bytes of disk left free beside what a copy needs: logs, folders, what others write meanwhile
@@ -88,6 +89,11 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads:
     Raises WarehouseError for a file of a newer program, a damaged file and a full or unwritable disk.
     """
     private_folder(data_dir)
+    if (data_dir / UNFINISHED_RESTORE).exists():
+        raise WarehouseError(
+            "A restore into {folder} was cut off. Run `voronka restore` again: it first puts back what was there.",
+            folder=data_dir,
+        )
     file = data_dir / WAREHOUSE
     config: dict[str, str | int] = {"memory_limit": memory_limit, "checkpoint_threshold": CHECKPOINT_AT}
     if threads is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import orjson
 
+from warehouse.backup import STAGE
 from warehouse.database import (
     MEMORY_LIMIT,
     WAREHOUSE,
@@ -77,10 +78,10 @@ def _counts(connection: duckdb.DuckDBPyConnection, database: str) -> list[tuple[
 
 
 def _clear(data_dir: Path) -> None:
-    """Remove what a killed copy left, and spills of whoever had the warehouse open and was killed."""
+    """Remove what a killed copy or restore left, and spills of whoever had the warehouse open and was killed."""
     for file in (data_dir / NEW, data_dir / f"{NEW}.wal"):
         file.unlink(missing_ok=True)
-    for folder in (data_dir / SPILLS, data_dir / f"{WAREHOUSE}.tmp"):
+    for folder in (data_dir / SPILLS, data_dir / f"{WAREHOUSE}.tmp", data_dir / STAGE):
         shutil.rmtree(folder, ignore_errors=True)
 
 

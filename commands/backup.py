@@ -1,0 +1,78 @@
+"""`voronka backup` and `voronka restore`: everything needed to go on, in one file, and back."""
+
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+from commands.text import _
+from config import Config
+from warehouse.backup import Manifest, Moved, backup, restore
+
+
+def run_backup(config: Config, file: Path) -> int:
+    with bar() as progress:
+        made = backup(config.data_dir, file, program=program(), now=datetime.now(UTC), moved=moving(progress))
+    say(_("Backed up to {file}: {size}.").format(file=file, size=size_of(made)))
+    say(
+        _(
+            "The file holds personal data, tokens of the accounts and the keys of phone hashes and webhooks; only its "
+            "owner can read it. Keep it like a password. Not in it: the configuration, the environment variables it "
+            "names, and the publication, which `voronka publish` makes again."
+        )
+    )
+    return 0
+
+
+def run_restore(config: Config, file: Path, *, force: bool) -> int:
+    with bar() as progress:
+        done = restore(file, config.data_dir, force=force, now=datetime.now(UTC), moved=moving(progress))
+    at = done.manifest.created_at.astimezone(UTC)
+    say(
+        _("Restored into {folder} as of {at} UTC: {size}.").format(
+            folder=config.data_dir, at=f"{at:%Y-%m-%d %H:%M}", size=size_of(done.manifest)
+        )
+    )
+    if done.aside is not None:
+        say(
+            _("What was there is in {aside}. Remove that folder when you miss nothing: it holds personal data.").format(
+                aside=done.aside
+            )
+        )
+    say(_("Now: `voronka publish`, so that readers see what was restored."))
+    return 0
+
+
+def program() -> str:
+    try:
+        return version("voronka")
+    except PackageNotFoundError:
+        return "?"
+
+
+def size_of(manifest: Manifest) -> str:
+    return _("{n} files, {megabytes} MB").format(n=len(manifest.members), megabytes=f"{manifest.size / 1e6:.1f}")
+
+
+def bar() -> Progress:
+    """On standard error, where that is a terminal."""
+    return Progress(
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def moving(progress: Progress) -> Moved:
+    task = progress.add_task("", total=None)
+    return lambda done, of: progress.update(task, completed=done, total=of)
+
+
+def say(text: str) -> None:
+    print(text)  # noqa: T201
