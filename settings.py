@@ -1,6 +1,6 @@
 """What people set in the product: `<data_dir>/app.sqlite`, append-only, with author and time.
 
-Nothing is ever changed or removed: the last row of a (scope, key) is its value, an older one is history, a null value
+Nothing is ever changed or removed, but what `forget` erases of a person: the last row of a (scope, key) is its value, an older one is history, a null value
 takes a setting back. `version` names the state, for cache keys and manifests. A scope is what the value is about:
 `["app"]`, `["viewer", "anna"]`, `["metric", "A3"]`, `["stage", "main", "pipeline:1", "status:2"]`.
 
@@ -9,7 +9,7 @@ What people set about rows of published tables (`USER_SET`) goes through `user_s
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -147,6 +147,29 @@ class SettingsStore:
             for row in rows
         ]
 
+    def forget(self, renamed: Mapping[tuple[str, str], str], is_about: Callable[[str], bool]) -> int:
+        """Erase a person from settings and the audit log, history included; how many rows.
+
+        renamed: (account, card) → what the card is called now. is_about: whether a text says who it was.
+        """
+        if not self.path.exists():
+            return 0
+        n = 0
+        with self._write() as db:
+            db.execute("PRAGMA secure_delete = ON")
+            for table, columns in (("setting", ("scope", "key", "value")), ("audit", ("detail",))):
+                db.execute(f"DROP TRIGGER IF EXISTS {table}_keeps_update")
+                for seq, *texts in db.execute(f"SELECT seq, {', '.join(columns)} FROM {table}").fetchall():
+                    new = [None if text is None else _forgotten(text, renamed, is_about) for text in texts]
+                    if new != texts:
+                        sets = ", ".join(f"{column} = ?" for column in columns)
+                        db.execute(f"UPDATE {table} SET {sets} WHERE seq = ?", (*new, seq))
+                        n += 1
+            db.executescript(APPEND_ONLY)
+        with closing(sqlite3.connect(self.path, timeout=30)) as db:
+            db.execute("VACUUM")  # freed pages hold what was there
+        return n
+
     def user_set(self) -> dict[str, list[dict[str, Any]]]:
         """What people set on rows of published tables: table → rows with `account_id`, the keys and all columns.
 
@@ -176,6 +199,14 @@ class SettingsStore:
         with closing(sqlite3.connect(self.path, timeout=30)) as db, db:
             _prepare(db)
             yield db
+
+
+def _forgotten(text: str, renamed: Mapping[tuple[str, str], str], is_about: Callable[[str], bool]) -> str:
+    """A text, JSON mostly, with other names for cards, where their account stands in it too; empty if it says who."""
+    for (account_id, card), new in renamed.items():
+        if f'"{account_id}"' in text:
+            text = text.replace(f'"{card}"', f'"{new}"')
+    return '""' if is_about(text) else text
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -18,6 +18,7 @@ from commands.progress import SyncProgress, lines
 from commands.text import _
 from config import Config, ConfigError
 from connectors.connector import find_connectors
+from connectors.records import Deal
 from settings import SettingsStore
 from sync import SyncAccount, publish_all, sync
 from warehouse.database import LockedError, WarehouseError
@@ -29,6 +30,10 @@ log = logging.getLogger("voronka")
 FAILED = 1
 
 NO_ACCOUNTS = "There are no accounts in the configuration. Add one to `accounts`, or run `voronka init`."
+CRM_FEEDS = (
+    "{account} is a CRM of its own and cannot feed {feeds}: their deals have the same numbers and would overwrite each "
+    "other. Remove `feeds` there."
+)
 UNKNOWN_RESOURCE = "There is no resource {got}. Known: {known}."
 UNKNOWN_RESOURCE_NEAR = "There is no resource {got}. Did you mean `{near}`?"
 
@@ -86,6 +91,9 @@ def targets_of(config: Config, accounts: Sequence[str], env: Mapping[str, str]) 
     if not entries:
         raise ConfigError(NO_ACCOUNTS)
     known = find_connectors()
+    for entry in entries:
+        if entry.feeds and any(Deal in resource.fills for resource in known[entry.connector].resources):
+            raise ConfigError(CRM_FEEDS, account=entry.id, feeds=entry.feeds)
     return [SyncAccount(entry.id, known[entry.connector], entry, env, entry.feeds) for entry in entries]
 
 
@@ -113,13 +121,14 @@ def run_publish(config: Config) -> int:
     return 0
 
 
-def publish_with(config: Config) -> dict[str, Any]:
-    """A generation of what the warehouse holds; its manifest."""
+def publish_with(config: Config, *, full: bool = False) -> dict[str, Any]:
+    """A generation of what the warehouse holds; its manifest. full: nothing is linked from the one before."""
     return publish_all(
         config.data_dir,
         local={entry.id: local_of(config, entry) for entry in config.accounts if not entry.feeds},
         params=config.mart_params(),
         settings_version=SettingsStore(config.settings_path).version(),
+        full=full,
         daily=config.retention.daily_generations,
         monthly=config.retention.monthly_generations,
     )
@@ -141,12 +150,18 @@ def run_scheduler(config: Config) -> None:
         for line in lines(run):
             log.log(logging.INFO if run.is_well else logging.WARNING, line)
 
+    def compare() -> None:
+        for account_id, result in check_with(config).items():
+            level = logging.INFO if result["state"] == "equal" else logging.WARNING
+            log.log(level, "%s: %s", account_id, " ".join(sentences_of(result)))
+
     def show() -> None:
         log.info("published %s", publish_with(config)["generation"])
 
     def nightly() -> None:
         try:
             when_free(read, stop)
+            when_free(compare, stop)
             when_free(show, stop)
         except WarehouseError as error:  # a full disk, a damaged file: the sentence says what to do
             log.error("%s", translated(error.said, _))

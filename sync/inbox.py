@@ -112,3 +112,23 @@ def clear(data_dir: Path, account_id: str, last: int) -> None:
     if last:
         with left_for_later(data_dir), inbox(data_dir, wait_s=PATIENT_S) as connection:
             connection.execute("DELETE FROM heard WHERE account_id = ? AND n <= ?", (account_id, last))
+
+
+def erase(data_dir: Path, card: str) -> int:
+    """Take out a card that was forgotten, `contact:123`, whichever account named it; how many times it stood there.
+
+    An inbox set aside goes whole: nothing will read it.
+    """
+    for path in data_dir.glob(f"{ASIDE}*"):
+        path.unlink()
+    if not (data_dir / FILE).exists():
+        return 0
+    kind, _, native_id = card.partition(":")
+    with inbox(data_dir, wait_s=PATIENT_S) as connection:
+        gone = connection.execute(
+            "DELETE FROM heard WHERE native_id = ? AND substr(resource, 1, 6) = ?", (native_id, kind[:6])
+        ).rowcount
+    with closing(sqlite3.connect(data_dir / FILE, timeout=PATIENT_S)) as connection:
+        connection.execute("VACUUM")  # freed pages hold what was there
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return gone

@@ -91,7 +91,7 @@ class Writer:
         self.progress = progress
         with connection.begin():
             self.loader = Loader(connection, key=personal_key(data_dir, connection))
-        self.sweeps = Sweeps(connection)
+        self.sweeps = Sweeps(connection, self.loader.suppression)
         self.viewers: dict[str, str | None] = {}
         self.commits = count(1)
         self.batch: list[Event] = []
@@ -218,6 +218,10 @@ class Writer:
             if swept is not None and swept.n_missing:
                 status.warnings.insert(0, doubt(swept, mine.settings))
         account.checks = check(self.connection, now=now, codes=AFTER_SYNC, account_id=mine.target)
+        if n := self.loader.suppression.stopped[mine.target]:
+            account.warnings.append(
+                Phrase("rows and objects about forgotten people left out or emptied: {n} (voronka forget --list)", n=n)
+            )
 
     def _is_own(self, event: Opened) -> bool:
         return self.accounts[event.account_id].feeds is None

@@ -34,7 +34,9 @@ from connectors.records import (
     Yield,
 )
 from warehouse.columns import Layout, layout, quoted, to_frame
+from warehouse.forgetting import erase_met
 from warehouse.models import key_of, patch, raw_record, tombstone
+from warehouse.suppression import REPLACEABLE, STAND_IN, Suppression
 
 Read = tuple[int, Yield]
 """The ordinal of the response something came in, and what came."""
@@ -78,6 +80,7 @@ class Loader:
         self.key = key
         self.tombstoned = {row[0] for row in self._sql("SELECT DISTINCT table_name FROM tombstone")}
         self.patched = {tuple(row) for row in self._sql("SELECT DISTINCT table_name, column_name FROM patch")}
+        self.suppression = Suppression(connection, key=key)
 
     def load(self, reads: Iterable[Read], *, load_seq: int, synced_at: datetime) -> int:
         """Write a batch; return how many canonical rows were offered.
@@ -85,6 +88,8 @@ class Loader:
         load_seq: ordinal of this load, stored with rows that it changes. synced_at: when, for people to read.
         """
         batch = sort(reads)
+        if self.suppression:
+            self._withhold(batch, load_seq=load_seq, now=synced_at)
         n = 0
         self._raw(batch.raw)
         self._remember(batch)
@@ -105,12 +110,28 @@ class Loader:
         self._gone(batch.vague, load_seq=load_seq)
         return n
 
+    def _withhold(self, batch: Sorted, *, load_seq: int, now: datetime) -> None:
+        """Leave out what is about people who were forgotten, and the raw objects it came from, if they came before."""
+        hashes = self.suppression.withhold(batch, now=now)
+        if hashes:
+            rows = pl.DataFrame(sorted(hashes), schema={"account_id": pl.String, "raw_hash": pl.String}, orient="row")
+            with self._registered("batch", rows):
+                self._sql(
+                    "DELETE FROM raw_record t USING batch b "
+                    "WHERE t.account_id = b.account_id AND t.raw_hash = b.raw_hash AND b.raw_hash <> ''"
+                )
+        erase_met(self.connection, self.suppression, load_seq=load_seq, now=now)
+
     def _upsert(self, lay: Layout, kind: type[Record], frame: pl.DataFrame) -> int:
         """Insert or overwrite; an earlier reading never wins, and `load_seq` moves only for a row that changed."""
         overlay, joins = self._overlay(lay, kind)
         changing = ("raw_hash", "source_updated_at", *lay.rest)
         sets = {name: f"b.{quoted(name)}" for name in (*changing, "read_seq", "synced_at")}
-        changed = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}" for name in ("raw_hash", *lay.rest))
+        if self.suppression:  # what was read is stripped of whom it points to; what stands for that person stays
+            for name in {*REPLACEABLE} & {*lay.rest}:
+                stays = f"CASE WHEN contains(t.{name}, '{STAND_IN}') THEN t.{name} END"
+                sets[name] = f"coalesce(b.{name}, {stays})"
+        changed = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM ({sets[name]})" for name in ("raw_hash", *lay.rest))
         sets["load_seq"] = f"CASE WHEN {changed} THEN b.load_seq ELSE t.load_seq END"
         laid = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in overlay.items())
         replace = f" REPLACE ({laid})" if overlay else ""
@@ -265,9 +286,10 @@ class Loader:
         sets = [one for _, group in of_table for one in self._not_outdated(list(group))]
         records = [row for _, owned in sets for row in owned.rows]
         seqs = [seq for seq, owned in sets for _ in owned.rows]
+        holed = self.suppression.holed  # what they lack was held back
         owners = pl.DataFrame(
-            [(owned.account_id, owned.owner_id, seq) for seq, owned in sets],
-            schema={"account_id": pl.String, "owner_id": pl.String, "read_seq": pl.Int64},
+            [(*(name := (owned.account_id, owned.owner_id)), seq, name in holed) for seq, owned in sets],
+            schema={"account_id": pl.String, "owner_id": pl.String, "read_seq": pl.Int64, "is_holed": pl.Boolean},
             orient="row",
         )
         frame = to_frame(kind, records, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key) if records else None
@@ -276,10 +298,12 @@ class Loader:
         if frame is not None:
             self._upsert(lay, kind, frame)
         # what the new set does not have kept the ordinal of an earlier reading
+        stand_ins = [f"contains(t.{quoted(name)}, '{STAND_IN}')" for name in lay.keys[1:] if name in REPLACEABLE]
+        stays = f" AND NOT (o.is_holed AND ({' OR '.join(stand_ins)}))" if stand_ins else ""
         with self._registered("owners", owners):
             self._sql(
                 f"DELETE FROM {quoted(lay.table)} t USING owners o WHERE t.account_id = o.account_id "
-                f"AND t.{quoted(lay.owner or '')} = o.owner_id AND t.read_seq < o.read_seq"
+                f"AND t.{quoted(lay.owner or '')} = o.owner_id AND t.read_seq < o.read_seq{stays}"
             )
         return 0 if frame is None else frame.height
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from connectors.records import Company, Contact, Deal, Record, Shown
 from warehouse.columns import Layout, layout, quoted
+from warehouse.suppression import STAND_IN, Suppression
 
 Part = tuple[str, str, str, type[Record], str]
 """Account and resource that were swept, account the rows belong to, kind, prefix."""
@@ -28,7 +29,7 @@ may tell that it has changed."""
 SEPARATOR = "/"
 ONE_TEXT = {
     "contact_ids": "SELECT string_agg(m.contact_id, ',' ORDER BY m.contact_id) FROM deal_contact m "
-    "WHERE m.account_id = t.account_id AND m.deal_id = t.deal_id"
+    f"WHERE m.account_id = t.account_id AND m.deal_id = t.deal_id AND NOT contains(m.contact_id, '{STAND_IN}')"
 }
 """What `Shown` says of a row that is no column of its table."""
 
@@ -52,8 +53,9 @@ class Difference:
 class Sweeps:
     """The sweeps of one run, over one connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, forgotten: Suppression | None = None) -> None:
+        """forgotten: people of whom nothing is to be read again, though lists show them and nothing is on hand."""
+        self.connection, self.forgotten = connection, forgotten
         self.parts: dict[Part, int] = {}
         self.outliving: set[int] = set()
         self.saying: dict[int, tuple[str, ...]] = {}
@@ -75,6 +77,8 @@ class Sweeps:
             says = [SEPARATOR.join(map(as_text, values)) for values in zip(*shown.says.values(), strict=True)]
         row_ids = [f"{shown.prefix}:{native_id}" for native_id in shown.ids]
         page = pl.DataFrame({"row_id": row_ids, "says": says}, schema={"row_id": pl.String, "says": pl.String})
+        if self.forgotten:
+            page = self.forgotten.unseen(page, shown.account_id)
         driver: Any = self.connection.connection.dbapi_connection
         driver.register("page", page.to_arrow())
         try:
@@ -132,7 +136,7 @@ class Sweeps:
     ) -> Difference:
         lay = layout(kind)
         key, table = quoted(lay.keys[1]), quoted(lay.table)
-        on_hand = "t.account_id = ? AND t.read_seq > 0"
+        on_hand = f"t.account_id = ? AND t.read_seq > 0 AND NOT contains(t.{key}, '{STAND_IN}')"
         alive = f"{on_hand} AND t.{lay.removal} IS NULL"
         held = on_hand if kind.ended else alive  # what is over may well be listed
         ours = f"{alive} AND starts_with(t.{key}, '{prefix}:')"
@@ -172,7 +176,8 @@ def _says(names: Sequence[str]) -> str:
     """SQL: the row on hand says in these columns what was shown."""
     if not names:
         return ""
-    values = ", ".join(f"coalesce(({ONE_TEXT.get(name, f't.{quoted(name)}')})::VARCHAR, '')" for name in names)
+    said = [f"({ONE_TEXT.get(name, f't.{quoted(name)}')})::VARCHAR" for name in names]
+    values = ", ".join(f"CASE WHEN contains({one}, '{STAND_IN}') THEN '' ELSE coalesce({one}, '') END" for one in said)
     return f" AND concat_ws('{SEPARATOR}', {values}) = s.says"
 
 
