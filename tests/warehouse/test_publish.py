@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from sqlalchemy import Engine
@@ -339,6 +340,46 @@ def test_an_incremental_publish_equals_a_full_one(filled: Engine, publication: P
     incremental = everything(publication)
     make(filled, publication, NIGHT + timedelta(days=2), full=True)
     assert everything(publication) == incremental
+
+
+def test_a_month_of_a_mart_has_all_its_instants_and_none_of_its_neighbours(filled: Engine, publication: Path):
+    edges = [datetime(2026, month, 1, tzinfo=UTC) - timedelta(microseconds=off) for month in (2, 3) for off in (0, 1)]
+    at = pl.Series(edges, dtype=pl.Datetime("us", "UTC"))
+    touches = pl.DataFrame({"account_id": "main", "touch_id": [str(one) for one in edges], "touched_at": at})
+    manifest = make(filled, publication, marts={"touch": touches.lazy()})
+    files = manifest["tables"]["touch"]["files"]
+    assert [(file["name"], file["rows"]) for file in files] == [
+        ("touch.2026-01.parquet", 1), ("touch.2026-02.parquet", 2), ("touch.2026-03.parquet", 1)
+    ]  # fmt: skip
+    assert table(publication, "touch").sort("touched_at")["touched_at"].to_list() == sorted(edges)
+
+
+def test_once_a_week_everything_is_written_anew(filled: Engine, publication: Path):
+    """Should a stamp ever have missed a change, it does not last."""
+    nights = []
+    for day in range(8):
+        manifest = make(filled, publication, NIGHT + timedelta(days=day))
+        nights.append((manifest["full_at"] == manifest["created_at"], is_linked(publication)))
+    assert nights == [(True, False), *[(False, True)] * 6, (True, False)]
+
+
+@pytest.mark.parametrize("full_at", [None, "2027-01-01T00:00:00Z"])
+def test_when_nobody_knows_how_old_the_files_are_they_are_written_anew(
+    filled: Engine, publication: Path, full_at: str | None
+):
+    make(filled, publication)
+    file = current(publication) / publish.MANIFEST
+    known = orjson.loads(file.read_bytes())
+    file.chmod(0o600)
+    file.write_bytes(orjson.dumps({name: said for name, said in (known | {"full_at": full_at}).items() if said}))
+    manifest = make(filled, publication, NIGHT + timedelta(hours=1))
+    assert manifest["full_at"] == manifest["created_at"]
+    assert not is_linked(publication)
+
+
+def is_linked(publication: Path) -> bool:
+    """Whether an old month's file was taken over, when the newest generation was made."""
+    return (current(publication) / "call.2026-02.parquet").stat().st_nlink > 1
 
 
 def test_where_links_are_impossible_files_are_copied(
