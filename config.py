@@ -56,6 +56,7 @@ TOGETHER = "{file}, line {line}: `{key}`: {expected}."
 UNKNOWN_CONNECTOR = "{file}, line {line}: `{key}` is {got}, but there is no such connector. Known: {known}."
 SAME_ID = "{file}, line {line}: another account is called {got} already. Give each account an id of its own."
 UNKNOWN_FEEDS = "{file}, line {line}: `{key}` is {got}, but no account has this id. Known: {known}."
+WRONG_FEEDS = "{file}, line {line}: `{key}` is {got}, but it must name another account, one that feeds nobody."
 
 NO_ACCOUNT = "There is no account {got} in the configuration. Known: {known}."
 
@@ -348,12 +349,15 @@ def _account(
 
 def _check_ids(entries: Sequence[Any], lines: dict[Location, int], file: Path) -> None:
     ids = [entry.id for entry in entries]
+    whole = [entry.id for entry in entries if entry.feeds is None]
     for number, entry in enumerate(entries):
         if entry.id in ids[:number]:
             raise _error(SAME_ID, ("accounts", number, "id"), lines, file, got=repr(entry.id))
         if entry.feeds is not None and entry.feeds not in ids:
             where = ("accounts", number, "feeds")
             raise _error(UNKNOWN_FEEDS, where, lines, file, got=repr(entry.feeds), known=", ".join(ids))
+        if entry.feeds is not None and entry.feeds not in whole:
+            raise _error(WRONG_FEEDS, ("accounts", number, "feeds"), lines, file, got=repr(entry.feeds))
 
 
 def _checked(model: type[Model], values: Any, lines: dict[Location, int], file: Path, at: Location = ()) -> Model:

@@ -21,10 +21,12 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from commands.text import _
 from config import Config, ConfigError
 from connectors.connector import Heard, find_connectors
+from connectors.http import LOOPBACK
 from sync import inbox
 from warehouse.database import private_folder, private_opener
 from warehouse.status import read_status, sync_folder
@@ -33,6 +35,9 @@ log = logging.getLogger("voronka.listen")
 
 KEY = "listen.key"
 MOST_BYTES = 1_000_000
+MOST_CONNECTIONS = 100
+"""Far fewer than the descriptors a process has by default."""
+LONGEST_S = 30.0
 TAKEN, NOBODY, TOO_BIG, BAD, LATER = (Response(status_code=code) for code in (200, 404, 413, 400, 503))
 NO_SUCH_ACCOUNTS = "No account of the configuration sends webhooks."
 BROKEN_KEY = (
@@ -53,8 +58,33 @@ def run_listen(config: Config, *, host: str, port: int, only_addresses: bool = F
         return 0
     note = _("Listening on {host}:{port}. Let a proxy with https pass what comes to /hook/ on; Ctrl-C stops.")
     print(note.format(host=host, port=port), file=sys.stderr)  # noqa: T201
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)  # its log would show the secrets
+    if host not in LOOPBACK:
+        warning = _(
+            "{host} can be reached from other machines, without encryption: a proxy with https belongs before it."
+        )
+        print(warning.format(host=host), file=sys.stderr)  # noqa: T201
+    # its access log would show the secrets
+    uvicorn.run(app, host=host, port=port, http=Short, log_level="warning", access_log=False)
     return 0
+
+
+class Short(H11Protocol):
+    """Connections that end: of more than `MOST_CONNECTIONS` the newest at once, each after `LONGEST_S`, whatever it still
+    has to say. A webhook is one short post; who opens connections and sends half a request would take all descriptors."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.ends = self.loop.call_later(LONGEST_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.ends is not None:
+            self.ends.cancel()
+        super().connection_lost(exc)
+
+    ends: asyncio.TimerHandle | None = None
 
 
 def listener(config: Config) -> Starlette:

@@ -108,10 +108,20 @@ class TokenStore:
             return Tokens(**orjson.loads(self.path.read_bytes()))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self._closed() from error
         except (ValueError, TypeError):
             raise CredentialsError(
                 "{file} cannot be read: authorise this account again.", file=self.path.name
             ) from None
+
+    def _closed(self) -> CredentialsError:
+        return CredentialsError(
+            "{file} cannot be opened: it belongs to another user of this machine. Run `voronka login` and `voronka sync` "
+            "as the same user, and give {folder} to that one.",
+            file=self.path.name,
+            folder=self.path.parent,
+        )
 
     def write(self, tokens: Tokens) -> None:
         """Replace the file in one step; when this returns the pair has reached the disk."""
@@ -151,8 +161,11 @@ class TokenStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the account's lock; other threads and processes wait."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise self._closed() from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield

@@ -723,3 +723,12 @@ def test_days_nobody_named_are_the_metrics_own():
         assert (period.period_from, period.period_to) == days
     until = Question("A3", period_to=date(2026, 4, 1))
     assert period_of(find_metrics()["A3"], until, noon, zone).period_from == date(2026, 3, 2)
+
+
+def test_a_crm_cannot_feed_another_one(voronka, tmp_path: Path):
+    crm = "{{id: {}, connector: bitrix24, webhook_env: HOOK{}}}"
+    accounts = f"[{crm.format('main', '')}, {crm.format('shop', ', feeds: main')}]"
+    file = tmp_path / "config.yaml"
+    file.write_text(f"data_dir: {tmp_path}/data\naccounts: {accounts}\n", "utf-8")
+    said = voronka("sync", "--config", file)
+    assert (said.code, "shop is a CRM of its own and cannot feed main" in said.err) == (2, True)

@@ -5,11 +5,15 @@ import errno
 import os
 import stat
 import sys
+import types
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from commands import listen
 from commands.listen import listener
@@ -195,3 +199,58 @@ def test_addresses_are_secrets_and_shown_to_who_asks(app, said_by_listen, option
     assert (app.state.paths["main"] in said.out, bool(started)) == shown_and_listens
     assert app.state.paths["main"] not in said.err
     assert ("--addresses" in said.err) != shown_and_listens[0]
+
+
+class Wire:
+    """A connection's transport, of which only its end is noted."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+
+class Timer:
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def call_later(self, delay: float, call: Callable[[], None]):
+        self.due.append((delay, call))
+        return types.SimpleNamespace(cancel=lambda: self.due.remove((delay, call)))
+
+
+@pytest.fixture
+def connect(app):
+    """Opens a connection to the listener; its transport."""
+    config, state, timer = uvicorn.Config(app), ServerState(), Timer()
+    config.load()
+
+    def opened() -> Wire:
+        protocol, wire = listen.Short(config, state, {}, timer), Wire()
+        protocol.connection_made(wire)
+        return wire
+
+    opened.timer = timer
+    return opened
+
+
+def test_a_connection_that_says_nothing_ends_by_itself(connect):
+    wire = connect()
+    [(delay, end)] = connect.timer.due
+    end()
+    assert (delay, wire.is_cut) == (listen.LONGEST_S, True)
+
+
+def test_more_connections_than_there_are_webhooks_are_cut_at_once(connect):
+    kept = [connect() for _ in range(listen.MOST_CONNECTIONS)]
+    assert connect().is_cut
+    assert not any(wire.is_cut for wire in kept)
+
+
+def test_who_listens_to_other_machines_is_told_what_belongs_before_it(said_by_listen, tmp_path):
+    said, _ = said_by_listen("--host", "0.0.0.0", is_terminal=False)
+    assert "0.0.0.0 can be reached from other machines" in said.err

@@ -116,6 +116,15 @@ def test_feeds_must_name_an_account(read):
     assert refusal(read, ACCOUNT + "    feeds: mian\n").key == "accounts[0].feeds"
 
 
+PBX = ACCOUNT.replace("accounts:\n", "").lstrip("\n").replace("id: main", "id: pbx")
+
+
+@pytest.mark.parametrize(("first", "second"), [("", "pbx"), ("pbx", "main")])
+def test_an_account_feeds_another_one_that_feeds_nobody(read, first, second):
+    feeding = f"    feeds: {first}\n" if first else ""
+    assert refusal(read, ACCOUNT + feeding + PBX + f"    feeds: {second}\n").key.endswith(".feeds")
+
+
 def test_a_key_that_stands_twice_is_refused(read):
     error = refusal(read, "timezone: Europe/Moscow\ndata_dir: d\ntimezone: Asia/Omsk\n")
     assert (error.key, error.line) == ("timezone", 3)

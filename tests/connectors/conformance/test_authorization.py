@@ -6,6 +6,8 @@ import os
 import stat
 import threading
 from itertools import count, pairwise
+from pathlib import Path
+from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -506,3 +508,17 @@ def test_c11_on_kommo_numbers_are_of_the_accounts_country(tmp_path):
         api, _ = amo({"/api/v4/contacts/notes": page("notes", *numbers)}, settings=keys, account_body=body)
         found[host] = [one.phone_e164 for one in of(Call, read(api, "calls", CHANGED))]
     assert found == {"volga.amocrm.ru": ["+79161234567", "+16502530000"], "volga.kommo.com": [None, "+16502530000"]}
+
+
+def test_tokens_of_another_user_of_the_machine_are_said_to_be_so(tmp_path, monkeypatch):
+    store = TokenStore.of("main", str(tmp_path))
+
+    def closed(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    monkeypatch.setattr(os, "open", closed)
+    with pytest.raises(CredentialsError, match="belongs to another user"):
+        store.read()
+    with pytest.raises(CredentialsError, match="belongs to another user"), store.locked():
+        pass
