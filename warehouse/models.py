@@ -772,6 +772,16 @@ deal_seen = Table(
     column("amount_seen_at", Instant),
 )
 
+# When the deals of an account were last compared with a log of their changes, and the load of that look.
+deal_look = Table(
+    "deal_look",
+    metadata,
+    indexed("account_id"),
+    indexed("table_name"),
+    Column("looked_at", Instant, nullable=False),
+    Column("load_seq", BigInteger, nullable=False),
+)
+
 # Who answered to an account of the config at its first sync; another number later is refused.
 sync_account = Table(
     "sync_account",
@@ -796,6 +806,8 @@ sync_watermark = Table(
     Column("is_core", Boolean, nullable=False),
     Column("complete_from", Instant),
     Column("watermark", Instant),  # null: never read whole
+    Column("has_others", Boolean),  # other resources know, if less of each, all that it fills the table with
+    Column("is_left_out", Boolean),  # the source did not give it when last asked: nothing waits for it
 )
 
 # A window of a walk that is not finished yet: done ones are skipped when a killed run resumes.

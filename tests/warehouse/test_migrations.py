@@ -29,6 +29,7 @@ LOST_BY_DOWNGRADE = {
     "0008": {"sync_account.shape"},
     "0009": {"sync_account.raw_whole_since"},
     "0010": {"forgotten"},
+    "0011": {"deal_look", "sync_watermark.has_others", "sync_watermark.is_left_out"},
 }
 """What going back from a revision drops by design: what only that revision knows. Every revision says it here."""
 
