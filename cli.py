@@ -1,7 +1,8 @@
 """The `voronka` command: arguments, exit codes and the sentence a person gets; the work is done elsewhere.
 
-Exit codes: 0 all well · 1 something failed (a resource, the source, the disk) · 2 wrong configuration or arguments ·
-3 another process has the warehouse · 130 stopped by Ctrl-C. Results go to standard output, the log to standard error.
+Exit codes: 0 all well · 1 something failed (a resource, the source, the disk), or `check` found differences · 2 wrong
+configuration or arguments · 3 another process has the warehouse · 130 stopped by Ctrl-C. Results go to standard output,
+the log to standard error.
 """
 
 import errno
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 metric_app = typer.Typer(help=_("Metrics: list them, run one."), no_args_is_help=True)
 app.add_typer(metric_app, name="metric")
+account_app = typer.Typer(help=_("Accounts: remove one with all its data."), no_args_is_help=True)
+app.add_typer(account_app, name="account")
 
 
 def free_path(given: Path | None) -> Path | None:
@@ -179,12 +182,7 @@ def status(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     deliver(to_json(state) if as_json else state_text(state).encode(), None, is_text=True)
 
 
-@app.command(
-    help=_(
-        "Compare the warehouse with the CRM itself and list what differs; 1 where anything does. Changes since the last "
-        "sync are none."
-    )
-)
+@app.command(help=_("Compare the warehouse with the CRM itself and list what differs, with links to the cards."))
 def check(
     *,
     accounts: Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT")] = None,
@@ -332,6 +330,18 @@ def forget(
     if lift is not None:
         raise typer.Exit(forgetting.lift(known, lift))
     raise typer.Exit(forgetting.run_forget(known, who, account=account, yes=yes))
+
+
+@account_app.command("remove", help=_("Delete an account and everything that was read of it, for good."))
+def account_remove(
+    *,
+    account: Annotated[str, typer.Argument(metavar="ID")],
+    yes: Annotated[bool, typer.Option("--yes", help=_("Without asking."))] = False,
+    config: ConfigOption = None,
+) -> None:
+    from commands.account import run_account_remove
+
+    raise typer.Exit(run_account_remove(connected(config), account, yes=yes))
 
 
 @app.command(help=_("Put everything needed to go on into one file: warehouse, settings, keys, tokens."))

@@ -21,9 +21,10 @@ from connectors.connector import find_connectors
 from connectors.records import Deal
 from settings import SettingsStore
 from sync import SyncAccount, publish_all, sync
+from sync.reconcile import reconcile
 from warehouse.database import LockedError, WarehouseError
 from warehouse.publish import Local, read_manifest
-from warehouse.status import RunStatus, read_status
+from warehouse.status import RunStatus, plain, read_status
 
 log = logging.getLogger("voronka")
 
@@ -84,6 +85,19 @@ def collecting_rarely() -> Iterator[None]:
     finally:
         gc.set_threshold(*usual)
         gc.unfreeze()
+
+
+def check_with(
+    config: Config, accounts: Sequence[str] = (), env: Mapping[str, str] = os.environ
+) -> dict[str, dict[str, Any]]:
+    """What came of each account that can be compared, as the status keeps it."""
+    targets = [one for one in targets_of(config, accounts, env) if one.connector.comparables and not one.feeds]
+    if not targets:
+        return {}
+    results: dict[str, dict[str, Any]] = plain(
+        reconcile(config.data_dir, targets, overlap=timedelta(seconds=config.sync.overlap_s))
+    )
+    return results
 
 
 def targets_of(config: Config, accounts: Sequence[str], env: Mapping[str, str]) -> list[SyncAccount]:
@@ -151,9 +165,16 @@ def run_scheduler(config: Config) -> None:
             log.log(logging.INFO if run.is_well else logging.WARNING, line)
 
     def compare() -> None:
-        for account_id, result in check_with(config).items():
+        try:
+            results = check_with(config)
+        except LockedError:
+            raise
+        except WarehouseError as error:  # readers get what was read all the same
+            log.error("%s", translated(error.said, _))
+            return
+        for account_id, result in results.items():
             level = logging.INFO if result["state"] == "equal" else logging.WARNING
-            log.log(level, "%s: %s", account_id, " ".join(sentences_of(result)))
+            log.log(level, "%s: %s", account_id, translated(result["error"] or result["summary"], _))
 
     def show() -> None:
         log.info("published %s", publish_with(config)["generation"])

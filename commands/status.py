@@ -135,10 +135,28 @@ def _account_lines(account: dict[str, Any], clock: Clock, *, is_under_way: bool)
     lines = [f"  ! {translated(sentence, _)}" for sentence in (*told, *(account.get("warnings") or ()))]
     lines += [f"  ! {_few(some)}: {sentence}" for group in (failed, old) for sentence, some in group.items()]
     lines += [f"  ! {check[language()]}" for check in account.get("checks") or ()]
+    lines += _compared(account.get("check"), clock)
     lines += [f"  {names[one['resource']]}: {remarks}" for one in resources if (remarks := _remarks(one))]
     lines += [_("  Still to come: {names}.").format(names=_few(coming))] if coming else []
     lines += [_("  Not given by the CRM: {names}.").format(names=", ".join(left_out))] if left_out else []
     return lines + ([_well(well, clock)] if well else [])
+
+
+def _compared(check: dict[str, Any] | None, clock: Clock) -> list[str]:
+    """When the account was compared with its CRM last, and what came of it; of lists those that differ or failed."""
+    if check is None:
+        return []
+    told = [translated(one, _) for one in (check["error"], check["summary"], *check["notes"]) if one]
+    at, mark = clock.ago(check["at"]), "" if check["state"] == "equal" else "! "
+    lines = ["  " + mark + _("Compared {at}: {told}").format(at=at, told=" ".join(told))]
+    names = {one["resource"] for one in check["lists"]}
+    for one in check["lists"]:
+        if one["error"] or one["differences"]:
+            said = "; ".join(translated(sentence, _) for sentence in (one["error"], *one["told"]) if sentence)
+            lines.append(f"  {mark}{named(one['resource'], names)}: {said}")
+    if mark and check["lists"]:
+        lines.append("  " + _("Which rows these are: `voronka check`, or the status page."))
+    return lines
 
 
 def _failure(one: dict[str, Any], clock: Clock) -> str:

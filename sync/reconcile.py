@@ -45,6 +45,16 @@ SAMPLE = 50
 """Differing rows that are kept of each kind and list."""
 DELETIONS = "deletions"
 
+KINDS: Mapping[str, Phrase] = {
+    "missing_here": Phrase("in the CRM only"),
+    "missing_there": Phrase("not in the CRM"),
+    "gone": Phrase("not in the CRM any more, which does not say since when"),
+    "stage": Phrase("another stage"),
+    "amount": Phrase("another amount"),
+    "owner": Phrase("another owner"),
+    "created": Phrase("another time of creation"),
+}
+
 Json = dict[str, Any]
 Names = Mapping[tuple[str, str], tuple[str, str]]
 """Name and kind of stages, by our ids of pipeline and stage."""
@@ -149,7 +159,7 @@ def _checked(
         return n_requests
 
     api: Api | None = None
-    outcome = Outcome({"at": iso(now()), "state": "failed", "error": None, "notes": [], "lists": [], "history": []})
+    outcome = Outcome({"at": iso(now()), "state": "failed", "error": None, "summary": None, "notes": [], "lists": []})
     try:
         state_dir = data_dir / "state" / account.account_id
         private_folder(state_dir.parent)
@@ -198,6 +208,7 @@ def _look(api: Api, account: SyncAccount, hand: Hand, outcome: Outcome, *, budge
         result["lists"].append(_told(one, who, hand.stages))
         for resource, ids in _to_read_again(one, account):
             outcome.asked[resource].update(ids)
+    result["summary"] = _summary(compared)
     result["history"] = [*hand.history]
     result["cells"] = [cell for one in compared if one.comparable.kind is Deal for cell in _cells(one, hand, who)]
     result["outcomes"] = _outcomes(compared, hand)
@@ -256,10 +267,22 @@ def _to_read_again(one: Compared, account: SyncAccount) -> Iterator[tuple[str, s
         yield DELETIONS, {f"{resource}/{native_id}" for native_id in gone}
 
 
+def _summary(compared: Sequence[Compared]) -> Phrase:
+    n_rows = [(one.comparable.kind is Deal, one.n_read + one.n_counted) for one in compared]
+    return Phrase(
+        "{deals} deals and {others} other rows compared with the CRM: {n} differences ({newer} newer than the last "
+        "sync).",
+        deals=_number(sum(n for is_deal, n in n_rows if is_deal)),
+        others=_number(sum(n for is_deal, n in n_rows if not is_deal)),
+        n=_number(sum(found.kind != "gone" for one in compared for found in one.found)),
+        newer=_number(sum(one.n_newer for one in compared)),
+    )
+
+
 def _told(one: Compared, who: Account, stages: Names) -> Json:
-    counted: dict[str, list[Differing]] = defaultdict(list)
+    kinds: dict[str, list[Differing]] = defaultdict(list)
     for found in one.found:
-        counted[found.kind].append(found)
+        kinds[found.kind].append(found)
     return {
         "resource": one.comparable.resource,
         "table": one.comparable.kind.table(),
@@ -268,16 +291,40 @@ def _told(one: Compared, who: Account, stages: Names) -> Json:
         "n_counted": one.n_counted,
         "is_whole": one.is_whole,
         "n_newer": one.n_newer,
-        "differences": {kind: len(some) for kind, some in counted.items()},
-        "sample": [_shown(found, who, stages) for some in counted.values() for found in some[:SAMPLE]],
+        "differences": {kind: len(some) for kind, some in kinds.items()},
+        "sample": [_shown(found, who, stages) for some in kinds.values() for found in some[:SAMPLE]],
+        "told": [
+            *_extent(one),
+            *(Phrase("{what}: {n}", what=KINDS[kind], n=len(some)) for kind, some in kinds.items()),
+        ],
         "notes": one.notes,
         "error": one.error,
     }
 
 
+def _extent(one: Compared) -> Iterator[Phrase]:
+    """How much was compared."""
+    if one.is_whole:
+        yield Phrase("all rows compared one by one: {n}", n=_number(one.n_read))
+    else:
+        yield Phrase(
+            "of {n} rows compared one by one: {n_read}, by their number: {n_counted}",
+            n=_number(one.n_here),
+            n_read=_number(one.n_read),
+            n_counted=_number(one.n_counted),
+        )
+    if one.n_newer:
+        yield Phrase("newer than the last sync: {n}", n=_number(one.n_newer))
+
+
+def _number(n: int) -> str:
+    return f"{n:,}".replace(",", "\u00a0")
+
+
 def _shown(one: Differing, who: Account, stages: Names) -> Json:
     return {
         "kind": one.kind,
+        "what": KINDS[one.kind],
         "id": one.id,
         "url": card_url({"connector": who.connector, "base_url": who.base_url}, one.id),
         "here": one.here and _value(one.kind, one.here, stages),

@@ -19,7 +19,7 @@ read stay as the run before left them.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,17 +109,18 @@ def write_check(data_dir: Path, account_id: str, result: Mapping[str, Any]) -> N
     has told of has no place to keep it.
 
     ```
-    {at, state, n_requests, n_asked, error, notes, history, outcomes: {open: {n_here, n_there}, …}, cells: [
+    {at, state, n_requests, n_asked, error, summary, notes, history, outcomes: {open: {n_here, n_there}, …}, cells: [
         {month, stage, n_here, n_there, amount_minor_here, amount_minor_there}], lists: [
             {resource, table, n_here, n_read, n_counted, is_whole, n_newer, differences: {kind: n}, sample: [
-                {kind, id, url, here, there}], notes, error}]}
+                {kind, what, id, url, here, there}], told, notes, error}]}
     ```
 
     state: equal, differs, failed (the account, or a list of it, could not be compared). n_here: living rows on hand;
     n_read: rows compared one by one; n_counted: rows in slices of which the CRM holds as many. n_newer: rows that have
     changed since the last sync, which are no differences. Kinds: missing_here, missing_there, stage, amount, owner,
     created; `gone` is what the CRM does not have and does not say since when: no difference either. n_asked: rows the
-    next sync reads again. cells: where deals or their sums differ. history: findings of the gate `history_differs`.
+    next sync reads again. summary, what, told, notes: sentences, as errors are kept. cells: where deals or their sums
+    differ. history: findings of the gate `history_differs`.
     """
     content = read_status(data_dir) or {"accounts": []}
     for account in content["accounts"]:
@@ -131,6 +132,13 @@ def write_check(data_dir: Path, account_id: str, result: Mapping[str, Any]) -> N
 def _write(data_dir: Path, content: Mapping[str, Any]) -> None:
     options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_SUBCLASS
     replace_file(data_dir / FILE, orjson.dumps(content, default=_plain, option=options))
+
+
+def plain(content: Any) -> Any:
+    """As the file keeps it."""
+    return orjson.loads(
+        orjson.dumps(content, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_SUBCLASS)
+    )
 
 
 def _plain(value: object) -> Any:
@@ -146,6 +154,14 @@ def read_status(data_dir: Path) -> dict[str, Any] | None:
     except (OSError, orjson.JSONDecodeError):
         return None
     return content
+
+
+def forget_accounts(data_dir: Path, account_ids: Collection[str]) -> None:
+    """Take accounts out of the file."""
+    content = read_status(data_dir)
+    if content is not None:
+        content["accounts"] = [one for one in content["accounts"] if one["account_id"] not in account_ids]
+        replace_file(data_dir / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 def failures(data_dir: Path) -> dict[tuple[str, str], Failure]:

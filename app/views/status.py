@@ -36,6 +36,7 @@ def render(publication: data.Publication | None, viewer: Viewer) -> None:
         _accounts(publication, names)
     _errors(run, names)
     _warnings(run, names)
+    _compared(run, names, publication)
     if publication is not None and not is_manager:
         left, right = st.columns([3, 2], gap="medium")
         with left.container(border=True):
@@ -174,6 +175,60 @@ def _warnings(run: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
         for warning in account.get("warnings") or ():
             sentence = states.escaped(translated(warning, _))
             st.warning(f"**{states.escaped(name)}** — {sentence}", icon=":material/warning:")
+
+
+def _compared(run: Mapping[str, Any] | None, names: Mapping[str, str], publication: data.Publication | None) -> None:
+    """What the last comparison with each CRM came to, and which rows differ."""
+    found = [
+        (account["account_id"], check) for account in (run or {}).get("accounts", ()) if (check := account.get("check"))
+    ]
+    if not found:
+        return
+    with st.container(border=True):
+        st.subheader(_("Comparison with the CRM"), anchor=False)
+        for account, check in found:
+            _one_compared(names.get(account, account), check, publication)
+        rows = pl.DataFrame(
+            [
+                {"name": names.get(account, account), **{name: row[name] for name in DIFFERING[2:]}}
+                | {"what": translated(row["what"], _)}
+                for account, check in found
+                for one in check["lists"]
+                for row in one["sample"]
+            ],
+            schema=dict.fromkeys(DIFFERING, pl.String),
+        )
+        if rows.height:
+            columns = [
+                Column("name", _("Account"), width="small"),
+                Column("what", _("What differs")),
+                Column("id", _("Row")),
+                Column("here", _("Here")),
+                Column("there", _("In the CRM")),
+                Column("url", _("Card"), "link"),
+            ]
+            tables.show(rows, columns, key="differing", alt=_("Rows that differ from the CRM"))
+
+
+DIFFERING = ("name", "what", "id", "here", "there", "url")
+
+
+def _one_compared(name: str, check: Mapping[str, Any], publication: data.Publication | None) -> None:
+    """A sentence, green where nothing differs; of lists those that differ or could not be compared."""
+    at = local(check["at"], publication.zone) if publication else None
+    told = [translated(one, _) for one in (check["error"], check["summary"], *check["notes"]) if one]
+    told += [
+        f"{resource_name(one['resource'])}: "
+        + "; ".join(translated(sentence, _) for sentence in (one["error"], *one["told"]) if sentence)
+        for one in check["lists"]
+        if one["error"] or one["differences"]
+    ]
+    moment = formats.moment(at) if at else check["at"]
+    text = "\n\n".join(states.escaped(line) for line in (f"{name} · {moment}", *told))
+    if check["state"] == "equal":
+        st.success(text, icon=":material/check_circle:")
+    else:
+        st.warning(text, icon=":material/difference:")
 
 
 def errors(run: Mapping[str, Any] | None) -> Iterable[tuple[str, list[str], str]]:
