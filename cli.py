@@ -105,6 +105,17 @@ def sync_command(
         raise typer.Exit(run_sync(connected(config), accounts or (), full=full, resources=resource or (), stop=stop))
 
 
+@app.command("remap", help=_("Make the rows anew of what was read before, without asking the CRM."))
+def remap_command(
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="ACCOUNT")] = None, config: ConfigOption = None
+) -> None:
+    from commands.remap import run_remap
+    from commands.run import stop_on_signals
+
+    with stop_on_signals() as stop:
+        raise typer.Exit(run_remap(connected(config), accounts or (), stop=stop))
+
+
 @app.command(help=_("Publish what was synced: what dashboard, metrics and SQL read."))
 def publish(config: ConfigOption = None) -> None:
     from commands.run import run_publish
@@ -243,6 +254,55 @@ def metric_run(
     )
     answered = answer(question, load_config(config))
     present(answered, form, table=table, drilldown=drilldown, output=output)
+
+
+@app.command("diff", help=_("Why numbers changed between two publications: parts that sum to the change."))
+def diff_command(
+    *,
+    generations: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[GENERATION [GENERATION]]",
+            help=_("Name, beginning of a name, or day; the two newest where none is named, else the newest with it."),
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help=_("Only this metric; may be repeated."))
+    ] = None,
+    period_from: Annotated[
+        datetime | None, typer.Option("--from", formats=[DAY], metavar="YYYY-MM-DD", help=_("First day."))
+    ] = None,
+    period_to: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=[DAY], metavar="YYYY-MM-DD", help=_("Day after the last (exclusive).")),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_("A parameter; may be repeated."))
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help=_("Only this account; may be repeated."))
+    ] = None,
+    form: Annotated[
+        Literal["table", "json", "csv"], typer.Option("--format", help=_("Shape of the answer."))
+    ] = "table",
+    output: OutputOption = None,
+    drilldown: Annotated[
+        bool, typer.Option("--drilldown", help=_("CSV of the rows behind the numbers instead of the numbers."))
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    from commands.diff import Compared, run_diff
+
+    compared = Compared(
+        generations or (),
+        metrics=metric or (),
+        period_from=day(period_from),
+        period_to=day(period_to),
+        assignments=assignments or (),
+        accounts=account or (),
+    )
+    run_diff(compared, load_config(config), form, drilldown=drilldown, output=output)
 
 
 @app.command(help=_("Ask the publication in SQL: one SELECT, personal data left out."))

@@ -189,10 +189,15 @@ class SyncConfig(Section):
 
 
 class RetentionConfig(Section):
-    """How many old publications stay besides the newest three: the last of each day, the last of each month."""
+    """How many old publications stay besides the newest three: the last of each day, the last of each month.
+
+    raw_versions_days: how long versions of objects that others have taken the place of stay after they were last read,
+    for `voronka remap`; the newest of each object always does. 0: for ever.
+    """
 
     daily_generations: int = Field(default=7, ge=0)
     monthly_generations: int = Field(default=12, ge=0)
+    raw_versions_days: int = Field(default=400, ge=0)
 
 
 class ViewerConfig(Section):

@@ -67,6 +67,7 @@ def sync_with(
             overlap=timedelta(seconds=config.sync.overlap_s),
             progress=progress,
             parallel=config.sync.windows_in_parallel,
+            raw_versions_days=config.retention.raw_versions_days,
             stop=stop,
         )
 

@@ -96,7 +96,7 @@ def by_target(accounts: Iterable[SyncAccount]) -> Mapping[str, list[SyncAccount]
     found: dict[str, list[SyncAccount]] = {}
     for account in sorted(accounts, key=lambda account: account.feeds is not None):
         others = found.setdefault(account.target, [])
-        if any(other.connector is account.connector for other in others):
+        if any(other.settings.connector == account.settings.connector for other in others):
             raise WarehouseError(
                 "Objects of {one} and {other} lie together in {target} and cannot be told apart. Run voronka sync "
                 "--full instead.",

@@ -25,6 +25,7 @@ from warehouse.database import (
     said_plainly,
     writer_lock,
 )
+from warehouse.raw import forget_old
 from warehouse.status import AccountStatus, Failure, ResourceStatus, RunStatus, failures
 
 OVERLAP = timedelta(minutes=10)
@@ -42,6 +43,7 @@ def sync(
     overlap: timedelta = OVERLAP,
     progress: Progress | None = None,
     parallel: int = 8,
+    raw_versions_days: int = 0,
     stop: threading.Event | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunStatus:
@@ -53,6 +55,7 @@ def sync(
         resources: names of resources to read; None: all. What they come after is not read with them.
         overlap: how far before its watermark a resource is read again.
         parallel: windows read at once, per account.
+        raw_versions_days: how long superseded versions of raw objects stay; 0: for ever.
         stop: set from elsewhere (a signal) to end the run; what was committed stays, the next run goes on from there.
 
     Raises:
@@ -67,6 +70,7 @@ def sync(
                 run = Run(data_dir, accounts, connection, now, stop or threading.Event()).read(
                     full=full, resources=resources, overlap=overlap, progress=progress, parallel=parallel
                 )
+                forget_old(connection, days=raw_versions_days, now=run.started_at)
         finally:
             engine.dispose()
         if is_new and all(account.name is None for account in run.accounts):

@@ -1,0 +1,96 @@
+"""`voronka remap`: rows made anew of what was read before, and what became of them."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from app.i18n import translated
+from commands.run import collecting_rarely, note, targets_of
+from commands.text import _
+from config import Config
+from sync.remap import Remapped, remap
+
+NEVER_READ = "{account}: nothing was read yet; run `voronka sync`."
+STOPPED = "Stopped. What was not finished is as it was before."
+
+
+def run_remap(config: Config, accounts: Sequence[str], *, stop: threading.Event) -> int:
+    """Make the rows of the accounts anew (of all when none is named); 0, or 1 when it was stopped."""
+    targets = targets_of(config, accounts, os.environ)
+    named = {target.target for target in targets}
+    sources = [one for one in targets_of(config, (), os.environ) if one.target in named]
+    told = 0
+    with RemapProgress() as progress, collecting_rarely():
+        for done in remap(config.data_dir, sources, progress=progress, stop=stop):
+            told += 1
+            for line in lines(done):
+                note(line)
+    if told < len(named):
+        note(_(STOPPED))
+        return 1
+    return 0
+
+
+def lines(done: Remapped) -> Iterator[str]:
+    """What a person learns of one account."""
+    account = done.account_id
+    if not done.tables:
+        yield _(NEVER_READ).format(account=account)
+        return
+    n_changed = sum(table.changed for table in done.tables)
+    yield _("{account}: {objects} objects read, {changed} rows are others now.").format(
+        account=account, objects=done.n_objects, changed=n_changed
+    )
+    for table in done.tables:
+        yield _("{account} · {table}: {before} rows before, {after} after, {changed} changed, {kept} kept").format(
+            account=account, **vars(table)
+        )
+    for text, n in done.notices.items():
+        if n:
+            yield f"{account} · {translated(text, _)} ({n})"
+    for entity, n in (+done.unknown).items():
+        yield _("{account}: this program knows nothing of {n} objects called {entity}; their rows stay.").format(
+            account=account, n=n, entity=entity
+        )
+    if done.whole_since is not None:
+        yield _(
+            "{account}: superseded versions from before {day} were dropped (retention.raw_versions_days); history from "
+            "before stays as it was made then."
+        ).format(account=account, day=f"{done.whole_since:%Y-%m-%d}")
+    if done.still_mixed:
+        yield _("{account}: {names} also decide what is asked for: only `voronka sync --full` reads the rest.").format(
+            account=account, names=", ".join(done.still_mixed)
+        )
+    if n_changed:
+        yield _("Now: `voronka publish`.")
+
+
+class RemapProgress:
+    """A bar per account on a terminal. A context, because bars must leave the terminal as they found it."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> "RemapProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, account_id: str, done: int, total: int) -> None:
+        if account_id not in self._tasks:
+            self._tasks[account_id] = self._bars.add_task(account_id, total=total)
+        self._bars.update(self._tasks[account_id], completed=done)
