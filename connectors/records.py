@@ -73,6 +73,12 @@ class Record(BaseModel):
     """Rows valid from an instant on: an `OwnedSet` of them is a snapshot, to be compared with the rows still open."""
     ended: ClassVar[str | None] = None
     """The column that says since when the source no longer lists a row, where that is not its deletion."""
+    remembered: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Columns of which the row keeps what it said before it changed, and since when it says another thing: those two
+    columns are the loader's, no source fills them."""
+    outlives: ClassVar[tuple[str, str] | None] = None
+    """For rows of a set: the table, and the column here with its key, of what they are values of. When the source no
+    longer lists that, its rows leave the source with it, and stay here."""
 
     account_id: str
     source_updated_at: Instant | None = None
@@ -381,7 +387,10 @@ class FxRate(Record):
 
 
 class FieldDef(Record):
-    """A custom field. removed_at: the source no longer lists it, its values stay."""
+    """A custom field. removed_at: the source no longer lists it, its values stay. was_type: before it was changed, seen
+    at retyped_at: of that type are values of cards that were not read since."""
+
+    remembered = {"type": ("was_type", "retyped_at")}
 
     field_id: str
     entity_kind: Literal[
@@ -403,6 +412,8 @@ class FieldDef(Record):
     ]
     is_api_only: bool = False
     removed_at: Instant | None = None
+    was_type: str | None = None
+    retyped_at: Instant | None = None
 
 
 class FieldEnum(Record):
@@ -807,6 +818,7 @@ class FieldValue(Record):
     """A value of a custom field; booleans are 0 and 1 in value_num."""
 
     owner = "entity_id"
+    outlives = ("field_def", "field_id")
 
     entity_id: str
     field_id: str

@@ -102,11 +102,11 @@ class Loader:
             seqs = [STUB_SEQ] * len(stubs)
             frame = to_frame(kind, newest_last, seqs, load_seq=load_seq, synced_at=synced_at, key=self.key)
             n += self._mention(layout(kind), frame)
+        for seq, listing in batch.listings:
+            self._listing(seq, listing, load_seq=load_seq)
         for kind, owned in batch.sets.items():
             n += self._replace(kind, list(owned.values()), load_seq=load_seq, synced_at=synced_at)
         self._lay_over(batch, load_seq=load_seq)
-        for seq, listing in batch.listings:
-            self._listing(seq, listing, load_seq=load_seq)
         self._gone(batch.vague, load_seq=load_seq)
         return n
 
@@ -131,6 +131,10 @@ class Loader:
             for name in {*REPLACEABLE} & {*lay.rest}:
                 stays = f"CASE WHEN contains(t.{name}, '{STAND_IN}') THEN t.{name} END"
                 sets[name] = f"coalesce(b.{name}, {stays})"
+        for name, (was, since) in kind.remembered.items():
+            is_other = f"t.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}"
+            sets[was] = f"CASE WHEN {is_other} THEN t.{quoted(name)} ELSE t.{quoted(was)} END"
+            sets[since] = f"CASE WHEN {is_other} THEN b.synced_at ELSE t.{quoted(since)} END"
         changed = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM ({sets[name]})" for name in ("raw_hash", *lay.rest))
         sets["load_seq"] = f"CASE WHEN {changed} THEN b.load_seq ELSE t.load_seq END"
         laid = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in overlay.items())
@@ -300,12 +304,23 @@ class Loader:
         # what the new set does not have kept the ordinal of an earlier reading
         stand_ins = [f"contains(t.{quoted(name)}, '{STAND_IN}')" for name in lay.keys[1:] if name in REPLACEABLE]
         stays = f" AND NOT (o.is_holed AND ({' OR '.join(stand_ins)}))" if stand_ins else ""
+        if kind.outlives is not None:
+            stays += f" AND NOT EXISTS ({self._ended(*kind.outlives)})"
         with self._registered("owners", owners):
             self._sql(
                 f"DELETE FROM {quoted(lay.table)} t USING owners o WHERE t.account_id = o.account_id "
                 f"AND t.{quoted(lay.owner or '')} = o.owner_id AND t.read_seq < o.read_seq{stays}"
             )
         return 0 if frame is None else frame.height
+
+    def _ended(self, table: str, column: str) -> str:
+        """SQL: what the row `t` is a value of was no longer listed when the set of `o` was read."""
+        ended = layout(record_kind(table)).removal
+        return (
+            f"FROM {quoted(table)} f JOIN tombstone d ON d.account_id = f.account_id AND d.table_name = '{table}' "
+            f"AND d.row_id = f.{column} WHERE f.account_id = t.account_id AND f.{column} = t.{column} "
+            f"AND f.{ended} IS NOT NULL AND d.read_seq <= o.read_seq"
+        )
 
     def _not_outdated(self, sets: Sequence[tuple[int, OwnedSet]]) -> list[tuple[int, OwnedSet]]:
         """Sets that were read with their owner's row on hand, or after it. All owners are of one table."""

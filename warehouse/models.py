@@ -204,6 +204,8 @@ field_def = canonical(
     column("type"),
     column("is_api_only", Boolean),
     column("removed_at", Instant, null=True),
+    column("was_type", null=True),
+    column("retyped_at", Instant, null=True),
 )
 
 field_enum = canonical(

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Table
 
-from connectors.records import Record
+from connectors.records import RECORDS, Record
 from warehouse.columns import quoted
 from warehouse.models import CANONICAL, coverage, forgotten, key_of, metadata, patch, tombstone
 from warehouse.sightings import LOGS, SEEN
@@ -113,7 +113,9 @@ class Shadow:
     def _add(self, table: Table, also: str) -> int:
         """Insert rows that are new, and overwrite those that say something else; how many."""
         name, keys = quoted(table.name), key_of(table)
-        rest = [column.name for column in table.columns if column.name not in (*keys, *NOT_COMPARED)]
+        kind = RECORDS.get(table.name, Record)
+        as_it_is = {*NOT_COMPARED, *(name for pair in kind.remembered.values() for name in pair)}
+        rest = [column.name for column in table.columns if column.name not in {*keys, *as_it_is}]
         same = " AND ".join(f"b.{quoted(key)} = t.{quoted(key)}" for key in keys)
         differs = " OR ".join(f"t.{quoted(column)} IS DISTINCT FROM b.{quoted(column)}" for column in rest)
         news = ", ".join(f"{quoted(column)} = b.{quoted(column)}" for column in rest)

@@ -30,6 +30,7 @@ LOST_BY_DOWNGRADE = {
     "0009": {"sync_account.raw_whole_since"},
     "0010": {"forgotten"},
     "0011": {"deal_look", "sync_watermark.has_others", "sync_watermark.is_left_out"},
+    "0012": {"field_def.was_type", "field_def.retyped_at"},
 }
 """What going back from a revision drops by design: what only that revision knows. Every revision says it here."""
 
