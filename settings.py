@@ -100,13 +100,14 @@ class SettingsStore:
         """All keys of one scope that have a value."""
         return {setting.key: setting.value for setting in self.current() if setting.scope == scope}
 
-    def current(self, kind: str | None = None) -> list[Setting]:
-        """The settings in force, of all scopes or of those that begin with `kind`."""
+    def current(self, kind: str | None = None, *, version: int | None = None) -> list[Setting]:
+        """The settings in force, of all scopes or of those that begin with `kind`; as they stood at a version."""
         with self._read() as db:
             rows = db.execute(
                 "SELECT s.seq, s.scope, s.key, s.value, s.valid_from, s.author FROM setting s "
-                "JOIN (SELECT max(seq) AS seq FROM setting GROUP BY scope, key) USING (seq) "
-                "WHERE s.value IS NOT NULL ORDER BY s.scope, s.key"
+                "JOIN (SELECT max(seq) AS seq FROM setting WHERE seq <= ? GROUP BY scope, key) USING (seq) "
+                "WHERE s.value IS NOT NULL ORDER BY s.scope, s.key",
+                (2**62 if version is None else version,),
             ).fetchall()
         found = (_setting(row) for row in rows)
         return [setting for setting in found if kind is None or setting.scope[0] == kind]
@@ -170,13 +171,13 @@ class SettingsStore:
             db.execute("VACUUM")  # freed pages hold what was there
         return n
 
-    def user_set(self) -> dict[str, list[dict[str, Any]]]:
+    def user_set(self, version: int | None = None) -> dict[str, list[dict[str, Any]]]:
         """What people set on rows of published tables: table → rows with `account_id`, the keys and all columns.
 
-        Columns nobody set on a row are None; tables without any row are absent.
+        version: as it stood then. Columns nobody set on a row are None; tables without any row are absent.
         """
         rows: dict[str, dict[Scope, dict[str, Any]]] = {}
-        for setting in self.current():
+        for setting in self.current(version=version):
             table, *ids = setting.scope
             if table not in USER_SET:
                 continue

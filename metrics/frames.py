@@ -539,6 +539,16 @@ def _changed_at(folder: Path) -> float:
         return 0.0
 
 
+def generations(publication: Path) -> list[str]:
+    """Names of the generations there are, the oldest first."""
+    return sorted(folder.name for folder in publication.glob("[!.]*") if (folder / "manifest.json").exists())
+
+
+def made_at(generation: str) -> datetime:
+    """When a generation was made, by its name."""
+    return datetime.strptime(generation, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
+
+
 def _pointer(publication: Path) -> str:
     try:
         return (publication / "current").read_text().strip()
