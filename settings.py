@@ -171,6 +171,26 @@ class SettingsStore:
             db.execute("VACUUM")  # freed pages hold what was there
         return n
 
+    def remove_account(self, account_id: str) -> int:
+        """Erase what was set on rows of an account, with its lines of the audit log; how many, history included."""
+        if not self.path.exists():
+            return 0
+        with self._write() as db:
+            db.execute("PRAGMA secure_delete = ON")
+            marks = ", ".join("?" for _ in USER_SET)
+            n = {}
+            for table, scope in (("setting", "scope"), ("audit", "json_extract(detail, '$.scope')")):
+                db.execute(f"DROP TRIGGER IF EXISTS {table}_keeps_delete")
+                n[table] = db.execute(
+                    f"DELETE FROM {table} WHERE json_extract({scope}, '$[0]') IN ({marks}) "
+                    f"AND json_extract({scope}, '$[1]') = ?",
+                    (*USER_SET, account_id),
+                ).rowcount
+            db.executescript(APPEND_ONLY)
+        with closing(sqlite3.connect(self.path, timeout=30)) as db:
+            db.execute("VACUUM")  # freed pages hold what was there
+        return n["setting"]
+
     def user_set(self, version: int | None = None) -> dict[str, list[dict[str, Any]]]:
         """What people set on rows of published tables: table → rows with `account_id`, the keys and all columns.
 

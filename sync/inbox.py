@@ -128,7 +128,24 @@ def erase(data_dir: Path, card: str) -> int:
         gone = connection.execute(
             "DELETE FROM heard WHERE native_id = ? AND substr(resource, 1, 6) = ?", (native_id, kind[:6])
         ).rowcount
+    _shrink(data_dir)
+    return gone
+
+
+@begun_anew_if_damaged
+def remove_account(data_dir: Path, account_id: str) -> int:
+    """Take out all that an account's webhooks named; how many ids. An inbox set aside goes whole: nothing reads it."""
+    for path in data_dir.glob(f"{ASIDE}*"):
+        path.unlink()
+    if not (data_dir / FILE).exists():
+        return 0
+    with inbox(data_dir, wait_s=PATIENT_S) as connection:
+        gone = connection.execute("DELETE FROM heard WHERE account_id = ?", (account_id,)).rowcount
+    _shrink(data_dir)
+    return gone
+
+
+def _shrink(data_dir: Path) -> None:
     with closing(sqlite3.connect(data_dir / FILE, timeout=PATIENT_S)) as connection:
         connection.execute("VACUUM")  # freed pages hold what was there
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return gone

@@ -24,6 +24,7 @@ from warehouse.database import (
     settle,
 )
 from warehouse.publish import CURRENT, DRAFT, MANIFEST, generations
+from warehouse.shadow import remove_leftovers
 
 NEW, SPILLS = ".rewritten.duckdb", ".rewritten.tmp"
 
@@ -78,7 +79,8 @@ def _counts(connection: duckdb.DuckDBPyConnection, database: str) -> list[tuple[
 
 
 def _clear(data_dir: Path) -> None:
-    """Remove what a killed copy or restore left, and spills of whoever had the warehouse open and was killed."""
+    """Remove what a killed copy, restore or remap left, and spills of whoever had the warehouse open."""
+    remove_leftovers(data_dir)
     for file in (data_dir / NEW, data_dir / f"{NEW}.wal"):
         file.unlink(missing_ok=True)
     for folder in (data_dir / SPILLS, data_dir / f"{WAREHOUSE}.tmp", data_dir / STAGE):
@@ -98,6 +100,12 @@ def remove_generations(publication: Path, holds: Callable[[dict[str, Any]], bool
     for path in publication.glob(f"{DRAFT}*"):  # those of a killed publish as well
         shutil.rmtree(path)
     return len(gone)
+
+
+def remove_publication(publication: Path) -> int:
+    """Delete all generations, the pointer first; how many."""
+    (publication / CURRENT).unlink(missing_ok=True)
+    return remove_generations(publication)
 
 
 def _said_by(generation: Path, holds: Callable[[dict[str, Any]], bool]) -> bool:
