@@ -116,11 +116,11 @@ def write_check(data_dir: Path, account_id: str, result: Mapping[str, Any]) -> N
     ```
 
     state: equal, differs, failed (the account, or a list of it, could not be compared). n_here: living rows on hand;
-    n_read: rows compared one by one; n_counted: rows in slices of which the CRM holds as many. n_newer: rows that have
-    changed since the last sync, which are no differences. Kinds: missing_here, missing_there, stage, amount, owner,
-    created; `gone` is what the CRM does not have and does not say since when: no difference either. n_asked: rows the
-    next sync reads again. summary, what, told, notes: sentences, as errors are kept. cells: where deals or their sums
-    differ. history: findings of the gate `history_differs`.
+    n_read: rows compared one by one; n_counted: others, in slices of which the CRM holds as many. n_newer: rows that
+    have changed since the last sync, which are no differences. Kinds: missing_here, missing_there, stage, amount,
+    owner, created; `gone` is what the CRM does not have and does not say since when: no difference either.
+    n_asked: rows the next sync reads again. summary, what, told, notes: sentences, as errors are kept. cells: where
+    deals or their sums differ. history: findings of the gate `history_differs`.
     """
     content = read_status(data_dir) or {"accounts": []}
     for account in content["accounts"]:

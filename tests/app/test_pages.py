@@ -348,6 +348,29 @@ def test_the_status_page_shows_what_failed(open_page, published):
     assert "Сделки" in page.error[0].value
 
 
+def test_the_status_page_shows_what_differs_from_the_crm(open_page, published):
+    told = {"template": "all rows compared one by one: {n}", "fields": {"n": "7"}}
+    row = {
+        "kind": "amount",
+        "what": {"template": "another amount", "fields": {}},
+        "id": "lead:7",
+        "here": "1",
+        "there": "2",
+    }
+    leads = {"resource": "leads", "error": None, "told": [told], "notes": [], "differences": {"amount": 1}}
+    check = {"at": small_company.AS_OF.isoformat(), "error": None, "summary": told, "notes": [], "state": "differs"}
+    check["lists"] = [{**leads, "sample": [{**row, "url": "https://volga.amocrm.ru/leads/detail/7"}]}]
+    status = run_status("done", error=None)
+    status["accounts"][0]["check"] = check
+    (published / "status.json").write_text(json.dumps(status), "utf-8")
+    page = open_page("status")
+    assert any("все строки сверены поштучно" in one.value for one in page.warning)
+    assert any("lead:7" in str(frame.value.to_dict()) for frame in page.dataframe)
+    check |= {"state": "equal", "lists": []}
+    (published / "status.json").write_text(json.dumps(status), "utf-8")
+    assert any("все строки сверены поштучно" in one.value for one in open_page("status").success)
+
+
 def test_what_failed_before_and_was_not_read_since_is_shown_once_for_all_it_befell(open_page, published):
     status = run_status("done", error=None)
     at = (small_company.AS_OF - timedelta(hours=19)).isoformat()
