@@ -270,6 +270,7 @@ class ApiClient:
         self._routes = tuple(routes)
         self._pace = pace
         self._ordinals = ordinals
+        self._first_seq = 0
         self._now = now
         self._server_now: datetime | None = None
         self._read = threading.local()
@@ -320,8 +321,9 @@ class ApiClient:
         return self._server_now or self._now()
 
     def read_seq(self) -> int:
-        """Ordinal of the last answer that this thread has read; 0 before the first."""
-        return int(getattr(self._read, "seq", 0))
+        """Ordinal of the last answer that this thread has read; one that has read none goes by what was read first,
+        before there were threads; 0 before that."""
+        return int(getattr(self._read, "seq", self._first_seq))
 
     def took_s(self) -> float:
         """How long the last answer that this thread has read was waited for, seconds."""
@@ -406,6 +408,7 @@ class ApiClient:
         answer = self._http().request(ask.method, ask.path, params=ask.params, content=ask.body, headers=headers)
         answer.stream = READ  # else the stream and the answer hold each other, and the body, until the collector runs
         self._read.seq = self._ordinals()
+        self._first_seq = self._first_seq or self._read.seq
         self._read.took_s = self._pace.clock() - answer.request.extensions[SENT_AT]
         if moment := _http_date(answer):
             self._server_now = moment

@@ -1,7 +1,8 @@
 """What an account is set up with besides people and funnels: custom fields of every kind of thing, roles, tags, types
 of events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from connectors.amocrm.api import AmoApi
 from connectors.amocrm.goods import INVOICES, PRODUCTS
@@ -10,6 +11,7 @@ from connectors.amocrm.reading import Reading
 from connectors.amocrm.values import field_records
 from connectors.amocrm.walking import Keys, Query, if_readable, of_kind, of_lists, pages, raw_list
 from connectors.connector import Window
+from connectors.errors import Phrase
 from connectors.records import Account, FieldDef, Yield
 from connectors.walk import listed_whole, mapped
 
@@ -22,12 +24,64 @@ def fields(api: AmoApi, account: Account, _: Window) -> Iterator[Yield]:
     reading = api.reading(account)
     kinds = owners_of_fields(api)
     listed: dict[str, Keys] = {}
+    types: dict[str, str] = {}
     for owner in kinds:
-        yield from if_readable(definitions(api, owner, kinds[owner], reading, into=listed))
+        for item in if_readable(definitions(api, owner, kinds[owner], reading, into=listed)):
+            if isinstance(item, FieldDef):
+                types[item.field_id] = item.type
+            yield item
     for kind in sorted({*kinds.values()} - {UNKNOWN}):  # which are of too many sorts to say what should be among them
         keys = of_lists([owner for owner in kinds if kinds[owner] == kind], listed)
         yield from listed_whole(FieldDef, keys, reading, api.server_now(), among=("entity_kind", kind))
+        if keys and not reading.is_odd:
+            check_named(kind, types, reading)
     yield from reading.conclusions()
+
+
+def check_named(kind: str, types: Mapping[str, str], reading: Reading) -> None:
+    """Tell of fields that settings name and that are gone, or of a type that does not give what they are for.
+
+    kind: of what has the fields. types: of all that are listed."""
+    for name, use in NAMED.items():
+        number = getattr(reading.settings, name)
+        if number is None or use.kind != kind:
+            continue
+        found = types.get(f"field:{number}")
+        if found is None:
+            what = Phrase(
+                "{setting}: there is no custom field {field} of {kind} (any more), so what is read from now on does "
+                "not have it. What was read with it stays.",
+                setting=name,
+                field=number,
+                kind=kind,
+            )
+            reading.notice(what)
+        elif found not in use.types:
+            what = Phrase(
+                "{setting}: the custom field {field} of {kind} is of the type {type} now, which does not give it.",
+                setting=name,
+                field=number,
+                kind=kind,
+                type=found,
+            )
+            reading.notice(what)
+
+
+class Use(NamedTuple):
+    """Of what a setting names a custom field, and of which of our types that may be."""
+
+    kind: str
+    types: tuple[str, ...]
+
+
+WORDS = ("text", "enum", "multi", "url")
+NAMED = {
+    "amount_field_id": Use("deal", ("number",)),
+    "loss_comment_field_id": Use("deal", WORDS),
+    "sku_field_id": Use("product", WORDS),
+    "unit_field_id": Use("product", WORDS),
+}
+"""Settings that name custom fields."""
 
 
 def owners_of_fields(api: AmoApi) -> dict[str, str]:

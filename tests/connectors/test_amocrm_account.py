@@ -1,11 +1,15 @@
 """The account: who we are, its settings, and what the doctor learns of it."""
 
 import base64
+from datetime import timedelta
 from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 import pytest
+from amo_demo import Crm, rows
 from amo_fake import (
     ACCOUNT_BODY,
     ENV,
@@ -186,3 +190,20 @@ def test_the_end_of_the_token_is_told_a_month_ahead(days, is_told):
 def test_of_a_token_that_does_not_say_when_it_ends_nothing_is_told():
     api, _ = amo()
     assert not of(Notice, read(api, "account"))
+
+
+def test_a_group_that_the_account_has_no_more_is_deleted(tmp_path: Path):
+    """What comes with the account is read by a thread that has asked for nothing: it is no mere mention."""
+    crm = Crm()
+    crm.synced(tmp_path)
+    assert rows(tmp_path, "SELECT count(*) FROM department WHERE read_seq = 0 OR deleted_at IS NOT NULL") == [(0,)]
+    crm.repaint = without_a_group
+    crm.passes(timedelta(days=1))
+    crm.synced(tmp_path)
+    assert rows(tmp_path, "SELECT count(*) FROM department WHERE deleted_at IS NOT NULL") == [(1,)]
+
+
+def without_a_group(_: Any, body: Any) -> Any:
+    if "users_groups" in body.get("_embedded", {}):
+        del body["_embedded"]["users_groups"][-1]
+    return body
