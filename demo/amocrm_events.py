@@ -67,9 +67,10 @@ class EventLog:
         self.version = 0
         at, code, reference = array("i"), array("b"), array("q")
         for instant, name, place in _all(company, switches):
-            at.append(instant)
-            code.append(CODES[name])
-            reference.append(place)
+            if instant <= company.now:
+                at.append(instant)
+                code.append(CODES[name])
+                reference.append(place)
         order = sorted(range(len(at)), key=at.__getitem__)
         self.at = array("i", map(at.__getitem__, order))
         self.code = array("b", map(code.__getitem__, order))

@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 from demo_tables import demo_tables
-from demo_then import company_then
 from polars.testing import assert_frame_equal
 from published import SCHEMAS, canonical
 
 from demo.company import build
+from demo.earlier import company_then
 from metrics import marts
 from metrics.evaluate import evaluate, made_from
 from metrics.frames import EVENT, frames_from

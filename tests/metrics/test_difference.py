@@ -5,12 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 from demo_tables import demo_tables
-from demo_then import company_then
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published import canonical
 
 from demo.company import build
+from demo.earlier import company_then
 from metrics import marts
 from metrics.difference import FACTS, NUMBERS, OF_CARDS, ROWS, Asked, differences
 from metrics.evaluate import evaluate, made_from

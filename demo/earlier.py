@@ -9,9 +9,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from demo.model import LEAD, Change, Company, Deal, Move
+from demo.model import LEAD, Change, Columns, Company, Deal, Move
 
 CLOSED = ("won", "lost")
+BORN_LATER = 1
+"""`deleted_at` of a card that is still to be made: it keeps its place, and nobody sees it."""
 
 
 def company_then(company: Company, at: datetime) -> Company:
@@ -41,6 +43,36 @@ def company_then(company: Company, at: datetime) -> Company:
         messages=_until(company.messages, "at", now),
         notes=[note for note in company.notes if note.created_at <= now],
     )
+
+
+def served_then(company: Company, at: datetime) -> Company:
+    """`company_then` for a demo server: every row at its place, since ids and ids of events are made of places.
+
+    Nothing of the log is later than the company's `as_of`; a card that was not made yet is gone, also from the trash.
+    """
+    then, now = company_then(company, at), int(at.timestamp())
+
+    def at_their_places(rows: list[Any], kept: list[Any]) -> list[Any]:
+        known = {row.id: row._replace(updated_at=min(row.updated_at, now - 3600)) for row in kept}
+        return [known.get(row.id) or row._replace(deleted_at=BORN_LATER, purged=True) for row in rows]
+
+    return replace(
+        then,
+        calls=_kept(company.calls, (_hung_then(call, now) for call in company.calls)),
+        notes=[_hung_then(note, now) for note in company.notes],
+        deals=at_their_places(company.deals, then.deals),
+        contacts=at_their_places(company.contacts, then.contacts),
+        firms=at_their_places(company.firms, then.firms),
+        moves=company.moves,
+        owner_changes=company.owner_changes,
+        price_changes=company.price_changes,
+        messages=company.messages,
+    )
+
+
+def _hung_then(note: Any, now: int) -> Any:
+    """A note that was not written yet hangs on no card."""
+    return note if note.created_at <= now else note._replace(entity_kind=0)
 
 
 def _by_deal(rows: Iterable[Any], key: str) -> dict[int, list[Any]]:
@@ -81,14 +113,16 @@ def _undeleted(row: Any, now: int) -> Any:
 
 def _task_then(task: Any, now: int) -> Any:
     open_then = _undeleted(task, now)
-    return open_then._replace(completed_at=0, result=0) if task.completed_at > now else open_then
+    if task.completed_at > now:
+        open_then = open_then._replace(completed_at=0, result=0, is_logged=0)
+    return open_then._replace(updated_at=min(task.updated_at, now - 3600))
 
 
-def _until(rows: Any, instant: str, now: int) -> Any:
+def _until(rows: "Columns[Any]", instant: str, now: int) -> "Columns[Any]":
     return rows.reordered([place for place, at in enumerate(rows.column(instant)) if at <= now])
 
 
-def _kept(columns: Any, rows: Iterable[Any]) -> Any:
+def _kept(columns: "Columns[Any]", rows: Iterable[Any]) -> "Columns[Any]":
     kept = columns.reordered([])
     for row in rows:
         kept.append(row)
