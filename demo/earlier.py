@@ -97,7 +97,7 @@ def _deal_then(  # noqa: PLR0917
     closed_at = deal.closed_at if deal.closed_at <= now else past[-1] if is_closed and past else 0
     owner = next((change.before for change in owners if change.at > now), deal.user_id)
     price = next((change.before for change in prices if change.at > now), -1 if deal.price is None else deal.price)
-    return _undeleted(deal, now)._replace(
+    then: Deal = _undeleted(deal, now)._replace(
         pipeline_id=place[0],
         stage_id=place[1],
         closed_at=closed_at if is_closed else 0,
@@ -105,6 +105,7 @@ def _deal_then(  # noqa: PLR0917
         user_id=owner,
         price=None if price < 0 else price,
     )
+    return then
 
 
 def _undeleted(row: Any, now: int) -> Any:

@@ -56,6 +56,15 @@ def test_every_setting_leaves_a_line_in_the_audit_log(store):
     ]
 
 
+def test_what_people_set_can_be_had_as_it_stood_at_a_version(store):
+    scope = ("pipeline", "main", "pipeline:1")
+    first = store.put(scope, "purpose", "sales", author="anna")
+    store.put(scope, "purpose", None, author="anna")
+    assert store.user_set() == {}
+    assert [row["purpose"] for row in store.user_set(first)["pipeline"]] == ["sales"]
+    assert store.user_set(0) == {}
+
+
 def test_user_set_rows_carry_the_key_and_all_columns(store):
     store.put(STAGE, "is_kev", True, author="anna")
     store.put(STAGE, "sla_s", 86400, author="anna")
