@@ -6,14 +6,16 @@ pytestmark = pytest.mark.browser
 
 
 def tiles(page):
-    """Value by label."""
-    labels, values = (page.locator(f"[data-testid=stMetric{part}]").all_inner_texts() for part in ("Label", "Value"))
-    return dict(zip(labels, values, strict=True))
+    """Value by label, of one instant: between two questions a page may draw another tile."""
+    part = "tile.querySelector('[data-testid=stMetric{}]').innerText".format
+    pairs = f"tiles => tiles.map(tile => [{part('Label')}, {part('Value')}])"
+    return dict(page.locator("[data-testid=stMetric]").evaluate_all(pairs))
 
 
 def test_a_period_chosen_on_a_page_before_does_not_change_the_number_the_brief_leads_to(open_window):
     window = open_window()
     page = window.open("/clients?period=7d")
+    window.settle()
     of_the_week = tiles(page)
     page.get_by_role("link", name="Сводка").click()
     page.wait_for_selector(".st-key-brief_tiles_3_open")
