@@ -180,7 +180,7 @@ account.run_account_remove(load_config(sys.argv[1]), sys.argv[3], yes=True)
 """
 
 
-@pytest.mark.parametrize("step", ["remove_rows", "rewrite", "forget_accounts", "publish_with", "remove_generations"])
+@pytest.mark.parametrize("step", ["remove_rows", "forget_accounts", "publish_with"])
 def test_killed_at_any_step_the_next_call_ends_it(config: Config, step: str):
     arguments = [str(config.data_dir.parent / "config.yaml"), step, GONE]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=HOUSE, check=False, capture_output=True)
