@@ -147,7 +147,8 @@ class Comparison:
         bounds = slices.months(first, self.end, self.side.zone)
         places = [int(listed[self.by].search_sorted(bound)) for bound in bounds]
         counts = [after - before for before, after in pairwise(places)]
-        taken = slices.chosen(counts, page=self.of.page(self.side.api), pages=self.pages, turn=self.turn)
+        pages = min(self.pages, self.side.budget.left() - RESERVE)
+        taken = slices.chosen(counts, page=self.of.page(self.side.api), pages=pages, turn=self.turn)
         for start, end in taken:
             self.read(Slice(bounds[start], bounds[end]), listed)
         left_over = slices.rest(taken, len(counts))
@@ -182,10 +183,7 @@ class Comparison:
                     waiting |= {half: within(rows, half, self.by) for half in halves}
         if waiting:
             result.notes.append(
-                Phrase(
-                    "{n} parts hold another number of rows there, which took too many requests to look at.",
-                    n=len(waiting),
-                )
+                Phrase("parts that were not counted, for the requests of this check were used up: {n}", n=len(waiting))
             )
 
     def suspect(self, rows: Iterable[Row], expected: pl.DataFrame | None = None) -> None:

@@ -39,7 +39,7 @@ log = logging.getLogger("voronka.check")
 
 MOST_REQUESTS = 200
 """Of an account."""
-FOR_ROWS = 0.7
+FOR_ROWS = 0.5
 """Of the requests, where they do not do for all rows; the others count."""
 SAMPLE = 50
 """Differing rows that are kept of each kind and list."""

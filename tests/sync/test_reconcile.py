@@ -170,6 +170,13 @@ def test_what_has_changed_since_the_last_sync_is_newer():
     assert (found(result), result.n_newer) == (set(), 2)
 
 
+def test_a_row_that_has_left_the_lists_since_the_last_sync_is_newer():
+    """Only its id finds it: lists by change time or stage do not show it where it was."""
+    there = deals() | {42: deal(42, amount_minor=5, source_updated_at=END)}
+    result = FakeList(there, hidden={42}).compared(deals().values())
+    assert (found(result), result.n_newer) == (set(), 1)
+
+
 def test_a_change_without_a_change_time_is_a_difference_unless_the_log_names_it():
     there = deals() | {1: deal(1, responsible_user_id="user:2")}
     assert found(FakeList(there).compared(deals().values())) == {("owner", "lead:1")}
