@@ -38,6 +38,7 @@ from warehouse.suppression import (
     CARD_COLUMNS,
     EMPLOYEES,
     FACT_COLUMNS,
+    OF_TYPE,
     STAND_IN,
     WORDS,
     Name,
@@ -254,7 +255,7 @@ def card_pattern(cards: Sequence[Name], account_id: str) -> str | None:
         if kind in WORDS:
             digits = re.escape(number)
             found.append(rf"{WORDS[kind]}[^0-9]{{0,40}}{digits}(?:[^0-9]|$)")
-            found.append(rf'(?:^|[^0-9]){digits}"?,"[a-z_]*type":"{WORDS[kind]}')
+            found.append(rf"(?:^|[^0-9]){digits}{OF_TYPE[kind]}")
     return f"(?i)(?:{'|'.join(found)})" if found else None
 
 
@@ -276,8 +277,7 @@ def erase(
     for table in tables:
         _note(connection, table)
     connection.exec_driver_sql(
-        "INSERT INTO gone_key SELECT old, ? || md5(old || ?) FROM (SELECT DISTINCT old FROM gone_new_key) "
-        "WHERE old NOT IN (SELECT old FROM gone_key)",
+        "INSERT INTO gone_key_name SELECT DISTINCT old, ? || md5(old || ?) FROM gone_row_key",
         (STAND_IN, secrets.token_hex(16)),
     )
     for table in tables:
@@ -315,7 +315,7 @@ def erase_met(connection: Connection, met: Suppression, *, load_seq: int, now: d
         erase(connection, person, belongs_to=belongs_to, key=met.key, load_seq=load_seq, now=now)
 
 
-TEMPORARY = ("gone_card", "gone_fact", "gone_key", "gone_new_key", "gone_raw")
+TEMPORARY = ("gone_card", "gone_fact", "gone_key", "gone_row_key", "gone_key_name", "gone_raw")
 
 
 def stand_in() -> str:
@@ -323,18 +323,20 @@ def stand_in() -> str:
 
 
 def _prepare(connection: Connection, person: Person, renamed: dict[Name, str], key: bytes) -> None:
-    """Tables of what goes: cards with their new names, facts, keys of numbers and addresses, raw versions."""
+    """Tables of what goes: cards with their new names, facts, keys of the person's numbers and addresses; and of what
+    is found on the way: all keys in rows about the person, with their new names, and raw versions."""
     create = "CREATE OR REPLACE TEMP TABLE"
     connection.exec_driver_sql(f"{create} gone_card (account_id VARCHAR, old VARCHAR, new VARCHAR)")
     connection.exec_driver_sql(f"{create} gone_fact (account_id VARCHAR, old VARCHAR)")
-    connection.exec_driver_sql(f"{create} gone_key (old VARCHAR, new VARCHAR)")
-    connection.exec_driver_sql(f"{create} gone_new_key (old VARCHAR)")
+    connection.exec_driver_sql(f"{create} gone_key (old VARCHAR)")
+    connection.exec_driver_sql(f"{create} gone_row_key (old VARCHAR)")
+    connection.exec_driver_sql(f"{create} gone_key_name (old VARCHAR, new VARCHAR)")
     connection.exec_driver_sql(f"{create} gone_raw (account_id VARCHAR, raw_hash VARCHAR)")
     for (account_id, old), new in renamed.items():
         connection.exec_driver_sql("INSERT INTO gone_card VALUES (?, ?, ?)", (account_id, old, new))
     keys = [*person.phones, *person.emails, *(f"raw:{odd}" for odd in person.odd_phones)]
     for value in keys:
-        connection.exec_driver_sql("INSERT INTO gone_key VALUES (?, ?)", (hashed(value, key), stand_in()))
+        connection.exec_driver_sql("INSERT INTO gone_key VALUES (?)", (hashed(value, key),))
     for name in person.leads:
         connection.exec_driver_sql("INSERT INTO gone_fact VALUES (?, ?)", name)
     for table, row_id, pointer in (
@@ -379,7 +381,7 @@ def _note(connection: Connection, table: Table) -> None:
     )
     for column in {"phone_key", "email_key"} & names:
         connection.exec_driver_sql(
-            f"INSERT INTO gone_new_key SELECT DISTINCT t.{column} FROM {quoted(table.name)} t "
+            f"INSERT INTO gone_row_key SELECT DISTINCT t.{column} FROM {quoted(table.name)} t "
             f"WHERE t.{column} IS NOT NULL AND NOT starts_with(t.{column}, '{STAND_IN}') AND ({about})"
         )
 
@@ -407,7 +409,7 @@ def _erase_rows(connection: Connection, table: Table, load_seq: int) -> int:
     if "phone_raw" in names:
         sets["phone_raw"] = "repeat('0', t.phone_digits::BIGINT)"  # how many digits is a fact
     for column in {"phone_key", "email_key"} & names:
-        sets[column] = f"coalesce((SELECT k.new FROM gone_key k WHERE k.old = t.{column}), t.{column})"
+        sets[column] = f"coalesce((SELECT k.new FROM gone_key_name k WHERE k.old = t.{column}), t.{column})"
     for column in [c for c in CARD_COLUMNS if c in names]:
         sets[column] = (
             "coalesce((SELECT c.new FROM gone_card c WHERE c.account_id = t.account_id "

@@ -53,9 +53,16 @@ EMAIL_TOKEN = re.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+")
 WORDS = {"contact": "contact", "company": "compan(?:y|ies)"}
 """How sources name a kind of card, in any of their spellings: `contacts`, `CONTACT_ID`, `companyId`."""
 
+OF_TYPE = {
+    kind: rf'"?,"[a-z_]*type(?:_id)?":"?(?:{word}|{code}\b)'
+    for (kind, word), code in zip(WORDS.items(), "34", strict=True)
+}
+"""What stands behind the number of a card in the keys of JSON, which are sorted: `,"entity_type":"contacts"`,
+`,"OWNER_TYPE_ID":"3"`."""
+
 CARD_TOKEN = re.compile(
     "|".join(
-        rf'(?P<{kind}>{word}[^0-9]{{0,40}}(?P<{kind}_after>\d+))|(?P<{kind}_before>\d+)"?,"[a-z_]*type":"{word}'
+        rf"(?:{word}[^0-9]{{0,40}}(?P<{kind}_after>\d+))|(?P<{kind}_before>\d+){OF_TYPE[kind]}"
         for kind, word in WORDS.items()
     ),
     re.IGNORECASE,
