@@ -290,8 +290,9 @@ def open_frames(
 ) -> FrameSet:
     """The tables of a publication: of the generation its pointer names, or of `generation`.
 
-    `user_set` holds, per table of `USER_SET`, a frame of its key and any of its columns. Raises NoPublication where
-    nothing was published, DamagedPublication where files are missing.
+    `user_set` holds, per table of `USER_SET`, a frame of its key and any of its columns. Personal tables may be missing:
+    then the set has none of them. Raises NoPublication where nothing was published, DamagedPublication where other
+    files are missing.
     """
     on = engine_named(engine) if isinstance(engine, str) else engine
     for _ in range(POINTER_READS):
@@ -299,7 +300,9 @@ def open_frames(
         found = _manifest(publication / name)
         if found is not None:
             sources = {table: _files(publication / name, entry) for table, entry in found["tables"].items()}
-            if all(file.exists() for files in sources.values() for file in files):
+            gone = {table for table, files in sources.items() if not all(file.exists() for file in files)}
+            if all(table.endswith("_pii") for table in gone):
+                sources = {table: files for table, files in sources.items() if table not in gone}
                 return FrameSet(found, on, dict(sources), publication, dict(user_set or {}))
         if generation is not None:
             break
