@@ -161,13 +161,33 @@ def one(
 def batches(
     connection: Connection, target: str, replays: Sequence[Replay], done: Remapped, *, of: str
 ) -> Iterator[list[Read]]:
-    """What becomes of all versions on hand, batch by batch, and last what is known only when all were seen."""
+    """What becomes of all versions on hand, batch by batch, and last what is known only when all were seen.
+
+    No batch has two versions of one object: of the sets that belong to it a load looks at the last, and what an earlier
+    one had may have to stay.
+    """
     context = frozenset[str]().union(*(replay.context for replay in replays))
     last = STUB_SEQ
-    for batch in raw.versions(connection, target, context, of=of):
-        yield [(version.seq, item) for version in batch for item in made(version, replays, done)]
-        last = max(last, *(version.seq for version in batch))
+    for versions in raw.versions(connection, target, context, of=of):
+        for batch in each_once(versions):
+            yield [(version.seq, item) for version in batch for item in made(version, replays, done)]
+        last = max(last, *(version.seq for version in versions))
     yield [(last, item) for replay in replays for item in replay.conclusions()]
+
+
+def each_once(versions: Iterable[raw.Version]) -> Iterator[list[raw.Version]]:
+    """Versions in their order, in parts that have each object once."""
+    part: list[raw.Version] = []
+    seen: set[tuple[str, str]] = set()
+    for version in versions:
+        name = version.raw.entity, version.raw.native_id
+        if name in seen and not version.is_told:
+            yield part
+            part, seen = [], set()
+        part.append(version)
+        if not version.is_told:
+            seen.add(name)
+    yield part
 
 
 def made(version: raw.Version, replays: Sequence[Replay], done: Remapped) -> Iterator[Yield]:
