@@ -33,9 +33,7 @@ from settings import SettingsStore
 
 TextFormat = Literal["table", "json", "csv"]
 
-ONLY_ONE = (
-    "There is one publication only, {known}: nothing to compare it with yet. Publish again after the next sync."
-)
+ONLY_ONE = "There is one publication only, {known}: nothing to compare it with yet. Publish again after the next sync."
 UNKNOWN_GENERATION = "There is no publication {got}; it may have been removed, as `retention` says. There are: {known}."
 SEVERAL_GENERATIONS = "{got} begins several publications: {known}. Give more of the name."
 SAME_GENERATION = "Both are the publication {got}. Name two, or none for the two newest."
@@ -123,10 +121,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _opened(compared: Compared, config: Config) -> tuple[FrameSet, FrameSet]:
-    open_frames(config.publication)  # says what to do where nothing is published
+    current = open_frames(config.publication).generation  # says what to do where nothing is published
     known = generations(config.publication)
     older, newer = chosen(compared.generations, known, ZoneInfo(config.timezone))
-    frames = [_of(name, config) for name in (older, newer)]
+    frames = [_of(name, config, is_current=name == current) for name in (older, newer)]
     accounts = {account["account_id"] for one in frames for account in one.manifest["accounts"]}
     for account_id in compared.accounts:
         if account_id not in accounts:
@@ -135,11 +133,11 @@ def _opened(compared: Compared, config: Config) -> tuple[FrameSet, FrameSet]:
     return cut[0], cut[1]
 
 
-def _of(name: str, config: Config) -> FrameSet:
-    """A generation with what people had set when it was published."""
-    frames = open_frames(config.publication, generation=name)
-    version = frames.manifest.get("settings_version")
-    said = SettingsStore(config.settings_path).user_set(int(version) if version is not None else None)
+def _of(name: str, config: Config, *, is_current: bool) -> FrameSet:
+    """A generation with what people had set when it was published; the current one as readers see it, with all."""
+    version = open_frames(config.publication, generation=name).manifest.get("settings_version")
+    until = None if is_current or version is None else int(version)
+    said = SettingsStore(config.settings_path).user_set(until)
     return open_frames(config.publication, generation=name, user_set=user_set_frames(said))
 
 

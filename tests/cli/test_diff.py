@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 
 from commands.diff import chosen, generation_named, plain
-from config import ConfigError
+from config import ConfigError, load_config
 from metrics.frames import made_at
 from metrics.marts import MartParams
 from metrics.row_changes import PARTS
+from settings import SettingsStore
 from sync import publish_all
 
 MOSCOW = ZoneInfo("Europe/Moscow")
@@ -112,3 +113,20 @@ def test_a_wrong_question_of_diff_is_a_sentence(voronka, demo, published_twice, 
     assert said.code == 2
     assert word in said.err
     assert not list(demo.folder.glob(".diff-*"))
+
+
+def test_what_people_set_since_shows_in_the_current_publication_only(voronka, demo, published_twice):
+    pipelines = pl.read_parquet(demo.folder / "publication" / published_twice[1] / "pipeline.parquet")
+    store = SettingsStore(load_config(demo.config).settings_path)
+    for account_id, pipeline_id in pipelines.select("account_id", "pipeline_id").iter_rows():
+        store.put(("pipeline", account_id, pipeline_id), "purpose", "warming", author="anna")
+    try:
+        told = json.loads(voronka("diff", "--metric", "D6", "--format", "json", "--config", demo.config).raw)
+    finally:
+        for account_id, pipeline_id in pipelines.select("account_id", "pipeline_id").iter_rows():
+            store.put(("pipeline", account_id, pipeline_id), "purpose", None, author="anna")
+    revenue = [one for one in told["metrics"][0]["numbers"] if one["number"] == "revenue_minor"]
+    assert revenue
+    assert {(one["after"] or 0, one["redefined"] + one["before"]) for one in revenue if one["table"] == "months"} == {
+        (0, 0)
+    }
