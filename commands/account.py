@@ -18,7 +18,7 @@ from settings import SettingsStore
 from sync import inbox
 from warehouse.accounts import feeds, is_anything_read, remove_rows
 from warehouse.backup import set_aside
-from warehouse.database import WAREHOUSE, private_folder, writer_lock
+from warehouse.database import WAREHOUSE, ask_for_room, private_folder, writer_lock
 from warehouse.publish import read_manifest
 from warehouse.rewriting import remove_generations, remove_publication, rewrite
 from warehouse.status import forget_accounts, read_status
@@ -95,6 +95,7 @@ def state_folders(data_dir: Path, ids: Collection[str]) -> list[Path]:
 def remove_from_warehouse(config: Config, ids: Collection[str]) -> dict[str, int]:
     if not (config.data_dir / WAREHOUSE).exists():
         return {}
+    ask_for_room(config.data_dir, (config.data_dir / WAREHOUSE).stat().st_size)  # before anything is deleted
     with opened(config) as engine, engine.begin() as connection:
         rows = remove_rows(connection, ids)
     rewrite(config.data_dir)

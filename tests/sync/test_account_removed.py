@@ -17,7 +17,8 @@ from commands.account import run_account_remove
 from config import Config, ConfigError, load_config
 from settings import SettingsStore
 from sync import inbox, publish_all, sync
-from warehouse.database import writer_lock
+from warehouse import database
+from warehouse.database import WarehouseError, writer_lock
 from warehouse.publish import generations, read_manifest
 from warehouse.status import read_status
 
@@ -187,6 +188,14 @@ def test_killed_at_any_step_the_next_call_ends_it(config: Config, step: str):
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert run_account_remove(config, GONE, yes=True) == 0
     assert holding(config.data_dir, GONE) == []
+
+
+def test_without_room_to_write_the_file_anew_nothing_is_deleted(config: Config, monkeypatch: pytest.MonkeyPatch):
+    before = tables_of(config.data_dir)
+    monkeypatch.setattr(database, "SPARE", 1 << 60)
+    with pytest.raises(WarehouseError, match="nothing was changed"):
+        run_account_remove(config, GONE, yes=True)
+    assert tables_of(config.data_dir) == before
 
 
 def test_while_a_sync_runs_nothing_is_removed(config: Config):

@@ -15,6 +15,10 @@ from sync_words import tables_of
 from commands import run
 from commands.progress import SyncProgress
 from config import Config, load_config
+from connectors.amocrm.access import account_pace
+from connectors.amocrm.settings import AmoSettings
+from connectors.bitrix24.access import portal_pace
+from connectors.bitrix24.settings import BitrixSettings
 from connectors.connector import Connector, Resource, Settings, Window
 from connectors.errors import CredentialsError, RetriableError
 from connectors.records import Account
@@ -116,7 +120,7 @@ def test_every_account_reads_at_the_same_time(config: Config, monkeypatch: pytes
     assert deals_of(config.data_dir) == dict.fromkeys(IDS, 9)
 
 
-@pytest.mark.parametrize(("hanging", "at"), [("amocrm-0", "account"), ("bitrix24-9", "deals")])
+@pytest.mark.parametrize(("hanging", "at"), [("amocrm-0", "account"), ("bitrix24-0", "deals")])
 def test_an_account_that_hangs_holds_nobody_up(config: Config, monkeypatch: pytest.MonkeyPatch, hanging: str, at: str):
     """It gets no answer before everything of all others is in the warehouse."""
     crms, written, waited = sources(), Written(monkeypatch), []
@@ -189,3 +193,31 @@ def test_among_others_an_account_reads_what_it_reads_alone(
     assert synced(alone, sources(), monkeypatch).is_well
     mine = {name: [row for row in rows if row[0] == one] for name, rows in together.items()}
     assert {name: rows for name, rows in mine.items() if rows} == tables_of(alone.data_dir)
+
+
+def test_a_pause_one_account_was_given_holds_no_other(tmp_path: Path):
+    """Each has a pace of its own; only accounts of one portal share it, for the portal counts them together."""
+    paces = {}
+    for n in range(10):
+        amo = AmoSettings(id=f"amocrm-{n}", connector="amocrm", base_url=f"https://a{n}.amocrm.ru", token_env="T")
+        paces[amo.id] = account_pace(amo, str(tmp_path / "state" / amo.id))
+        bitrix = BitrixSettings(id=f"bitrix24-{n}", connector="bitrix24", webhook_env="W")
+        paces[bitrix.id] = portal_pace(bitrix, f"https://b{n}.bitrix24.ru", str(tmp_path / "state" / bitrix.id))
+    for one in ("amocrm-0", "bitrix24-0"):
+        paces[one].pause(600)
+    for name, pace in paces.items():
+        pace._sleep = sleepless
+        if name in ("amocrm-0", "bitrix24-0"):
+            with pytest.raises(AssertionError, match="asleep"):
+                pace.wait()
+        else:
+            pace.wait()
+    shared = BitrixSettings(id="twin", connector="bitrix24", webhook_env="W")
+    twin = portal_pace(shared, "https://b0.bitrix24.ru", str(tmp_path / "state" / "twin"))
+    twin._sleep = sleepless
+    with pytest.raises(AssertionError, match="asleep"):
+        twin.wait()
+
+
+def sleepless(_seconds: float) -> None:
+    raise AssertionError("asleep")
