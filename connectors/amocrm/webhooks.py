@@ -13,6 +13,8 @@ from connectors.paging import Json
 
 MOST_FIELDS = 20_000
 ID = re.compile(r"[1-9][0-9]{0,18}")
+GREATEST = 2**63 - 1
+"""Of ids; what is above is no id, and the CRM may refuse to be asked for it."""
 CARD = re.compile(r"(leads|contacts|companies|customers|task|talk)\[[a-z_]+]\[[0-9]+]\[(id|talk_id|type)]")
 NOTE = re.compile(r"(leads|contacts|companies|customers)\[note]\[[0-9]+]\[note]\[(element_id|id)]")
 TALK_OF_MESSAGE = re.compile(r"message\[add]\[[0-9]+]\[talk_id]")
@@ -37,14 +39,14 @@ def hear(body: bytes) -> Heard:
             number = value
         elif card := CARD.fullmatch(name):
             cards[name.rpartition("[")[0]][card[2]] = value
-        elif (note := NOTE.fullmatch(name)) and ID.fullmatch(value):
+        elif (note := NOTE.fullmatch(name)) and is_id(value):
             for resource in (note[1],) if note[2] == "element_id" else NOTES:
                 ids[resource].add(value)
-        elif TALK_OF_MESSAGE.fullmatch(name) and ID.fullmatch(value):
+        elif TALK_OF_MESSAGE.fullmatch(name) and is_id(value):
             ids["talks"].add(value)
     for place, card_fields in cards.items():
         native_id = card_fields.get("talk_id") or card_fields.get("id", "")
-        if ID.fullmatch(native_id):
+        if is_id(native_id):
             root = place.partition("[")[0]
             is_company = root == "contacts" and card_fields.get("type") == "company"
             resource = "companies" if is_company else RESOURCES.get(root, root)
@@ -52,6 +54,10 @@ def hear(body: bytes) -> Heard:
                 ids["deletions"].add(f"{resource}/{native_id}")
             else:
                 ids[resource].add(native_id)
-    if not ID.fullmatch(number):
+    if not is_id(number):
         raise ValueError("no account")
     return Heard(number, {resource: frozenset(found) for resource, found in ids.items()})
+
+
+def is_id(text: str) -> bool:
+    return ID.fullmatch(text) is not None and int(text) <= GREATEST

@@ -339,6 +339,13 @@ def test_a_webhook_rings_for_talks_and_notes(body: str, ids: dict[str, set[str]]
     assert hear(f"{body}&account[id]=31004410".encode()).ids == ids
 
 
+@pytest.mark.parametrize("field", ["leads[update][0][id]", "message[add][0][talk_id]", "leads[note][0][note][id]"])
+def test_a_number_too_great_for_an_id_rings_for_nothing(field: str):
+    greatest, number = 2**63 - 1, "account[id]=31004410"
+    assert hear(f"{field}={greatest}&{number}".encode()).ids
+    assert not hear(f"{field}={greatest + 1}&{number}".encode()).ids
+
+
 def test_chats_of_contacts_who_have_talks_are_kept_raw():
     listed = page("talks", talk(1), talk(2), talk(3, contact_id=None), talk(4, contact_id=27700002))
     links = page("chats", {"id": 551, "chat_id": "6d3c-a001", "contact_id": 27700001})
