@@ -89,6 +89,8 @@ class Resource:
     after: names of resources whose rows this one refers to; they are read first.
     fills: canonical tables whose completeness it decides, for `coverage`. has_others: other resources know, if less of
     each, all that it fills them with: where it is not given, they alone decide.
+    past_of: the kind of those of its rows whose past other resources list by numbers and times of its own: a row that
+    is asked for by its id asks for that too, and one that comes into sight after it was made is asked for so.
     log_column: for a log of which nobody says how far back it reaches: the instant of its entries in `fills`. They are
     complete since the earliest that was read, not since the account was opened. log_prefix: how ids of entries begin,
     where another resource fills the same table.
@@ -104,6 +106,7 @@ class Resource:
     is_core: bool = False
     after: tuple[str, ...] = ()
     has_others: bool = False
+    past_of: type[Record] | None = None
     log_column: str | None = None
     log_prefix: str = ""
 

@@ -2,6 +2,7 @@
 
 from connectors.connector import Settings
 from connectors.errors import Phrase
+from sync.identity import sight
 from warehouse.state import Swept
 from warehouse.sweeps import Difference
 
@@ -17,7 +18,7 @@ def is_doubtful(
     """
     if not found.missing:
         return False
-    is_known = viewer is not None and before.viewer in (None, viewer)
+    is_known = viewer is not None and sight(before.viewer, viewer) != "less"
     if trusts_viewer:
         return not (is_known or (viewer is not None and before.met == viewer))
     return not is_known or len(found.missing) > max(FEW, settings.vanish_share * found.n_known)
@@ -26,7 +27,7 @@ def is_doubtful(
 def doubt(swept: Swept, settings: Settings) -> Phrase:
     """The sentence about a sweep that concluded nothing."""
     day = f"{swept.swept_at:%Y-%m-%d}"
-    if swept.met is None or swept.viewer not in (None, swept.met):
+    if swept.met is None or sight(swept.viewer, swept.met) == "less":
         return Phrase(
             "On {day} {n} rows could not be seen, and the token's owner or rights are others than before: none was "
             "taken as deleted. Connect with an administrator's token; if they are gone, run voronka sync --full.",

@@ -1,6 +1,6 @@
 """What is read, and what readers tell the writer about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -51,6 +51,9 @@ class Chunk:
     account_id: str
     resource: str
     reads: list[Read]
+    before: datetime | None = None
+    """Up to when the resource was read by earlier runs, where its rows are those of a window that follows. One that is
+    older and was not on hand has come into sight since: its past is read with it when it is asked for by its id."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,14 @@ class SweepDone:
 
 
 @dataclass(frozen=True)
+class AllRead:
+    """Everything was read but what earlier answers ask for; `answer` gets the source's own ids of that, by resource."""
+
+    account_id: str
+    answer: "Future[Mapping[str, Sequence[str]]]" = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
 class Failed:
     """A resource, or (None) the whole account."""
 
@@ -112,7 +123,9 @@ class AccountDone:
     account_id: str
 
 
-Event = Opened | Planned | Chunk | WindowDone | ResourceDone | SweepRead | SweepDone | Failed | NotGiven | AccountDone
+Answered = SweepRead | AllRead
+"""Events whose reader waits for what the writer makes of all that came before."""
+Event = Opened | Planned | Chunk | WindowDone | ResourceDone | SweepDone | Answered | Failed | NotGiven | AccountDone
 
 
 class Stopped(Exception):  # noqa: N818 — not an error: somebody asked us to stop

@@ -2,21 +2,21 @@
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from connectors.connector import Api, Resource, Window
-from connectors.errors import ConnectorError, CredentialsError, Phrase
-from connectors.records import Account, LeftOut, RawRecord, Reread
+from connectors.errors import ConnectorError, CredentialsError, PayloadError, Phrase
+from connectors.records import Account, LeftOut, Notice, RawRecord, Yield
 from sync.events import (
     AccountDone,
+    AllRead,
     Chunk,
     Event,
     Failed,
@@ -35,7 +35,6 @@ from sync.plan import Step, catch_up, joined, plan
 from warehouse import state
 from warehouse.load import Read
 from warehouse.state import CLOCK_TOLERANCE
-from warehouse.sweeps import Difference
 
 log = logging.getLogger("voronka.sync")
 
@@ -43,6 +42,7 @@ MOST_CLOCK_SKEW = timedelta(days=1)
 FALLBACK_START = datetime(2010, 1, 1, tzinfo=UTC)  # for a source that does not say when the account was opened
 CHUNK = 1_000  # yields a reader collects before it hands them over
 IDS_A_WINDOW = 250
+MOST_REFUSED = 10  # ids of a window; if the source refuses more, it is not about them
 REREAD_ROUNDS = 3
 EARLY = timedelta(hours=1)  # a nightly run may begin some seconds earlier than that of the day before
 Result = TypeVar("Result")
@@ -79,8 +79,6 @@ class Reader:
     before: state.KnownAccount
     read_as: dict[tuple[str, str], str]
     """Ids of accounts by connector and number, those of this run as they are opened."""
-    pending: Mapping[str, Sequence[str]]
-    """Ids earlier runs were asked to read again, by resource."""
     sweeps: Mapping[str, state.Swept]
     """The last sweeps, by resource."""
     full: bool
@@ -93,7 +91,6 @@ class Reader:
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
     left_out: set[str] = field(default_factory=set)
-    asked: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     reached: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Of resources with numbered lists: the greatest number of each before it was read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -254,11 +251,9 @@ class Reader:
         for resource in due:
             if self._is_pointless(resource):
                 continue
-            found = self._difference(resource, start)
-            with self.lock:
-                self.asked[resource.name].update(found.unknown)
-                for other, ids in found.naming.items():
-                    self.asked[other].update(ids)
+            swept = SweepRead(self.target.account_id, resource.name, start)
+            self.tell(swept)
+            found = self._answer(swept.answer)
             probes = [Window("probe", ids=tuple(part)) for part in _parts(found.missing, IDS_A_WINDOW)]
             probed = [lanes.submit(resource.lane, self._window, api, account, resource, part, start) for part in probes]
             for future in probed:
@@ -273,33 +268,28 @@ class Reader:
             return False
         return self.full or (days > 0 and start - last.swept_at >= timedelta(days=days) - EARLY)
 
-    def _difference(self, resource: Resource, start: datetime) -> Difference:
-        """What the writer makes of a sweep, once it has everything that was read before."""
-        read = SweepRead(self.target.account_id, resource.name, start)
-        self.tell(read)
+    def _answer(self, answer: Future[Result]) -> Result:
+        """What the writer answers, once it has everything that was read before."""
         while True:
             with suppress(TimeoutError):
-                return read.answer.result(timeout=0.5)
+                return answer.result(timeout=0.5)
             if self.stop.is_set():
                 raise Stopped
 
     def _read_again(self, lanes: Lanes, api: Api, account: Account, start: datetime) -> None:
-        """Ids that walks asked for, when everything else is read: a list read last is the truth."""
+        """Ids that walks, sweeps or earlier runs asked for, when everything else is read: a list read last is the
+        truth."""
         by_name = {resource.name: resource for resource in self.target.connector.resources}
-        asked = {name: set(ids) for name, ids in self.pending.items()}
         for _ in range(REREAD_ROUNDS):
-            with self.lock:
-                for name, ids in self.asked.items():
-                    asked.setdefault(name, set()).update(ids)
-                self.asked.clear()
+            read = AllRead(self.target.account_id)
+            self.tell(read)
             windows = [
                 (by_name[name], Window("ids", ids=tuple(part)))
-                for name, ids in asked.items()
-                if name in by_name and name not in self.failed
-                for part in _parts(sorted(ids), IDS_A_WINDOW)
+                for name, ids in self._answer(read.answer).items()
+                if name in by_name and not self._is_pointless(by_name[name])
+                for part in _parts(ids, IDS_A_WINDOW)
             ]
-            asked = {}
-            if not windows or self.is_over:
+            if not windows:
                 return
             futures = [lanes.submit(one[0].lane, self._window, api, account, *one, start) for one in windows]
             for future in futures:
@@ -318,22 +308,26 @@ class Reader:
             return n
         reads: list[Read] = []
         window = joined(windows)
+        is_later = resource.past_of is not None and window.kind in ("changed", "numbered")
+        chunk = partial(
+            Chunk,
+            self.target.account_id,
+            resource.name,
+            before=self.known[resource.name].watermark if is_later else None,
+        )
         with self._owned_by(resource):
-            for item in resource.read(api, account, window):
+            for item in _items(api, account, resource, window):
                 reads.append((api.read_seq(), item))
-                if isinstance(item, Reread):
-                    with self.lock:
-                        self.asked[item.resource].update(item.ids)
-                elif isinstance(item, RawRecord):
+                if isinstance(item, RawRecord):
                     n += 1
                 elif isinstance(item, LeftOut):
                     self.left_out.add(resource.name)
                 if len(reads) >= CHUNK:
-                    self.tell(Chunk(self.target.account_id, resource.name, reads))
+                    self.tell(chunk(reads))
                     reads = []
                 if self.is_over or resource.name in self.failed or self.stop.is_set():
                     return n
-            self.tell(Chunk(self.target.account_id, resource.name, reads))
+            self.tell(chunk(reads))
             if resource.name in self.left_out:
                 return n
             for one in windows:
@@ -373,6 +367,40 @@ class Reader:
                 self.failed.add(resource)
         if not known:
             self.tell(Failed(self.target.account_id, resource, sentence))
+
+
+def _items(api: Api, account: Account, resource: Resource, window: Window) -> Iterator[Yield]:
+    """What a window holds. An id the source does not let itself be asked for is found by halves and left out: it would
+    hold up all others for good."""
+    if not window.ids:
+        yield from resource.read(api, account, window)
+        return
+    waiting, refused = [window.ids], list[str]()
+    while waiting:
+        some = waiting.pop()
+        try:
+            yield from resource.read(api, account, replace(window, ids=some))
+        except PayloadError as error:
+            if len(some) > 1:
+                middle = len(some) // 2
+                waiting += [some[middle:], some[:middle]]
+                continue
+            refused += some
+            if len(refused) > MOST_REFUSED:
+                raise
+            why = error.said
+    if refused:
+        ids = ", ".join(refused)
+        yield Notice(
+            Phrase(
+                "{list}: {n} ids the CRM refuses to be asked for were left out ({ids}). {error}",
+                list=resource.name,
+                n=len(refused),
+                ids=ids,
+                error=why,
+            ),
+            len(refused),
+        )
 
 
 def _read_in_the_future(account_id: str, noted: datetime, now: datetime) -> Phrase:

@@ -217,7 +217,6 @@ class Run:
                     state.forget_windows(self.connection, account.account_id, resource.name)
             known = {r.name: state.resume(self.connection, account.account_id, r.name) for r in resources}
             before = state.known_account(self.connection, account.account_id)
-            pending = state.asked_again(self.connection, account.account_id)
             sweeps = state.sweeps(self.connection, account.account_id)
         inbox.clear(self.data_dir, account.account_id, last)
         if full:
@@ -234,7 +233,6 @@ class Run:
             known=known,
             before=before,
             read_as=read_as,
-            pending=pending,
             sweeps=sweeps,
             full=full,
             ordinals=ordinals,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -31,6 +32,8 @@ from sync import shaping
 from sync.doubts import doubt, is_doubtful
 from sync.events import (
     AccountDone,
+    AllRead,
+    Answered,
     Chunk,
     Event,
     Failed,
@@ -104,10 +107,13 @@ class Writer:
         self.batch.append(event)
         if isinstance(event, Chunk):
             self.n += sum(len(item.rows) if isinstance(item, OwnedSet) else 1 for _, item in event.reads)
-        if self.n >= BATCH or self.is_late() or isinstance(event, SweepRead | Failed | AccountDone):
+        if self.n >= BATCH or self.is_late() or isinstance(event, Answered | Failed | AccountDone):
             self.commit()
         if isinstance(event, SweepRead):
             event.answer.set_result(self._difference(event))
+        elif isinstance(event, AllRead):
+            with self.connection.begin():
+                event.answer.set_result(state.asked_again(self.connection, event.account_id))
 
     def is_late(self) -> bool:
         return time.monotonic() - self.committed_at > COMMIT_EVERY_S
@@ -122,6 +128,7 @@ class Writer:
         with self.connection.begin():
             reads = [read for event in batch if isinstance(event, Chunk) for read in self._believed(event)]
             reads += [(seq, event.account) for event in batch if isinstance(event, Opened) and self._is_own(event)]
+            self._greet([event for event in batch if isinstance(event, Chunk)])
             self.loader.load(reads, load_seq=seq, synced_at=now)
             self._remember(batch, now)
             for event in batch:
@@ -167,18 +174,32 @@ class Writer:
         return known >= FEWEST_DOUBTED and 2 * len(listing.keys) < known
 
     def _difference(self, event: SweepRead) -> Difference:
-        """What a sweep missed; where that is doubtful, it is remembered as such and nothing is concluded."""
+        """What a sweep missed; where that is doubtful, it is remembered as such and nothing is concluded. What is to be
+        read again is asked for at once: the sweep may be over before it is."""
         account, viewer = self.accounts[event.account_id], self.viewers[event.account_id]
         with self.connection.begin():
             before = state.sweeps(self.connection, event.account_id)[event.resource]
             found = self.sweeps.difference(event.account_id, event.resource, since=before.swept_at)
-            if not is_doubtful(
-                found, before, viewer=viewer, settings=account.settings, trusts_viewer=self.trusts_lists
-            ):
-                return found
-            doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
-            state.remember_sweep(self.connection, doubted)
-        return replace(found, missing=(), naming={}, is_doubtful=True)
+            if is_doubtful(found, before, viewer=viewer, settings=account.settings, trusts_viewer=self.trusts_lists):
+                doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
+                state.remember_sweep(self.connection, doubted)
+                found = replace(found, missing=(), naming={}, is_doubtful=True)
+            for resource, ids in ((event.resource, found.unknown), *found.naming.items()):
+                self._ask_again(event.account_id, resource, ids)
+        return found
+
+    def _greet(self, chunks: Sequence[Chunk]) -> None:
+        """Ask by their ids for rows of chunks that are no news of the source's but have come into sight."""
+        for chunk in chunks:
+            if chunk.before is None:
+                continue
+            resources = self.accounts[chunk.account_id].connector.resources
+            kind: Any = next(one.past_of for one in resources if one.name == chunk.resource)
+            older = [item for _, item in chunk.reads if isinstance(item, kind) and item.created_at < chunk.before]
+            self._ask_again(chunk.account_id, chunk.resource, self.sweeps.strangers(older))
+
+    def _ask_again(self, account_id: str, resource: str, ids: Iterable[str]) -> None:
+        state.ask_again(self.connection, account_id, resource, ids, run_id=self.run.run_id)
 
     def _mind_shape(self, account_id: str) -> None:
         """Where what is on hand was read with other settings, what they make of deals is no change of theirs."""
@@ -248,7 +269,7 @@ class Writer:
                     elif isinstance(item, Shown):
                         self.sweeps.take(event.account_id, event.resource, item)
         for (account_id, resource), ids in asked.items():
-            state.ask_again(self.connection, account_id, resource, ids, run_id=self.run.run_id)
+            self._ask_again(account_id, resource, ids)
 
     def _mark(self, event: Event) -> None:
         """What else an event says that is not a row."""
@@ -318,6 +339,8 @@ class Writer:
     def _count(self, event: Event) -> None:
         """Keep the status of the run in step with what happens."""
         account = self.run.account(event.account_id)
+        if isinstance(event, AllRead):
+            return
         if isinstance(event, Opened):
             account.number, account.name, account.state = event.number, event.account.name, "running"
             return

@@ -26,6 +26,8 @@ NAMED_IN: Mapping[type[Record], Sequence[str]] = {
 """Columns that name cards which people merge: what named the one that is gone names the other then, and nothing else
 may tell that it has changed."""
 
+ON_HAND = "t.account_id = ? AND t.read_seq > 0"
+"""SQL: rows that were read, not only mentioned."""
 SEPARATOR = "/"
 ONE_TEXT = {
     "contact_ids": "SELECT string_agg(m.contact_id, ',' ORDER BY m.contact_id) FROM deal_contact m "
@@ -37,7 +39,7 @@ ONE_TEXT = {
 @dataclass(frozen=True)
 class Difference:
     """The source's own ids. missing: on hand and not shown. unknown: shown and not on hand, or held to be deleted, or
-    saying another thing there; and deals that are older than the last sweep and came to hand since: their past did not.
+    saying another thing there.
 
     n_known: rows on hand, the deleted ones apart. is_doubtful: so is what was missing, and it was left out.
     naming: by swept resource, rows on hand that name what is missing, or was deleted since the last sweep.
@@ -92,7 +94,7 @@ class Sweeps:
         since: of the last sweep.
         """
         mine = {part: number for part, number in self.parts.items() if part[:2] == (account_id, resource)}
-        found = [self._difference(*part[2:], number, since=since) for part, number in mine.items()]
+        found = [self._difference(*part[2:], number) for part, number in mine.items()]
         naming = defaultdict[str, set[str]](set)
         for part, one in zip(mine, found, strict=True):
             if part[3] in NAMED_IN:
@@ -103,6 +105,22 @@ class Sweeps:
             tuple(native_id for one in found for native_id in one.missing),
             tuple(native_id for one in found for native_id in one.unknown),
             naming={other: tuple(sorted(ids)) for other, ids in naming.items()},
+        )
+
+    def strangers(self, records: Sequence[Record]) -> tuple[str, ...]:
+        """The source's own ids of records, all of one kind, that are not on hand, or held to be deleted."""
+        if not records:
+            return ()
+        lay, owner = layout(type(records[0])), records[0].account_id
+        key = lay.keys[1]
+        named = sorted({getattr(record, key) for record in records})
+        if self.forgotten:
+            named = [row_id for row_id in named if self.forgotten.owner("card", owner, row_id) is None]
+        return self._ids(
+            "SELECT n.row_id FROM (SELECT unnest(?::VARCHAR[]) AS row_id) n WHERE NOT EXISTS (FROM "
+            f"{quoted(lay.table)} t WHERE {ON_HAND} AND t.{lay.removal} IS NULL AND t.{quoted(key)} = n.row_id)",
+            named,
+            owner,
         )
 
     def _naming(self, gone: Part, missing: Sequence[str], since: datetime) -> Iterator[tuple[str, Sequence[str]]]:
@@ -131,12 +149,10 @@ class Sweeps:
             naming = " UNION ".join(f"SELECT {key} FROM {one} WHERE {alike}" for one in joined)
             yield resource, self._ids(f"{cards}{naming}", *values, *[owner for _ in joined])
 
-    def _difference(
-        self, account_id: str, kind: type[Record], prefix: str, part: int, *, since: datetime
-    ) -> Difference:
+    def _difference(self, account_id: str, kind: type[Record], prefix: str, part: int) -> Difference:
         lay = layout(kind)
         key, table = quoted(lay.keys[1]), quoted(lay.table)
-        on_hand = f"t.account_id = ? AND t.read_seq > 0 AND NOT contains(t.{key}, '{STAND_IN}')"
+        on_hand = f"{ON_HAND} AND NOT contains(t.{key}, '{STAND_IN}')"
         alive = f"{on_hand} AND t.{lay.removal} IS NULL"
         held = on_hand if kind.ended else alive  # what is over may well be listed
         ours = f"{alive} AND starts_with(t.{key}, '{prefix}:')"
@@ -151,25 +167,15 @@ class Sweeps:
         )
         unknown = self._ids(
             f"SELECT DISTINCT s.row_id FROM shown s WHERE s.part = {part} "
-            f"AND NOT EXISTS (FROM {table} t WHERE {held} AND t.{key} = s.row_id{_with_past(kind)}"
+            f"AND NOT EXISTS (FROM {table} t WHERE {held} AND t.{key} = s.row_id"
             f"{_says(self.saying.get(part, ()))}) ORDER BY 1",
             account_id,
-            *([since] if kind is Deal else []),
         )
         return Difference(n_known, missing, unknown)
 
     def _ids(self, query: str, *values: Any) -> tuple[str, ...]:
         found = self.connection.exec_driver_sql(query, values).fetchall()
         return tuple(row[0].partition(":")[2] for row in found)
-
-
-def _with_past(kind: type[Record]) -> str:
-    """SQL: a deal that was there at the last sync already, or was made since the last sweep (`?`). Before deals were
-    looked at for the first time nothing is known of that."""
-    if kind is not Deal:
-        return ""
-    seen = "FROM deal_seen d WHERE d.account_id = t.account_id"
-    return f" AND (t.created_at >= ? OR EXISTS ({seen} AND d.deal_id = t.deal_id) OR NOT EXISTS ({seen}))"
 
 
 def _says(names: Sequence[str]) -> str:

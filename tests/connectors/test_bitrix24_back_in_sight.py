@@ -32,6 +32,25 @@ def test_deals_that_come_back_into_sight_have_their_history(tmp_path: Path, monk
     assert found >= {(change_id, deal_id) for change_id, deal_id in there if deal_id <= last} > set(seen)
 
 
+def test_deals_that_come_back_into_sight_between_sweeps_have_their_history_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sync.plan.NUMBERS_AGAIN", 0)
+    portal = Portal(hidden_categories=HIDDEN)
+    assert portal.synced(tmp_path).is_well
+    on_hand = {deal_id for (deal_id,) in rows(tmp_path, "SELECT deal_id FROM deal")}
+    touched = [number for number in portal.ids("deal") if f"deal:{number}" not in on_hand][:3]
+    portal.server.switch(hidden_categories=())
+    portal.passes(DAY / 12)
+    for number in touched:
+        portal.people("update", table="deal", id=number, fields={"TITLE": "in sight"})
+    assert portal.synced(tmp_path).is_well
+    owned = [portal.row("stagehistory:2", number) for number in portal.ids("stagehistory:2")]
+    there = {(f"history:2:{row['ID']:012d}", f"deal:{row['OWNER_ID']}") for row in owned if row["OWNER_ID"] in touched}
+    assert there
+    assert {*rows(tmp_path, PAST)} >= there
+
+
 def owners(portal: Portal, type_id: int, n: int) -> list[int]:
     table = f"stagehistory:{type_id}"
     return list(dict.fromkeys(portal.row(table, number)["OWNER_ID"] for number in portal.ids(table)))[:n]

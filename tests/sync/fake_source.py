@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from connectors.records import (
     RawRecord,
     Record,
     Reread,
+    Shown,
     Stub,
     Tombstone,
     User,
@@ -61,6 +62,8 @@ class FakeSource:
     before_page: Callable[[str, Window], None] = lambda name, window: None
     local: Any = field(default_factory=threading.local)
     ordinals: Callable[[], int] = lambda: 0
+    hidden: frozenset[int] = frozenset()
+    """Deals that sweeps do not show."""
     closed: int = 0
 
     def server_now(self) -> datetime:
@@ -118,6 +121,25 @@ def deals(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
             raw = RawRecord.of(account.account_id, "leads", thing.number, vars(thing) | {"account": account.account_id})
             yield raw
             yield from _deal(thing, account, raw.raw_hash)
+
+
+def swept_deals(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
+    if window.kind in ("sweep", "probe"):
+        api.asked.append(("deals", window))
+        api.answer("deals", window)
+    if window.kind == "sweep":
+        ids = [str(number) for number in sorted(api.things) if number not in api.hidden]
+        yield Shown(Deal, account.account_id, "lead", ids)
+    elif window.kind == "probe":
+        found = set()
+        for item in deals(api, account, replace(window, kind="ids")):
+            if isinstance(item, RawRecord):
+                found.add(item.native_id)
+            yield item
+        for native_id in sorted(set(window.ids) - found):
+            yield Tombstone(Deal, account.account_id, f"lead:{native_id}", api.now, is_vague=True)
+    else:
+        yield from deals(api, account, window)
 
 
 def _deal(thing: Thing, account: Account, raw_hash: str) -> Iterator[Yield]:
@@ -184,6 +206,12 @@ RESOURCES = (
     Resource("calls", calls, ("changed",), (Call,), is_core=True),
     Resource("events", events, ("created", "changed"), (DealStageTransition,), is_core=True, after=("deals",)),
 )
+SWEPT = (
+    RESOURCES[0],
+    replace(RESOURCES[1], read=swept_deals, windows=(*RESOURCES[1].windows, "sweep", "probe")),
+    *RESOURCES[2:],
+)
+"""Deals are looked for as well."""
 
 
 def connector(source: FakeSource, resources: tuple[Resource, ...] = RESOURCES) -> Connector:

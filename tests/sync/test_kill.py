@@ -3,6 +3,7 @@
 At every commit, in this process; tests/connectors/suite kills real ones after every page of real connectors.
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_source import START, FakeSource, account, filled
+from fake_source import START, SWEPT, FakeSource, account, filled
 from sync_words import tables_of
 
 from connectors.connector import Window
@@ -68,6 +69,40 @@ def test_killed_at_any_commit_the_next_run_ends_in_the_same_tables(
         assert sync(data_dir, [account(source)]).is_well
         assert tables_of(data_dir) == expected, f"killed at commit {at}"
     assert at > 5  # there were commits to be killed at
+
+
+def a_week_later() -> FakeSource:
+    """A source that has lost a deal without a trace by then, and shows one that no window has shown."""
+    source = filled()
+    source.now += timedelta(days=7)
+    del source.things[8]
+    source.add(20, START - timedelta(days=300))
+    return source
+
+
+def test_killed_at_any_commit_of_a_sweep_the_next_run_ends_in_the_same_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sync.writer.BATCH", 0)  # each event is a commit
+    deals = SWEPT[1:2]
+    sync(tmp_path / "read", [account(filled(), resources=deals)])
+
+    def copied(name: str) -> Path:
+        return Path(shutil.copytree(tmp_path / "read", tmp_path / name))
+
+    sync(copied("undisturbed"), [account(a_week_later(), resources=deals)])
+    expected = tables_of(tmp_path / "undisturbed")
+    for at in range(1, 100):
+        data_dir, source = copied(f"{at}"), a_week_later()
+        with monkeypatch.context() as patched:
+            died = dying(patched, state, "log", at, after=False)
+            with suppress(Killed):
+                sync(data_dir, [account(source, resources=deals)])
+            if not died():
+                break
+        assert sync(data_dir, [account(source, resources=deals)]).is_well
+        assert tables_of(data_dir) == expected, f"killed at commit {at}"
+    assert at > 10
 
 
 def cut_off_in_the_last_window(data_dir: Path, source: FakeSource) -> None:

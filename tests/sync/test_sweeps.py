@@ -1,57 +1,28 @@
 """What left a source without a trace is found by looking for every row; what is only out of sight is not gone."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fake_source import RESOURCES, START, FakeSource, deals, filled
+from fake_source import START, SWEPT, FakeSource, filled
 from fake_source import account as account_of
 from sync_words import Look
 
 from connectors.connector import Window
-from connectors.errors import ForbiddenError
-from connectors.records import Account, Deal, RawRecord, Shown, Tombstone, Yield
+from connectors.errors import ForbiddenError, RetriableError
 from sync import SyncAccount, sync
 from sync.doubts import FEW
 from warehouse.status import RunStatus, read_status
+from warehouse.sweeps import Difference, Sweeps
 
 WEEK = timedelta(days=7)
 GONE = "SELECT deal_id FROM deal WHERE deleted_at IS NOT NULL ORDER BY 1"
 
 
-def swept_deals(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
-    if window.kind in ("sweep", "probe"):
-        api.asked.append(("deals", window))
-        api.answer("deals", window)
-    if window.kind == "sweep":
-        ids = [str(number) for number in sorted(api.things) if number not in api.hidden]
-        yield Shown(Deal, account.account_id, "lead", ids)
-    elif window.kind == "probe":
-        found = set()
-        for item in deals(api, account, replace(window, kind="ids")):
-            if isinstance(item, RawRecord):
-                found.add(item.native_id)
-            yield item
-        for native_id in sorted(set(window.ids) - found):
-            yield Tombstone(Deal, account.account_id, f"lead:{native_id}", api.now, is_vague=True)
-    else:
-        yield from deals(api, account, window)
-
-
-SWEPT = (
-    RESOURCES[0],
-    replace(RESOURCES[1], read=swept_deals, windows=(*RESOURCES[1].windows, "sweep", "probe")),
-    *RESOURCES[2:],
-)
-
-
 class Source(FakeSource):
-    """hidden: deals that lists do not show. viewer: who the token reads as."""
-
-    hidden: frozenset[int] = frozenset()
     viewer = "user:1 admin"
+    """Who the token reads as."""
 
 
 def many(n: int = 100) -> Source:
@@ -193,6 +164,39 @@ def test_a_full_sync_by_who_was_told_believes_that_much_is_gone(data_dir: Path, 
         assert len(look(GONE)) == before + n_gone
 
 
+def test_what_one_administrator_does_not_see_is_gone_whichever_of_them_has_read_before(
+    data_dir: Path, look: Look, source: Source
+):
+    source.viewer = "user:2 admin"
+    del source.things[100]
+    run = later(data_dir, source)
+    assert ("lead:100",) in look(GONE)
+    assert not run.account("main").resource("deals").warnings
+
+
+def test_an_administrator_who_took_over_is_told_how_to_have_much_taken_as_gone(
+    data_dir: Path, look: Look, source: Source
+):
+    source.viewer = "user:2 admin"
+    for number in range(100, 120):
+        del source.things[number]
+    before = len(look(GONE))
+    (told,) = later(data_dir, source).account("main").resource("deals").warnings
+    assert "more than 2 % of all" in told
+    assert "voronka sync --full" in told
+    later(data_dir, source, full=True)
+    assert len(look(GONE)) == before + 20
+
+
+def test_one_full_sync_with_another_administrators_token_is_enough(data_dir: Path, look: Look, source: Source):
+    source.viewer = "user:2 admin"
+    for number in range(100, 120):
+        del source.things[number]
+    before = len(look(GONE))
+    later(data_dir, source, full=True)
+    assert len(look(GONE)) == before + 20
+
+
 def test_to_new_eyes_nothing_is_gone_until_a_person_who_knows_asks_for_everything(
     data_dir: Path, look: Look, source: Source
 ):
@@ -236,3 +240,43 @@ def test_a_sweep_that_is_cut_off_comes_again(data_dir: Path, look: Look, source:
     source.before_page = lambda name, window: None
     assert later(data_dir, source, timedelta(hours=1)).is_well
     assert ("lead:100",) in look(GONE)
+
+
+def no_ids(name: str, window: Window) -> None:
+    """The source does not answer when it is asked by id."""
+    if window.kind == "ids":
+        raise RetriableError("gone away")
+
+
+def test_what_a_sweep_found_is_asked_for_until_it_was_read(data_dir: Path, look: Look, source: Source):
+    source.add(500, START - timedelta(days=300))
+    source.before_page = no_ids
+    assert not later(data_dir, source).is_well
+    source.before_page = lambda name, window: None
+    assert later(data_dir, source, timedelta(hours=1)).is_well
+    assert look("SELECT count(*) FROM deal WHERE deal_id = 'lead:500'") == [(1,)]
+    assert look("SELECT * FROM sync_reread") == []
+
+
+def test_what_names_a_card_that_is_gone_is_asked_for_until_it_was_read(
+    data_dir: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patched:
+        found = Difference(n_known=1, naming={"deals": ("100", "101")})
+        patched.setattr(Sweeps, "difference", lambda *_, **__: found)
+        source.before_page = no_ids
+        later(data_dir, source)
+    source.before_page = lambda name, window: None
+    later(data_dir, source, timedelta(hours=1))
+    assert [window.ids for _, window in source.asked if window.kind == "ids"] == [("100", "101")]
+
+
+def test_what_is_doubted_holds_up_nothing_a_sweep_found(data_dir: Path, look: Look, source: Source):
+    for number in range(100, 120):
+        del source.things[number]
+    source.add(500, START - timedelta(days=300))
+    source.before_page = no_ids
+    later(data_dir, source)
+    source.before_page = lambda name, window: None
+    later(data_dir, source, timedelta(hours=1))
+    assert look("SELECT count(*) FROM deal WHERE deal_id = 'lead:500'") == [(1,)]
