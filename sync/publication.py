@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from metrics.marts import MartParams, build
+from metrics.marts import MartParams, build_lazily
 from warehouse import publish
 from warehouse.checks import check, refuse_doubles
-from warehouse.database import open_warehouse, writer_lock
+from warehouse.database import open_warehouse, said_plainly, writer_lock
 from warehouse.publish import Local
 
 PUBLICATION = "publication"
@@ -25,7 +26,7 @@ def publish_all(
     monthly: int = 12,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Make a generation of what the warehouse holds: export → marts.build → write → seal. Returns its manifest.
+    """Make a generation of what the warehouse holds: export → marts → write → seal. Returns its manifest.
 
     Args:
         local: the configured accounts, each with what the config says against the source: time zone, calendar,
@@ -53,8 +54,10 @@ def publish_all(
                     checks = check(connection, now=at)
                 as_of = {a["account_id"]: datetime.fromisoformat(a["as_of"]) for a in manifest["accounts"]}
                 tables = {name: draft.scan(name) for name in draft.tables if not name.endswith("_pii")}
-                for name, frame in build(tables, as_of, wanted).items():
-                    publish.write(draft, name, frame)
+                engine.dispose()  # what it holds in memory is needed now
+                with said_plainly(data_dir), TemporaryDirectory(dir=draft.folder, prefix=".parts-") as parts:
+                    for name, frame in build_lazily(tables, as_of, wanted, folder=Path(parts)).items():
+                        publish.write(draft, name, frame)
                 manifest |= {
                     "mart_params": wanted.model_dump(mode="json"),
                     "settings_version": settings_version,

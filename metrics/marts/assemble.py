@@ -1,20 +1,32 @@
 """Puts the marts together, account by account."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from metrics.calendar import WorkingWeek, calendar_days, overridden
-from metrics.marts.calls import episodes, legs_table, records, with_client, with_deal, with_episode, without_doubles
+from metrics.marts.calls import (
+    episodes,
+    legs_table,
+    open_runs,
+    records,
+    with_client,
+    with_deal,
+    with_episode,
+    without_doubles,
+)
 from metrics.marts.clients import client_members, clients
 from metrics.marts.facts import Facts, three_ways
-from metrics.marts.sales import sales
+from metrics.marts.parts import Parts
+from metrics.marts.sales import sales, sales_won
 from metrics.marts.schema import MARTS, MartParams
 from metrics.marts.stages import deal_states, deals_then, runs, stays
-from metrics.marts.threads import with_thread_key
-from metrics.marts.touches import touches
+from metrics.marts.threads import ties, with_thread_key
+from metrics.marts.touches import other_touches, touches_by_call
 
 SPAM_REASON = "(?i)спам|spam"
 """Loss reasons by which a client whose every deal was lost is spam (R-CALLSCOPE)."""
@@ -31,46 +43,93 @@ def build(
 
     Accounts without an `as_of` are left out.
     """
+    return {name: frame.collect() for name, frame in build_lazily(tables, as_of, params, folder=None).items()}
+
+
+def build_lazily(
+    tables: Mapping[str, pl.LazyFrame],
+    as_of: datetime | Mapping[str, datetime],
+    params: MartParams,
+    *,
+    folder: Path | None,
+) -> dict[str, pl.LazyFrame]:
+    """`build` in bounded memory: the frames read from files in `folder`, which must outlive them and be empty now."""
     accounts = tables["account"].select("account_id", "tz", "base_currency").sort("account_id").collect()
-    parts = []
-    for account_id, tz, currency in accounts.iter_rows():
+    parts: list[dict[str, pl.LazyFrame]] = []
+    for n, (account_id, tz, currency) in enumerate(accounts.iter_rows()):
         own = as_of if isinstance(as_of, datetime) else as_of.get(account_id)
-        if own is not None:
-            parts.append(_of_account(Facts(account_id, tz, currency, own.astimezone(UTC), tables, params)))
-    empty = {name: pl.DataFrame(schema=schema) for name, schema in MARTS.items()}
-    return {name: pl.concat([empty[name], *(part[name] for part in parts)]) for name in MARTS}
-
-
-def _of_account(facts: Facts) -> dict[str, pl.DataFrame]:
-    members = client_members(facts)
-    of_deal = members.select(deal_id="entity_id", client_id="client_id")
-    deals = deals_then(facts).join(of_deal, on="deal_id", how="left", maintain_order="left")
-    visits = stays(facts, deals)
-    run = runs(visits, deals)
-    state = deal_states(facts, deals, visits, run)
-    sold = sales(facts, deals, run, members)
-    client = clients(members)
-    reachable = _without_deleted(members, client)
-    episode, legs = _calls(facts, reachable, deals, run)
-    touch = touches(facts, episode, reachable, deals, run)
-    client = _with_firsts(client, touch, sold).join(_spam(facts, state), on="client_id", how="left")
-    flagged = client.with_columns(is_spam=pl.col("is_spam").fill_null(False), is_stop_listed=pl.lit(False))
-    owner = flagged.select("client_id", "responsible_user_id", "is_spam")
-    episode = episode.join(owner, on="client_id", how="left", maintain_order="left").with_columns(
-        pl.col("is_spam").fill_null(False)
-    )
-    parts = {
-        "client_member": members.filter(pl.col("client_id").is_not_null()).sort("entity_id"),
-        "client": flagged,
-        "deal_state": state,
-        "call_episode": episode,
-        "call_episode_leg": legs.sort("call_id"),
-        "touch": touch.sort("touched_at", "touch_id"),
-        "stage_interval": visits,
-        "sale": sold,
-        "calendar_day": _calendars(facts),
+        if own is None:
+            continue
+        own_folder = folder and folder / str(n)
+        if own_folder is not None:
+            own_folder.mkdir(mode=0o700)
+        facts = Facts(account_id, tz, currency, own.astimezone(UTC), tables, params)
+        parts.append(_of_account(facts, {name: Parts(name, own_folder) for name in MARTS}))
+    return {
+        name: pl.concat([part[name] for part in parts]) if parts else pl.LazyFrame(schema=schema)
+        for name, schema in MARTS.items()
     }
-    return {name: _conform(frame, name, facts) for name, frame in parts.items()}
+
+
+def _of_account(facts: Facts, into: Mapping[str, Parts]) -> dict[str, pl.LazyFrame]:
+    def add(mart: str, rows: pl.DataFrame) -> None:
+        into[mart].add(_conform(rows, mart, facts))
+
+    members = client_members(facts)
+    deals = _deals(facts, members, add)
+    sold = sales(facts, deals.won, deals.known, members)
+    client = (
+        clients(members)
+        .join(_spam(deals.lost), on="client_id", how="left")
+        .with_columns(pl.col("is_spam").fill_null(False), is_stop_listed=pl.lit(False))
+    )
+    reachable = _without_deleted(members, client)
+    tied = _calls(facts, reachable, client, deals, add)
+    for touched in other_touches(facts, reachable, deals.known, deals.opened):
+        add("touch", touched)
+    touch = into["touch"].all()
+    add("client_member", members.filter(pl.col("client_id").is_not_null()).sort("entity_id"))
+    add("client", _with_firsts(client, touch, sold))
+    add("sale", sold)
+    add("calendar_day", _calendars(facts))
+    episode = with_thread_key(into["call_episode"].all(), tied).select(*MARTS["call_episode"])
+    return {name: part.all() for name, part in into.items()} | {
+        "call_episode": episode.sort("started_at", "episode_id"),
+        "touch": touch.sort("touched_at", "touch_id"),
+    }
+
+
+Add = Callable[[str, pl.DataFrame], None]
+"""Takes rows of a mart, without account and wall times."""
+
+
+class Deals(NamedTuple):
+    """What others ask of deals."""
+
+    known: pl.DataFrame
+    """deal_id, client_id, responsible_user_id."""
+    opened: pl.DataFrame
+    """`open_runs`."""
+    lost: pl.DataFrame
+    """`_lost_as_spam`."""
+    won: pl.DataFrame
+    """`sales_won`."""
+
+
+def _deals(facts: Facts, members: pl.DataFrame, add: Add) -> Deals:
+    """Add `stage_interval` and `deal_state`."""
+    of_deal = members.select(deal_id="entity_id", client_id="client_id")
+    parts = []
+    for some in facts.by_deals():
+        deals = deals_then(some).join(of_deal, on="deal_id", how="left", maintain_order="left")
+        visits = stays(some, deals)
+        run = runs(visits, deals)
+        state = deal_states(some, deals, visits, run)
+        add("stage_interval", visits)
+        add("deal_state", state)
+        known = deals.select("deal_id", "client_id", "responsible_user_id")
+        parts.append(Deals(known, open_runs(deals, run), _lost_as_spam(some, state), sales_won(some, deals, run)))
+    return Deals(*(pl.concat(frames) for frames in zip(*parts, strict=True)))
 
 
 def _without_deleted(members: pl.DataFrame, client: pl.DataFrame) -> pl.DataFrame:
@@ -79,30 +138,44 @@ def _without_deleted(members: pl.DataFrame, client: pl.DataFrame) -> pl.DataFram
     return members.join(deleted, on="client_id", how="anti")
 
 
-def _calls(
-    facts: Facts, members: pl.DataFrame, deals: pl.DataFrame, run: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`call_episode` before what clients tell of it, and `call_episode_leg`."""
-    kept, became = without_doubles(records(facts))
-    legs = with_episode(kept, facts.params.leg_gap_s)
-    joined = episodes(legs)
-    leg = legs_table(legs, became, joined)
-    doubles = leg.group_by("episode_id").agg(n_dup_removed=pl.col("is_duplicate").sum().cast(pl.Int64))
-    linked = with_client(joined, members, facts)
-    placed = with_deal(linked, deals, run, key="episode_id", at="started_at")
-    counted = placed.join(doubles, on="episode_id", how="left").sort("started_at", "episode_id")
-    return with_thread_key(counted), leg
+def _calls(facts: Facts, members: pl.DataFrame, client: pl.DataFrame, deals: Deals, add: Add) -> pl.DataFrame:
+    """Add `call_episode` without its `thread_key`, `call_episode_leg` and the touches by call; return `ties`."""
+    owner = client.select("client_id", "responsible_user_id", "is_spam")
+
+    def added(calls: pl.DataFrame) -> pl.DataFrame:  # a function, so that one part is let go before the next comes
+        kept, became = without_doubles(calls)
+        legs = with_episode(kept, facts.params.leg_gap_s)
+        joined = episodes(legs)
+        leg = legs_table(legs, became, joined)
+        doubles = leg.group_by("episode_id").agg(n_dup_removed=pl.col("is_duplicate").sum().cast(pl.Int64))
+        linked = with_client(joined, members, facts)
+        placed = with_deal(linked, deals.known, deals.opened, key="episode_id", at="started_at")
+        episode = (
+            placed.join(doubles, on="episode_id", how="left")
+            .join(owner, on="client_id", how="left")
+            .with_columns(pl.col("is_spam").fill_null(False), thread_key=pl.lit(None, pl.String))
+            .sort("started_at", "episode_id")
+        )
+        add("call_episode", episode)
+        add("call_episode_leg", leg.sort("call_id"))
+        add("touch", touches_by_call(episode, facts.params.min_talk_s))
+        return ties(episode)
+
+    return pl.concat(map(added, records(facts)))
 
 
-def _with_firsts(client: pl.DataFrame, touch: pl.DataFrame, sold: pl.DataFrame) -> pl.DataFrame:
-    first_touch = touch.filter("is_meaningful").group_by("client_id").agg(first_touch_at=pl.col("touched_at").min())
+def _with_firsts(client: pl.DataFrame, touch: pl.LazyFrame, sold: pl.DataFrame) -> pl.DataFrame:
+    meaningful = touch.filter("is_meaningful").group_by("client_id")
+    first_touch = meaningful.agg(first_touch_at=pl.col("touched_at").min()).collect(engine="streaming")
     is_won = (pl.col("basis") == "won_deal") & pl.col("valid_until").is_null()
     first_won = sold.filter(is_won).group_by("client_id").agg(first_won_at=pl.col("sold_at").min())
-    return client.join(first_touch, on="client_id", how="left").join(first_won, on="client_id", how="left")
+    return client.join(first_touch, on="client_id", how="left", maintain_order="left").join(
+        first_won, on="client_id", how="left", maintain_order="left"
+    )
 
 
-def _spam(facts: Facts, state: pl.DataFrame) -> pl.DataFrame:
-    """client_id and is_spam: every deal of the client was lost as spam; a lead that became a deal is judged as that."""
+def _lost_as_spam(facts: Facts, state: pl.DataFrame) -> pl.DataFrame:
+    """client_id and lost_as_spam of every deal; a lead that became a deal is judged as that."""
     names = facts.rows("loss_reason", ["loss_reason_id", "name"]).select(
         "loss_reason_id", reason_is_spam=pl.col("name").str.contains(SPAM_REASON)
     )
@@ -112,9 +185,13 @@ def _spam(facts: Facts, state: pl.DataFrame) -> pl.DataFrame:
         state.filter(~is_converted.fill_null(False))
         .join(names, on="loss_reason_id", how="left")
         .filter(pl.col("client_id").is_not_null())
-        .group_by("client_id")
-        .agg(is_spam=is_spam.all())
+        .select("client_id", lost_as_spam=is_spam)
     )
+
+
+def _spam(lost: pl.DataFrame) -> pl.DataFrame:
+    """client_id and is_spam: every deal of the client was lost as spam."""
+    return lost.group_by("client_id").agg(is_spam=pl.col("lost_as_spam").all())
 
 
 def _calendars(facts: Facts) -> pl.DataFrame:

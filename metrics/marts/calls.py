@@ -1,5 +1,8 @@
 """Calls: doubles taken out, legs joined into episodes (R-DEDUP), scope (R-CALLSCOPE), client and deal (R-ATTR)."""
 
+from collections.abc import Iterator
+from datetime import datetime
+
 import polars as pl
 
 from metrics.marts.facts import Facts
@@ -14,36 +17,76 @@ MIN_DIGITS = 6
 LINKS = ["contact_id", "company_id", "deal_id", "card_kind", "card_id"]
 
 
-def records(facts: Facts) -> pl.DataFrame:
-    """Call records seen by `as_of`, in order of start and id, with the keys that de-duplication compares."""
-    columns = ["call_id", "external_uniq", "external_call_id", "call_group_id", "direction", "subtype", "is_internal"]
-    columns += ["started_at", "started_epoch", "wait_s", "talk_s", "status", "user_id", "phone_key", "phone_digits"]
-    columns += ["line", "entity_kind", "entity_id", "contact_id", "company_id", "deal_id", "provider", "has_recording"]
-    return (
-        facts.alive("call", columns, at="started_at")
-        .rename({"entity_kind": "card_kind", "entity_id": "card_id"})
-        .sort("started_epoch", "call_id")
-        .with_columns(
-            # Numbers instead of texts: sorting hundreds of thousands of 64-letter keys is most of the work otherwise.
-            phone=_number("phone_key"),
-            uniq=_number(pl.struct("provider", "external_uniq", "direction"), where=_has_text("external_uniq")),
-            user=_number("user_id"),
-            way=_number("direction"),
-            has_recording=pl.col("has_recording").fill_null(False),
-            phone_digits=pl.col("phone_digits").fill_null(0),
-        )
+COLUMNS = ["call_id", "external_uniq", "external_call_id", "call_group_id", "direction", "subtype", "is_internal"]
+COLUMNS += ["started_at", "started_epoch", "wait_s", "talk_s", "status", "user_id", "phone_key", "phone_digits"]
+COLUMNS += ["line", "entity_kind", "entity_id", "contact_id", "company_id", "deal_id", "provider", "has_recording"]
+
+
+def records(facts: Facts) -> Iterator[pl.DataFrame]:
+    """Call records seen by `as_of`, part by part, with the keys that de-duplication compares.
+
+    Records that R-DEDUP may make one are in one part: those that a later call may still join wait for it. Within a part
+    records are in order of start and id.
+    """
+    waiting: list[pl.DataFrame] = []
+    for begin, end in facts.spans("call", "started_at"):
+        calls = pl.concat([*waiting, facts.alive("call", COLUMNS, at="started_at", within=(begin, end))])
+        is_last = end > facts.as_of
+        is_open = pl.repeat(False, calls.height, eager=True) if is_last else _open(calls, end, facts.params.leg_gap_s)
+        waiting = [calls.filter(is_open)]
+        yield _with_keys(calls.filter(~is_open))
+
+
+def _open(calls: pl.DataFrame, end: datetime, leg_gap_s: int) -> pl.Series:
+    """Which of `calls`, all before `end`, may become one with later ones; with them all that may become one with those.
+
+    A later call joins within five minutes of a start or `leg_gap_s` of an end, of one phone or one id of its telephony.
+    A missing length may come from a double, so it counts as the longest.
+    """
+    longest = {name: pl.col(name).fill_null(pl.col(name).max()).fill_null(0) for name in ("wait_s", "talk_s")}
+    lasts_s = longest["wait_s"] + longest["talk_s"] + leg_gap_s
+    found = calls.select(
+        caller=pl.coalesce("phone_key", _shared(), _text("external_uniq")),
+        uniq=_text("external_uniq"),
+        is_open=pl.col("started_epoch") + pl.max_horizontal(lasts_s, SAME_ID_S) >= int(end.timestamp()),
+    )
+    is_open, n = found["is_open"], -1
+    while (n_open := int(is_open.sum())) != n:
+        n, those = n_open, found.filter(is_open)
+        for key in ("caller", "uniq"):
+            is_open |= found[key].is_in(those[key].drop_nulls().implode()).fill_null(False)
+    return is_open
+
+
+def _with_keys(calls: pl.DataFrame) -> pl.DataFrame:
+    """Numbers instead of texts: sorting hundreds of thousands of 64-letter keys is most of the work otherwise."""
+    source = (_number(name).fill_null(0) for name in ("provider", "direction"))
+    uniq = pl.when(_text("external_uniq").is_not_null()).then(pl.format("{}:{}:{}", *source, "external_uniq"))
+    ordered = calls.rename({"entity_kind": "card_kind", "entity_id": "card_id"}).sort("started_epoch", "call_id")
+    return ordered.with_columns(
+        phone=_number("phone_key"),
+        uniq=_number(uniq),
+        user=_number("user_id"),
+        way=_number("direction"),
+        has_recording=pl.col("has_recording").fill_null(False),
+        phone_digits=pl.col("phone_digits").fill_null(0),
     )
 
 
-def _has_text(name: str) -> pl.Expr:
-    return pl.col(name).str.strip_chars().str.len_chars() > 0
+def _text(name: str) -> pl.Expr:
+    """The text; null for a blank one."""
+    return pl.when(pl.col(name).str.strip_chars().str.len_chars() > 0).then(name)
 
 
-def _number(of: str | pl.Expr, *, where: pl.Expr | None = None) -> pl.Expr:
-    """A number per distinct value; null where the value is."""
-    value = pl.col(of) if isinstance(of, str) else of
-    known = value.is_not_null() if where is None else where
-    return pl.when(known).then(value.rank("dense").cast(pl.Int64))
+def _shared() -> pl.Expr:
+    """What the telephony calls the whole of several legs."""
+    return pl.coalesce(_text("call_group_id"), _text("external_call_id"))
+
+
+def _number(of: str | pl.Expr) -> pl.Expr:
+    """A number from 1 per distinct text, in no order; null where the text is."""
+    text = pl.col(of) if isinstance(of, str) else of
+    return text.cast(pl.Categorical).to_physical().cast(pl.Int64) + 1
 
 
 def without_doubles(calls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -151,11 +194,7 @@ def with_episode(calls: pl.DataFrame, leg_gap_s: int) -> pl.DataFrame:
     Inbound legs of one phone on one line that overlap, follow within `leg_gap_s`, or share an id of their telephony
     within five minutes are one episode. Without a phone only the id tells. Other directions are never joined.
     """
-    shared = pl.coalesce(
-        pl.when(_has_text("call_group_id")).then("call_group_id"),
-        pl.when(_has_text("external_call_id")).then("external_call_id"),
-        pl.col("uniq").cast(pl.String),
-    )
+    shared = pl.coalesce(_shared(), pl.format("\0{}", "uniq"))  # no telephony's id begins so
     ends = pl.col("started_epoch") + pl.col("wait_s").fill_null(0) + pl.col("talk_s").fill_null(0)
     inbound = (
         calls.filter(pl.col("direction") == "in")
@@ -252,19 +291,14 @@ def _phone_owners(members: pl.DataFrame, facts: Facts) -> pl.DataFrame:
     )
 
 
-def with_deal(calls: pl.DataFrame, deals: pl.DataFrame, run: pl.DataFrame, *, key: str, at: str) -> pl.DataFrame:
-    """`calls` with `deal_id` and `deal_rule` (R-ATTR): the deal named, else the client's newest deal open then.
+def open_runs(deals: pl.DataFrame, run: pl.DataFrame) -> pl.DataFrame:
+    """When each deal was open: open_id, its client_id and created_at, since, left_at (null: still open).
 
     Args:
-        calls: has `key` (unique), client_id, deal_id as named, instant `at`. deals: deal_id, client_id, created_at.
-        run: `stages.runs`.
+        deals: deal_id, client_id, created_at. run: `stages.runs`.
     """
-    alive = deals.select("deal_id", is_alive=pl.lit(True))
-    named = calls.join(alive, on="deal_id", how="left", maintain_order="left").with_columns(
-        deal_id=pl.when("is_alive").then("deal_id")
-    )
     first = pl.col("first_n") == 1
-    open_runs = (
+    return (
         run.filter(pl.col("outcome").is_in(["open", "unsorted"]))
         .join(deals.select("deal_id", "client_id", "created_at"), on="deal_id")
         .select(
@@ -275,11 +309,23 @@ def with_deal(calls: pl.DataFrame, deals: pl.DataFrame, run: pl.DataFrame, *, ke
             since=pl.when(first).then("created_at").otherwise("begun_at"),
         )
     )
+
+
+def with_deal(calls: pl.DataFrame, deals: pl.DataFrame, opened: pl.DataFrame, *, key: str, at: str) -> pl.DataFrame:
+    """`calls` with `deal_id` and `deal_rule` (R-ATTR): the deal named, else the client's newest deal open then.
+
+    Args:
+        calls: has `key` (unique), client_id, deal_id as named, instant `at`. deals: deal_id. opened: `open_runs`.
+    """
+    alive = deals.select("deal_id", is_alive=pl.lit(True))
+    named = calls.join(alive, on="deal_id", how="left", maintain_order="left").with_columns(
+        deal_id=pl.when("is_alive").then("deal_id")
+    )
     asked = named.filter(pl.col("deal_id").is_null() & pl.col("client_id").is_not_null()).select(key, "client_id", at)
     is_open = (pl.col("since") <= pl.col(at)) & (pl.col("left_at").is_null() | (pl.col("left_at") > pl.col(at)))
     newest = (
         asked.lazy()
-        .join(open_runs.lazy(), on="client_id")
+        .join(opened.lazy(), on="client_id")
         .filter(is_open)
         .sort("created_at", "open_id")
         .group_by(key)

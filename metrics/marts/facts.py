@@ -3,15 +3,24 @@
 Marts are built account by account, so that time zone, currency and `as_of` are plain values and keys are plain ids.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
+import polars.selectors as cs
 
 from metrics.marts.schema import MartParams
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PART_ROWS = 500_000
+"""About how many rows of a large table are worked on at a time: memory hangs on it, what comes out does not."""
+OF_DEALS = ("deal", "deal_stage_transition", "deal_owner_change", "deal_amount_change")
+"""Tables whose rows are of one deal each."""
+
+Span = tuple[datetime, datetime]
+"""From the first instant to before the second."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +33,50 @@ class Facts:
     as_of: datetime
     tables: Mapping[str, pl.LazyFrame]
     params: MartParams
+    of_some: Mapping[str, pl.LazyFrame] = field(default_factory=dict)
+    """In place of tables of the same names: rows of some deals only."""
 
-    def rows(self, table: str, columns: Sequence[str], *, at: str | None = None) -> pl.DataFrame:
-        """Rows of `table` without the account; those whose instant `at` is later than `as_of` are invisible."""
-        own = self.tables[table].filter(pl.col("account_id") == self.account_id)
+    def rows(
+        self, table: str, columns: Sequence[str], *, at: str | None = None, within: Span | None = None
+    ) -> pl.DataFrame:
+        """Rows of `table` without the account; those whose instant `at` is later than `as_of` are invisible.
+
+        within: only those whose `at` is in the span.
+        """
+        own = self._own(table)
         seen = own if at is None else own.filter(pl.col(at) <= self.as_of)
+        if at is not None and within is not None:
+            seen = seen.filter(pl.col(at) >= within[0], pl.col(at) < within[1])
         return seen.select(columns).collect()
 
-    def alive(self, table: str, columns: Sequence[str], *, at: str) -> pl.DataFrame:
+    def _own(self, table: str) -> pl.LazyFrame:
+        rows = self.of_some[table] if table in self.of_some else self.tables[table]
+        return rows.filter(pl.col("account_id") == self.account_id)
+
+    def alive(self, table: str, columns: Sequence[str], *, at: str, within: Span | None = None) -> pl.DataFrame:
         """`rows` without those deleted by `as_of` (R-DEL); one deleted later is still there."""
-        return self.rows(table, [*columns, "deleted_at"], at=at).filter(~self.is_deleted()).drop("deleted_at")
+        seen = self.rows(table, [*columns, "deleted_at"], at=at, within=within)
+        return seen.filter(~self.is_deleted()).drop("deleted_at")
+
+    def spans(self, table: str, at: str) -> list[Span]:
+        """Spans in order, one at least, that hold all that `rows` sees, each about `PART_ROWS` of it."""
+        instants = self.rows(table, [at], at=at).to_series().sort()
+        begins = instants.gather_every(PART_ROWS).unique(maintain_order=True).to_list() or [self.as_of]
+        return list(pairwise([*begins, self.as_of + timedelta(microseconds=1)]))
+
+    def by_deals(self) -> Iterator["Facts"]:
+        """The same facts with some of the deals only, deals in order of their ids, and all that is theirs."""
+        ids = self.rows("deal", ["deal_id"]).to_series().sort()
+        begins = ids.gather_every(max(PART_ROWS // 2, 1)).to_list()
+        for begin, end in pairwise([None, *begins[1:], None]):
+            deal_id = pl.col("deal_id")
+            after = pl.lit(True) if begin is None else deal_id >= begin
+            before = pl.lit(True) if end is None else deal_id < end
+            own = {
+                name: self._own(name).filter(after, before).select(~cs.ends_with("_local", "_epoch")).collect().lazy()
+                for name in OF_DEALS
+            }
+            yield replace(self, of_some=own)
 
     def is_deleted(self) -> pl.Expr:
         """Whether the row's `deleted_at` has come."""

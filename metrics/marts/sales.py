@@ -20,11 +20,15 @@ COLUMNS = {
 LINKS = ["deal_id", "contact_id", "company_id"]
 
 
-def sales(facts: Facts, deals: pl.DataFrame, run: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
-    """`sale` without account and wall times. A sale nobody dated is left out: it belongs to no period."""
+def sales(facts: Facts, won: pl.DataFrame, deals: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+    """`sale` without account and wall times. A sale nobody dated is left out: it belongs to no period.
+
+    Args:
+        won: `sales_won` of all deals. deals: deal_id, client_id, responsible_user_id.
+    """
     documents = [_payments(facts), _invoices(facts), _shipments(facts)]
     linked = _linked(pl.concat(documents, how="diagonal_relaxed"), deals, members)
-    found = pl.concat([_won(facts, deals, run), linked], how="diagonal_relaxed").filter(pl.col("sold_at").is_not_null())
+    found = pl.concat([won, linked], how="diagonal_relaxed").filter(pl.col("sold_at").is_not_null())
     dated = found.with_columns(day=pl.col("sold_at").dt.convert_time_zone(facts.tz).dt.date())
     return (
         in_base(dated, facts, day="day")
@@ -34,7 +38,7 @@ def sales(facts: Facts, deals: pl.DataFrame, run: pl.DataFrame, members: pl.Data
     )
 
 
-def _won(facts: Facts, deals: pl.DataFrame, run: pl.DataFrame) -> pl.DataFrame:
+def sales_won(facts: Facts, deals: pl.DataFrame, run: pl.DataFrame) -> pl.DataFrame:
     """Each run of won stages of a deal; one that was left again was a sale until then."""
     sold = run.filter(pl.col("outcome") == "won").join(
         deals.filter(pl.col("entity_kind") == "deal").select(

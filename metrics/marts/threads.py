@@ -13,27 +13,30 @@ CLIENTS_PER_PHONE = 10
 """A number on calls with more clients than this is nobody's own: a switchboard, a made-up number. It ties none."""
 
 
-def with_thread_key(episodes: pl.DataFrame) -> pl.DataFrame:
+def ties(episodes: pl.DataFrame) -> pl.DataFrame:
+    """client_id and phone_key that calls tie together. Extensions tie nobody."""
+    outside = pl.col("phone_digits").fill_null(1) > 0
+    tied = episodes.filter(~pl.col("is_internal").fill_null(False), outside).select("client_id", "phone_key")
+    return tied.drop_nulls().unique()
+
+
+def with_thread_key(episodes: pl.LazyFrame, tied: pl.DataFrame) -> pl.LazyFrame:
     """`episodes` with `thread_key`: the smallest client of the connected component of client and phone, else the phone.
 
     Two calls have one key if a chain of calls leads from one to the other in which neighbours share client or phone.
-    Extensions tie nobody; nor do numbers of more than `CLIENTS_PER_PHONE` clients. Null without client and phone.
+    Numbers of more than `CLIENTS_PER_PHONE` clients tie nobody. Null without client and phone.
+
+    Args:
+        tied: `ties` of all episodes.
     """
-    outside = pl.col("phone_digits").fill_null(1) > 0
-    ties = (
-        episodes.filter(~pl.col("is_internal").fill_null(False), outside)
-        .select("client_id", "phone_key")
-        .drop_nulls()
-        .unique()
-        .filter(pl.len().over("phone_key") <= CLIENTS_PER_PHONE)
-        .sort("client_id", "phone_key")
-    )
-    keys = _components(ties)
-    of_client = keys.select("client_id", of_client="thread_key").unique()
+    own = tied.unique().filter(pl.len().over("phone_key") <= CLIENTS_PER_PHONE).sort("client_id", "phone_key")
+    keys = _components(own)
+    renamed = keys.filter(pl.col("client_id") != pl.col("thread_key"))
+    of_client = renamed.select("client_id", of_client="thread_key").unique()
     of_phone = keys.select("phone_key", of_phone="thread_key").unique()
     return (
-        episodes.join(of_client, on="client_id", how="left", maintain_order="left")
-        .join(of_phone, on="phone_key", how="left", maintain_order="left")
+        episodes.join(of_client.lazy(), on="client_id", how="left", maintain_order="left")
+        .join(of_phone.lazy(), on="phone_key", how="left", maintain_order="left")
         .with_columns(
             thread_key=pl.when(pl.col("client_id").is_null())
             .then(pl.coalesce("of_phone", "phone_key"))

@@ -4,10 +4,13 @@ A task to meet that was completed is a meeting. It is derived here, not stored a
 becomes of the task: completed at another instant, opened again, deleted.
 """
 
+from collections.abc import Iterator
+from itertools import chain
+
 import polars as pl
 
 from metrics.marts.calls import with_client, with_deal
-from metrics.marts.facts import Facts
+from metrics.marts.facts import Facts, Span
 
 COLUMNS = [
     "touch_id",
@@ -22,21 +25,10 @@ COLUMNS = [
 ]
 
 
-def touches(
-    facts: Facts, episodes: pl.DataFrame, members: pl.DataFrame, deals: pl.DataFrame, run: pl.DataFrame
-) -> pl.DataFrame:
-    """`touch` without account and wall times, clients that are known only."""
-    others = pl.concat([_messages(facts), _activities(facts), _meetings(facts)], how="diagonal").with_columns(
-        phone_key=pl.lit(None, pl.String)
-    )
-    linked = with_deal(with_client(others, members, facts), deals, run, key="touch_id", at="touched_at")
-    parts = [_calls(episodes, facts.params.min_talk_s).select(COLUMNS), linked.select(COLUMNS)]
-    return pl.concat(parts).filter(pl.col("client_id").is_not_null()).with_columns(weight=pl.lit(1.0))
-
-
-def _calls(episodes: pl.DataFrame, min_talk_s: int) -> pl.DataFrame:
+def touches_by_call(episodes: pl.DataFrame, min_talk_s: int) -> pl.DataFrame:
+    """Rows of `touch` without account and wall times, of clients that are known only."""
     is_attempt = ~pl.col("is_answered") & (pl.col("direction") == "out")
-    return episodes.filter(
+    known = episodes.filter(
         pl.col("is_answered") | is_attempt, ~pl.col("is_internal"), ~pl.col("is_robot")
     ).with_columns(
         touch_id=pl.lit("call:") + pl.col("episode_id"),
@@ -45,12 +37,30 @@ def _calls(episodes: pl.DataFrame, min_talk_s: int) -> pl.DataFrame:
         is_meaningful=(pl.col("is_answered") & (pl.col("talk_s") >= min_talk_s)).fill_null(False),
         is_attempt=is_attempt,
     )
+    return _of_clients(known)
 
 
-def _messages(facts: Facts) -> pl.DataFrame:
+def other_touches(
+    facts: Facts, members: pl.DataFrame, deals: pl.DataFrame, opened: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """The same of what is no call, part by part."""
+    messages = (_messages(facts, within) for within in facts.spans("message", "sent_at"))
+    for rows in chain(messages, (_activities(facts), _meetings(facts))):
+        found = rows.with_columns(
+            pl.lit(None, pl.String).alias(name) for name in ("phone_key", "card_id") if name not in rows.columns
+        )
+        yield _of_clients(with_deal(with_client(found, members, facts), deals, opened, key="touch_id", at="touched_at"))
+
+
+def _of_clients(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(COLUMNS).filter(pl.col("client_id").is_not_null()).with_columns(weight=pl.lit(1.0))
+
+
+def _messages(facts: Facts, within: Span) -> pl.DataFrame:
     """Messages of people: mailings and bots touch nobody."""
     links = ["contact_id", "company_id", "deal_id"]
-    rows = facts.alive("message", ["message_id", "author", "direction", "sent_at", "user_id", *links], at="sent_at")
+    columns = ["message_id", "author", "direction", "sent_at", "user_id", *links]
+    rows = facts.alive("message", columns, at="sent_at", within=within)
     return rows.filter(pl.col("author").is_in(["client", "user"])).select(
         "user_id",
         "direction",
