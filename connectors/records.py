@@ -231,8 +231,13 @@ class Notice:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The source does not give this resource now: no right, not in the plan, switched off. What was not read is not
-    complete: the run goes on without it, and its first read that is let in begins at the beginning."""
+    """The source does not give this resource now: no right, not in the plan, switched off. The run goes on without it,
+    and its first read that is let in goes on where the last one ended; one that was never let in, at the beginning.
+
+    why: what a person is told with the day since when nothing of it has come.
+    """
+
+    why: Phrase | None = None
 
 
 Yield = Record | RawRecord | OwnedSet | Tombstone | Patch | Stub | Listing | Shown | Reread | Notice | LeftOut

@@ -116,6 +116,7 @@ class NotGiven:
 
     account_id: str
     resource: str
+    why: Phrase | None = None
 
 
 @dataclass(frozen=True)

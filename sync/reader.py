@@ -90,7 +90,8 @@ class Reader:
     stop: threading.Event
     now: Callable[[], datetime]
     failed: set[str] = field(default_factory=set)
-    left_out: set[str] = field(default_factory=set)
+    left_out: dict[str, Phrase | None] = field(default_factory=dict)
+    """Why, by resource."""
     reached: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """Of resources with numbered lists: the greatest number of each before it was read."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -213,7 +214,7 @@ class Reader:
 
     def _finished(self, resource: Resource, begin: datetime, start: datetime) -> None:
         if resource.name in self.left_out:
-            self.tell(NotGiven(self.target.account_id, resource.name))
+            self.tell(NotGiven(self.target.account_id, resource.name, self.left_out[resource.name]))
         if self._is_pointless(resource):
             return
         known = self.known[resource.name]
@@ -321,7 +322,7 @@ class Reader:
                 if isinstance(item, RawRecord):
                     n += 1
                 elif isinstance(item, LeftOut):
-                    self.left_out.add(resource.name)
+                    self.left_out.setdefault(resource.name, item.why)
                 if len(reads) >= CHUNK:
                     self.tell(chunk(reads))
                     reads = []
@@ -347,7 +348,8 @@ class Reader:
             self._give_up(resource.name, error)
 
     def _is_pointless(self, resource: Resource) -> bool:
-        return self.is_over or resource.name in self.failed | self.left_out or self.stop.is_set()
+        is_out = resource.name in self.failed or resource.name in self.left_out
+        return self.is_over or is_out or self.stop.is_set()
 
     def _give_up(self, resource: str | None, error: Exception) -> None:
         if isinstance(error, ConnectorError):

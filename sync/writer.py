@@ -214,13 +214,15 @@ class Writer:
         state.know_shape(self.connection, account_id, shaping.shape(mine.settings) if is_read_anew else known.shape)
 
     def _look(self, account_id: str, *, seq: int, now: datetime) -> None:
-        """See what deals say, where they were read as far as the source gives them. A log of their changes that is
-        behind them is waited for: what it has yet to tell would seem to be left out. One that was not read for long may
-        have nothing to tell, and is not waited for: what it tells later takes its place."""
+        """See what deals say, where they were read as far as the source gives them; what it leaves out stays as it was
+        and dates nothing. A log of their changes that is behind them is waited for: what it has yet to tell would seem
+        to be left out. One that was not read for long may have nothing to tell, and is not waited for: what it tells
+        later takes its place."""
         run, mine = self.run.account(account_id), self.accounts[account_id]
         parts = [(set(one.fills), run.resource(one.name)) for one in mine.connector.resources]
-        deals = {status.state for kinds, status in parts if Deal in kinds}
-        if "done" not in deals or not deals <= READ:
+        deals = [status for kinds, status in parts if Deal in kinds]
+        read_to = [status.watermark for status in deals if status.state == "done" and status.watermark is not None]
+        if not read_to or not {status.state for status in deals} <= READ:
             return
         behind = [
             kinds
@@ -228,7 +230,7 @@ class Writer:
             if status.state not in READ and status.watermark is not None and now - status.watermark < PATIENCE
         ]
         waiting = {log.table() for log in DEAL_LOGS if any(log in kinds for kinds in behind)}
-        sightings.look(self.connection, mine.target, load_seq=seq, waiting=waiting)
+        sightings.look(self.connection, mine.target, at=min(read_to), load_seq=seq, waiting=waiting)
 
     def _tell_findings(self, account_id: str, now: datetime) -> None:
         """Rows the last sweeps did not see, whenever that was, and deals whose history leads elsewhere."""
@@ -296,9 +298,7 @@ class Writer:
                 resources=[_filled(r) for r in mine.connector.resources],
             )
         elif isinstance(event, NotGiven):
-            resources = self.accounts[event.account_id].connector.resources
-            has_others = any(one.has_others for one in resources if one.name == event.resource)
-            state.not_given(self.connection, event.account_id, event.resource, has_others=has_others)
+            state.not_given(self.connection, event.account_id, event.resource)
         elif isinstance(event, SweepDone):
             state.remember_sweep(self.connection, self._seen(event, event.started_at))
 
@@ -326,10 +326,13 @@ class Writer:
         viewer = self.viewers[event.account_id]
         return state.Swept(event.account_id, event.resource, at, viewer, viewer)
 
+    def _resource(self, event: ResourceDone | NotGiven) -> Resource:
+        resources = self.accounts[event.account_id].connector.resources
+        return next(one for one in resources if one.name == event.resource)
+
     def _known_since(self, event: ResourceDone) -> datetime:
         """Since when a resource is complete; a log, of which nobody knows how far it reaches, since its first entry."""
-        mine = self.accounts[event.account_id]
-        resource = next(one for one in mine.connector.resources if one.name == event.resource)
+        mine, resource = self.accounts[event.account_id], self._resource(event)
         if resource.log_column is None:
             return event.complete_from
         keys = {kind.table(): layout(kind).keys[1] for kind in resource.fills}
@@ -363,7 +366,7 @@ class Writer:
         elif isinstance(event, Failed):
             status.fail(event.error, self.now())
         elif isinstance(event, NotGiven):
-            status.state, status.failure = "left_out", None
+            _leave_out(status, event.why, (kind.table() for kind in self._resource(event).fills))
         if self.progress is not None:
             self.progress(event.account_id, status.resource, status.windows_done, status.windows_total)
 
@@ -402,7 +405,22 @@ def give_back() -> None:
 
 
 def _filled(resource: Resource) -> state.Filled:
-    return state.Filled(resource.name, tuple(kind.table() for kind in resource.fills), resource.is_core)
+    tables = tuple(kind.table() for kind in resource.fills)
+    return state.Filled(resource.name, tables, resource.is_core, resource.has_others)
+
+
+def _leave_out(status: ResourceStatus, why: Phrase | None, tables: Iterable[str]) -> None:
+    """The source does not give a resource. Of one that it once gave, the reason is told with since when."""
+    status.state, status.failure = "left_out", None
+    if why is None or status.watermark is None:
+        return
+    since = Phrase(
+        "Nothing of it has come into these tables since {day}: {tables}.",
+        day=f"{status.watermark:%Y-%m-%d}",
+        tables=", ".join(tables),
+    )
+    others = [one for one in status.warnings if one.fields.get("error") != why]
+    status.warnings = [Phrase("{error} {cost}", error=why, cost=since), *others]
 
 
 def _count_reads(status: ResourceStatus, reads: Iterable[Read]) -> None:

@@ -441,16 +441,19 @@ def describe(engine: Engine, *, now: datetime, local: Mapping[str, Local] | None
     """What the manifest says of the warehouse: schema, accounts with their `as_of`, coverage.
 
     An account of which no core resource was ever read whole is only named, in `unread_accounts`: its few rows would
-    pass for all there is. local: as for `export`; its keys are the accounts that ought to be there.
+    pass for all there is. Those left out hold no account back, but where it has no other. local: as for `export`; its
+    keys are the accounts that ought to be there.
 
     Raises WarehouseError where no account was read at all.
     """
     with engine.begin() as connection:
         found = connection.exec_driver_sql(
             "SELECT a.account_id, a.connector, a.base_url, a.tz, a.base_currency, a.default_region, a.calendar_id, "
-            "CASE WHEN count(w.resource) = count(w.watermark) THEN min(w.watermark) END AS watermark, "
-            "min(w.watermark) AS reached "
-            "FROM account a LEFT JOIN sync_watermark w ON w.account_id = a.account_id AND w.is_core "
+            "CASE WHEN count(w.resource) FILTER (is_given) = count(w.watermark) FILTER (is_given) "
+            "THEN min(w.watermark) FILTER (is_given) END AS watermark, "
+            "coalesce(min(w.watermark) FILTER (is_given), min(w.watermark)) AS reached "
+            "FROM account a LEFT JOIN (SELECT *, is_left_out IS NOT TRUE AS is_given FROM sync_watermark) w "
+            "ON w.account_id = a.account_id AND w.is_core "
             "GROUP BY ALL ORDER BY a.account_id"
         )
         opened = [_plain(row) for row in found]

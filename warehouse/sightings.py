@@ -7,6 +7,7 @@ now; what it said at the sync before is kept in `deal_seen`, and the difference 
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -40,6 +41,14 @@ class Log:
         )
 
 
+@dataclass(frozen=True)
+class Look:
+    """When all deals were last compared with what they had said of a log's columns, and the load of that look."""
+
+    looked_at: datetime
+    load_seq: int
+
+
 STAGES = Log("deal_stage_transition", {"pipeline_id": "pipeline_id", "stage_id": "stage_id"}, "stage_seen_at")
 LOGS = (
     STAGES,
@@ -51,28 +60,32 @@ KEPT = ("currency", "source_updated_at", "synced_at", "raw_hash", "read_seq")
 """What else of a deal its rows need."""
 
 
-def look(connection: Connection, account_id: str, *, load_seq: int, waiting: Collection[str] = ()) -> None:
+def look(
+    connection: Connection, account_id: str, *, at: datetime, load_seq: int, waiting: Collection[str] = ()
+) -> None:
     """Write what has changed since the last look and no log tells; remember what is now.
 
-    To be called when the deals were just read. waiting: logs that are behind them, and would seem to leave changes out;
-    of these only deals that were never looked at are noted.
+    To be called when the deals were just read. at: the instant they were read at. load_seq: of this look, its own.
+    waiting: logs that are behind the deals, and would seem to leave changes out; of these only deals that were never
+    looked at are noted.
     """
-    read_to = connection.exec_driver_sql(
-        "SELECT watermark FROM coverage WHERE account_id = ? AND resource = 'deal'", (account_id,)
-    ).scalar()
-    if read_to is None:
-        return
-    now = f"TIMESTAMPTZ '{read_to.isoformat()}'"
+    now = f"TIMESTAMPTZ '{at.isoformat()}'"
     logs = [log for log in LOGS if log.table not in waiting]
     if logs:
         _sight(connection, logs, account_id)
     for log in logs:
-        _write(connection, log, account_id, now=now, load_seq=load_seq)
-        _give_way(connection, log, account_id)
+        before = _last_look(connection, log, account_id)
+        _write(connection, log, account_id, before=before, now=now, load_seq=load_seq)
+        _give_way(connection, log, account_id, before=before)
         sets = ", ".join(f"{name} = d.{name}" for name in log.columns)
         connection.exec_driver_sql(
             f"UPDATE deal_seen s SET {sets}, {log.seen_at} = {now} FROM new_sight d WHERE s.account_id = d.account_id "
             f"AND s.deal_id = d.deal_id AND ({log.differs})"
+        )
+        connection.exec_driver_sql(
+            f"INSERT INTO deal_look VALUES (?, '{log.table}', {now}, {load_seq}) "
+            "ON CONFLICT DO UPDATE SET looked_at = excluded.looked_at, load_seq = excluded.load_seq",
+            (account_id,),
         )
     instants = ", ".join(f"{now} AS {log.seen_at}" for log in LOGS)
     connection.exec_driver_sql(
@@ -81,6 +94,13 @@ def look(connection: Connection, account_id: str, *, load_seq: int, waiting: Col
         "AND s.deal_id = d.deal_id)",
         (account_id,),
     )
+
+
+def _last_look(connection: Connection, log: Log, account_id: str) -> Look | None:
+    found = connection.exec_driver_sql(
+        f"SELECT looked_at, load_seq FROM deal_look WHERE account_id = ? AND table_name = '{log.table}'", (account_id,)
+    ).fetchone()
+    return Look(*found) if found else None
 
 
 def _sight(connection: Connection, logs: Iterable[Log], account_id: str) -> None:
@@ -99,48 +119,55 @@ def _sight(connection: Connection, logs: Iterable[Log], account_id: str) -> None
     )
 
 
-def _write(connection: Connection, log: Log, account_id: str, *, now: str, load_seq: int) -> None:
+def _write(connection: Connection, log: Log, account_id: str, *, before: Look | None, now: str, load_seq: int) -> None:
     """Rows for deals that differ from what was seen. They have changed somewhere between the looks: taken for when the
     card was last changed or, of one that was closed in between, for its closing, owner and amount for just before: who
-    closes a deal fills it in, and robots touch it afterwards.
+    closes a deal fills it in, and robots touch it afterwards. A closing before the last look is none in between, though
+    another log may still wait to tell of it.
 
-    They start where the log has led since, else from what was seen. Their ids end with the look before.
+    They start where the log has led since, else from what was seen. Their ids have the load of this look, in digits
+    that sort as numbers, and end with the instant since when what was seen was so.
     """
-    in_time = f"BETWEEN d.{log.seen_at} AND {now} + INTERVAL {TOLERANCE_S} SECONDS"
-    closed = "d.closed_at" if log is STAGES else f"greatest(d.closed_at - INTERVAL 1 MINUTE, d.{log.seen_at})"
+    seen = f"d.{log.seen_at}"
+    last = f"greatest({seen}, TIMESTAMPTZ '{before.looked_at.isoformat()}')" if before else seen
+    in_time = f"AND {now} + INTERVAL {TOLERANCE_S} SECONDS"
+    closed = "d.closed_at" if log is STAGES else f"greatest(d.closed_at - INTERVAL 1 MINUTE, {last})"
     at = (
-        f"CASE WHEN d.closed_at {in_time} THEN {closed} "
-        f"WHEN d.source_updated_at {in_time} THEN d.source_updated_at ELSE {now} END"
+        f"CASE WHEN d.closed_at BETWEEN {last} {in_time} THEN {closed} "
+        f"WHEN d.source_updated_at BETWEEN {seen} {in_time} THEN d.source_updated_at ELSE {now} END"
     )
-    last = ", ".join(f"arg_max_null(to_{name}, (changed_at, change_id)) AS {name}" for name in log.columns.values())
+    led = ", ".join(f"arg_max_null(to_{name}, (changed_at, change_id)) AS {name}" for name in log.columns.values())
     ends = ", ".join(
         f"CASE WHEN l.deal_id IS NULL THEN d.was_{column} ELSE l.{name} END AS from_{name}, d.{column} AS to_{name}"
         for column, name in log.columns.items()
     )
     also = "".join(f"d.{name}, " for name in log.also)
     connection.exec_driver_sql(
-        f"MERGE INTO {log.table} t USING (SELECT d.account_id, d.deal_id, {at} AS changed_at, "
-        f"'{SEEN}' || d.deal_id || ':' || epoch_us(d.{log.seen_at}) AS change_id, {ends}, {also}'snapshot' AS origin, "
+        f"INSERT INTO {log.table} BY NAME SELECT d.account_id, d.deal_id, {at} AS changed_at, "
+        f"'{SEEN}' || d.deal_id || ':{load_seq:019}:' || epoch_us({seen}) AS change_id, {ends}, {also}"
+        "'snapshot' AS origin, "
         f"d.source_updated_at, d.synced_at, d.raw_hash, d.read_seq, {load_seq} AS load_seq FROM new_sight d "
-        f"LEFT JOIN (SELECT deal_id, max(changed_at) AS last_at, {last} FROM {log.table} WHERE account_id = ? "
+        f"LEFT JOIN (SELECT deal_id, max(changed_at) AS last_at, {led} FROM {log.table} WHERE account_id = ? "
         "AND deal_id IN (SELECT deal_id FROM new_sight) GROUP BY deal_id) l "
-        f"ON l.deal_id = d.deal_id AND l.last_at >= d.{log.seen_at} WHERE {log.differs}) b "
-        "ON t.account_id = b.account_id AND t.change_id = b.change_id "
-        "WHEN MATCHED THEN UPDATE BY NAME WHEN NOT MATCHED THEN INSERT BY NAME",
+        f"ON l.deal_id = d.deal_id AND l.last_at >= {seen} WHERE {log.differs}",
         (account_id,),
     )
 
 
-def _give_way(connection: Connection, log: Log, account_id: str) -> None:
+def _give_way(connection: Connection, log: Log, account_id: str, *, before: Look | None) -> None:
     """Drop rows made here that say nothing new: the source tells of a change to the same, next to it in the history.
+    Only deals of which either has come since the look before are gone over.
 
     Changes of one second come in any order, so any of them counts. What was told from before the look before, or after
     the deal was read, is another change: the deal has been elsewhere in between.
     """
     tolerance = f"INTERVAL {TOLERANCE_S} SECONDS"
     to = log.leads_to("t")
+    since = before.load_seq if before else -1
     connection.exec_driver_sql(
-        f"WITH mine AS (SELECT deal_id FROM {log.table} WHERE account_id = $1 AND starts_with(change_id, '{SEEN}')), "
+        f"WITH news AS (SELECT deal_id FROM {log.table} WHERE account_id = $1 AND load_seq > {since}), "
+        f"mine AS (SELECT deal_id FROM {log.table} WHERE account_id = $1 AND starts_with(change_id, '{SEEN}') "
+        "AND deal_id IN (FROM news)), "
         f"step AS (SELECT deal_id, changed_at, list({to}) FILTER (NOT starts_with(change_id, '{SEEN}')) AS told "
         f"FROM {log.table} t WHERE account_id = $1 AND deal_id IN (FROM mine) GROUP BY deal_id, changed_at), "
         "around AS (SELECT deal_id, changed_at, told, lag(told) OVER each AS before, lag(changed_at) OVER each AS "

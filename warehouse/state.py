@@ -31,11 +31,15 @@ class KnownAccount:
 
 @dataclass(frozen=True)
 class Filled:
-    """A resource as coverage sees it: the tables whose completeness it decides; is_core: the account waits for it."""
+    """A resource as coverage sees it: the tables whose completeness it decides; is_core: the account waits for it.
+
+    has_others: other resources know, if less of each, all that it fills them with.
+    """
 
     resource: str
     tables: tuple[str, ...]
     is_core: bool
+    has_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class Awaited:
     table_name: str
     target_account_id: str
     is_core: bool
+    has_others: bool
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,7 @@ def other_account(account_id: str, known: str, number: str) -> Phrase:
 def know_resources(connection: Connection, account_id: str, *, target: str, resources: Sequence[Filled]) -> None:
     """Make a line for every resource and table, so that what was never read is known to be missing."""
     lines = [
-        Awaited(account_id, one.resource, table, target, one.is_core)
+        Awaited(account_id, one.resource, table, target, one.is_core, one.has_others)
         for one in resources
         for table in one.tables or ("",)
     ]
@@ -239,15 +244,15 @@ def know_resources(connection: Connection, account_id: str, *, target: str, reso
         "WHERE l.resource = w.resource AND l.table_name = w.table_name)",
         (account_id, *values),
     )
-    write(connection, "sync_watermark", lines, otherwise="DO UPDATE SET is_core = excluded.is_core")
+    update = "is_core = excluded.is_core, has_others = excluded.has_others"
+    write(connection, "sync_watermark", lines, otherwise=f"DO UPDATE SET {update}")
 
 
-def not_given(connection: Connection, account_id: str, resource: str, *, has_others: bool = False) -> None:
-    """The source leaves a resource out: while it was never read, the account's own watermark does not wait for it, nor
-    do the tables it fills where it `has_others` to fill them. The next run makes its lines anew."""
-    change = "DELETE FROM sync_watermark" if has_others else "UPDATE sync_watermark SET is_core = FALSE"
+def not_given(connection: Connection, account_id: str, resource: str) -> None:
+    """The source leaves a resource out: until it was read again the account's own watermark does not wait for it, nor
+    do the tables it fills where it has others to fill them. Its watermark stays: that is where it will go on."""
     connection.exec_driver_sql(
-        f"{change} WHERE account_id = ? AND resource = ? AND watermark IS NULL", (account_id, resource)
+        "UPDATE sync_watermark SET is_left_out = TRUE WHERE account_id = ? AND resource = ?", (account_id, resource)
     )
 
 
@@ -263,14 +268,15 @@ def watermark(connection: Connection, account_id: str, resource: str) -> datetim
 
 
 def read_whole(connection: Connection, done: Sequence[ReadWhole]) -> None:
-    """Watermarks move: never back, but from the future. The windows are forgotten."""
+    """Watermarks move: never back, but from the future. The windows are forgotten. What was left out is no more."""
     if not done:
         return
     query, values = table_of(done)
     tolerance = f"INTERVAL {CLOCK_TOLERANCE.seconds} SECONDS"
     connection.exec_driver_sql(
         f"UPDATE sync_watermark w SET watermark = CASE WHEN w.watermark > d.watermark + {tolerance} THEN d.watermark "
-        "ELSE greatest(w.watermark, d.watermark) END, complete_from = least(w.complete_from, d.complete_from) "
+        "ELSE greatest(w.watermark, d.watermark) END, complete_from = least(w.complete_from, d.complete_from), "
+        "is_left_out = FALSE "
         f"FROM ({query}) d WHERE w.account_id = d.account_id AND w.resource = d.resource",
         values,
     )
@@ -281,14 +287,16 @@ def read_whole(connection: Connection, done: Sequence[ReadWhole]) -> None:
 
 
 def refresh_coverage(connection: Connection, *, seq: int, now: datetime) -> None:
-    """`coverage` per table from all resources that fill it: complete since the latest, read up to the earliest."""
+    """`coverage` per table from all resources that fill it: complete since the latest, read up to the earliest. What is
+    left out counts where nothing else knows the same: its table is not complete without it."""
     connection.exec_driver_sql("DELETE FROM coverage")
     connection.exec_driver_sql(
         "INSERT INTO coverage (account_id, resource, complete_from, watermark, synced_at, raw_hash, read_seq, "
         "load_seq) SELECT target_account_id, table_name, "
         "CASE WHEN count(*) = count(watermark) THEN max(complete_from) END, "
         "CASE WHEN count(*) = count(watermark) THEN min(watermark) END, ?, '', ?, ? FROM sync_watermark "
-        "WHERE table_name <> '' GROUP BY target_account_id, table_name",
+        "WHERE table_name <> '' AND NOT (coalesce(is_left_out, FALSE) AND coalesce(has_others, FALSE)) "
+        "GROUP BY target_account_id, table_name",
         (now, seq, seq),
     )
 

@@ -284,7 +284,7 @@ def if_readable(
             raise
         yield Notice(Phrase("{error} {cost}", error=error.said, cost=cost))
         if is_all:
-            yield LeftOut()
+            yield LeftOut(error.said)
         if later:
             yield later
 

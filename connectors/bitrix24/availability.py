@@ -9,7 +9,7 @@ from connectors.bitrix24.api import BitrixApi
 from connectors.bitrix24.batching import Command
 from connectors.bitrix24.reading import INVOICE
 from connectors.errors import ConnectorError, ForbiddenError, MissingError, Phrase
-from connectors.records import Notice, Record
+from connectors.records import LeftOut, Notice, Record
 
 CALLS, TASKS, USERS, DEPARTMENTS = "voximplant.statistic.get", "tasks.task.list", "user.get", "department.get"
 TYPES, CATALOGUES, INVOICES = "crm.type.list", "catalog.catalog.list", "invoices"
@@ -34,9 +34,9 @@ def empty(tables: str) -> Phrase:
 
 
 def with_cost(error: ConnectorError, *fills: type[Record]) -> Phrase:
-    """Why something is not read now, and which tables miss it."""
+    """Why something is not read now, and which tables miss it: they may have other lists to fill them."""
     tables = ", ".join(kind.table() for kind in fills)
-    cost = Phrase("Until then nothing new comes into these tables: {tables}.", tables=tables)
+    cost = Phrase("Until then nothing of it comes into these tables: {tables}.", tables=tables)
     return Phrase("{error} {cost}", error=error.said, cost=cost)
 
 
@@ -68,6 +68,11 @@ def refused(api: BitrixApi) -> dict[str, ConnectorError]:
             scope=SCOPE_OF_SESSIONS,
         )
     return {name: error for name, error in errors.items() if isinstance(error, ForbiddenError | MissingError)}
+
+
+def left_out(api: BitrixApi, name: str) -> LeftOut:
+    """A list of `COSTS` that is refused; what it costs is told once, by `costs`."""
+    return LeftOut(closed(api)[name].said)
 
 
 def costs(api: BitrixApi) -> Iterator[Notice]:

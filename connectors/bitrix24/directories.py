@@ -5,7 +5,7 @@ from functools import partial
 
 from connectors.bitrix24 import paging
 from connectors.bitrix24.api import BitrixApi, told
-from connectors.bitrix24.availability import CATALOGUES, INVOICES, closed, costs
+from connectors.bitrix24.availability import CATALOGUES, INVOICES, closed, costs, left_out
 from connectors.bitrix24.currencies import rate
 from connectors.bitrix24.fields import check_reasons, field_id, field_records, infos, kind_of
 from connectors.bitrix24.goods import product_records
@@ -32,7 +32,6 @@ from connectors.records import (
     Account,
     Department,
     FieldDef,
-    LeftOut,
     Notice,
     Pipeline,
     Product,
@@ -73,7 +72,7 @@ def users(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     reading, now = reading_of(api, account), api.server_now()
     yield mentioned_user(account.account_id, 0, is_active=True)
     if USERS.method in closed(api):
-        yield LeftOut()
+        yield left_out(api, USERS.method)
         return
     listed = {ROBOT}
     for page in paging.keyset(api, USERS):
@@ -88,7 +87,7 @@ def users(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
 def departments(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     """Departments that are in use, with their heads."""
     if DEPARTMENTS.method in closed(api):
-        yield LeftOut()
+        yield left_out(api, DEPARTMENTS.method)
         return
     reading = reading_of(api, account)
     listed = set()
@@ -188,7 +187,7 @@ def currencies(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
 def products(api: BitrixApi, account: Account, _: Window) -> Iterator[Yield]:
     """What is sold. Each catalogue is a list of its own."""
     if CATALOGUES in closed(api):
-        yield LeftOut()
+        yield left_out(api, CATALOGUES)
         return
     reading = reading_of(api, account)
     listed: set[tuple[str, ...]] = set()

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors.bitrix24.api import BitrixApi
-from connectors.bitrix24.availability import closed, with_cost
+from connectors.bitrix24.availability import closed, left_out, with_cost
 from connectors.bitrix24.fields import infos
 from connectors.bitrix24.paging import List, keyset, spans, walk, whole
 from connectors.bitrix24.reading import FieldInfo, Reading
@@ -90,7 +90,12 @@ def fields_of(api: BitrixApi, type_id: int) -> Mapping[str, FieldInfo]:
 
 
 def is_closed(api: BitrixApi, query: Query) -> bool:
-    return (query.needs or query.listing.method) in closed(api)
+    return closing(query) in closed(api)
+
+
+def closing(query: Query) -> str:
+    """Without which of `availability.COSTS` there is nothing to ask for."""
+    return query.needs or query.listing.method
 
 
 def spans_of(queries: Queries, api: BitrixApi) -> Mapping[str, Span]:
@@ -115,7 +120,7 @@ def read(
         if window.part not in ("", part):
             continue
         if is_closed(api, query):
-            yield LeftOut()
+            yield left_out(api, closing(query))
             continue
         ids = tuple(one.removeprefix(f"{part}:") for one in window.ids if not part or one.startswith(f"{part}:"))
         if ids or not window.ids:
@@ -123,7 +128,7 @@ def read(
                 refused = yield from stream(api, account, replace(window, ids=ids), query)
             except ForbiddenError as error:
                 yield Notice(with_cost(error, *fills))
-                yield LeftOut()
+                yield LeftOut(error.said)
                 continue
             if refused and window.kind == "ids":
                 yield LeftOut()  # so they stay asked for

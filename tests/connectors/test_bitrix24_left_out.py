@@ -101,7 +101,7 @@ def test_a_call_known_from_its_activity_only_follows_it(tmp_path: Path):
     assert rows(tmp_path, f"SELECT status FROM call WHERE call_id = '{call_id}'") == [("missed",)]
 
 
-WAITED_FOR = "SELECT count(*) = count(watermark) FROM sync_watermark WHERE is_core"
+WAITED_FOR = "SELECT count(*) = count(watermark) FROM sync_watermark WHERE is_core AND is_left_out IS NOT TRUE"
 
 
 def test_an_account_does_not_wait_for_what_it_never_had(tmp_path: Path):
@@ -110,7 +110,20 @@ def test_an_account_does_not_wait_for_what_it_never_had(tmp_path: Path):
     assert rows(tmp_path, WAITED_FOR) == [(True,)]
     portal.server.switch(scopes=scopes_without())
     portal.synced(tmp_path)
-    assert rows(tmp_path, "SELECT DISTINCT is_core FROM sync_watermark WHERE resource = 'calls'") == [(True,)]
+    assert rows(tmp_path, "SELECT is_core, is_left_out FROM sync_watermark WHERE resource = 'calls'") == [(True, False)]
+
+
+def test_a_scope_that_is_taken_away_is_named_with_the_day_nothing_came_since(tmp_path: Path):
+    portal = Portal()
+    portal.synced(tmp_path)
+    day = f"{portal.now:%Y-%m-%d}"
+    portal.server.switch(scopes=scopes_without("telephony"))
+    portal.passes(timedelta(days=2))
+    done = portal.synced(tmp_path)
+    (why,) = done.account("main").resource("calls").warnings
+    assert "the scope telephony is missing" in why
+    assert f"Nothing of it has come into these tables since {day}: call." in why
+    assert rows(tmp_path, "SELECT watermark FROM coverage WHERE resource = 'call'") == [(portal.now,)]
 
 
 @pytest.mark.parametrize(("scope", "table"), [("telephony", "call"), ("task", "task")])

@@ -11,7 +11,7 @@ from sync_words import Look
 
 from connectors.connector import Resource, Window
 from connectors.errors import RetriableError
-from connectors.records import Account, LeftOut, Stage, Yield
+from connectors.records import Account, Deal, LeftOut, Stage, Yield
 from sync import sync
 
 DAY = timedelta(days=1)
@@ -261,10 +261,78 @@ def test_deals_that_moved_unseen_are_counted(source: FakeSource, data_dir: Path,
     assert (found["code"], found["sample"]) == ("history_differs", ["lead:1"])
 
 
-def test_two_changes_of_one_instant_are_one_row(source: FakeSource, data_dir: Path, look: Look):
+def test_changes_seen_at_one_instant_stay_apart_in_the_order_they_were_seen(
+    source: FakeSource, data_dir: Path, look: Look
+):
     """A source whose clock stands still."""
     sync(data_dir, [account(source)])
     for stage in (12, 13):
         put(source, stage=stage, changed_at=source.now)
         sync(data_dir, [account(source)])
-    assert [row[3] for row in look(MOVES)] == ["status:13"]
+    ways = "SELECT from_stage_id, to_stage_id FROM deal_stage_transition ORDER BY changed_at, change_id"
+    assert look(ways) == [("status:10", "status:12"), ("status:12", "status:13")]
+
+
+@pytest.mark.parametrize("n_given", [0, 1], ids=["never given", "given once"])
+def test_one_of_two_lists_of_deals_that_is_left_out_neither_stops_nor_dates_what_is_seen_of_the_other(
+    source: FakeSource, data_dir: Path, look: Look, n_given: int
+):
+    def others(api: FakeSource, account: Account, window: Window) -> Iterator[Yield]:
+        api.answer("others", window)
+        if (api.now - START) // DAY >= n_given:
+            yield LeftOut()
+
+    resources = (*RESOURCES, Resource("others", others, ("whole",), (Deal,), is_core=True))
+    due = []
+    for user in (1, 1, 2, 3, 4):
+        put(source, user=user, minor=100 * user)
+        due += [source.things[1].changed_at] if user > 1 else []
+        assert sync(data_dir, [account(source, resources=resources)]).is_well
+        source.now += DAY
+    assert [row[1:4] for row in sorted(look(OWNERS))] == [
+        (due[0], "user:1", "user:2"), (due[1], "user:2", "user:3"), (due[2], "user:3", "user:4"),
+    ]  # fmt: skip
+    assert [row[1:4] for row in sorted(look(AMOUNTS))] == [(due[0], 100, 200), (due[1], 200, 300), (due[2], 300, 400)]
+
+
+def test_a_handover_after_the_sale_is_dated_after_it_while_the_log_of_stages_waits(
+    source: FakeSource, night: Night, look: Look
+):
+    night()
+    source.failing = {"events": RetriableError("down")}
+    put(source, stage=13, closed_at=source.now - timedelta(hours=3))
+    night()
+    put(source, user=2, minor=900)
+    night()
+    at = START + 2 * DAY - timedelta(hours=1)
+    assert [row[1] for row in (*look(OWNERS), *look(AMOUNTS))] == [at, at]
+
+
+def test_a_closing_that_its_log_was_waited_for_is_dated_by_the_closing(source: FakeSource, night: Night, look: Look):
+    """Looks at owners and amounts have shown it meanwhile; those at stages have not."""
+    night()
+    source.failing = {"events": RetriableError("down")}
+    closed_at = source.now - timedelta(hours=3)
+    put(source, stage=13, closed_at=closed_at)
+    night()
+    put(source, user=2)
+    night()
+    source.failing = {}
+    night()
+    assert [row[1] for row in look(MOVES)] == [closed_at]
+
+
+def test_histories_of_which_nothing_new_has_come_are_not_gone_over_again(source: FakeSource, night: Night, look: Look):
+    """There are millions of them: what is told is compared when it comes. Here it seems to have been there before."""
+    night()
+    put(source, stage=11)
+    night()
+    look(
+        "INSERT INTO deal_stage_transition BY NAME SELECT * REPLACE ('event:1' AS change_id, 'event' AS origin, "
+        "0 AS load_seq) FROM deal_stage_transition"
+    )
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["snapshot", "event"]
+    look("UPDATE deal_stage_transition SET load_seq = 1::BIGINT << 50 WHERE origin = 'event'")
+    night()
+    assert [row[-1] for row in look(MOVES)] == ["event"]
