@@ -28,7 +28,7 @@ from warehouse.status import STALE_AFTER, iso, replace_file, sync_folder
 
 CURRENT, MANIFEST, DRAFT = "current", "manifest.json", ".draft-"
 FORMAT = 1  # goes up when files of the same rows are to be written anew
-ROOM = 1.2  # free space asked for, in sizes of the generation before
+ROOM = 2  # free space asked for, in sizes of the generation before: marts stand in files twice while they are made
 KEEP_NEWEST, KEEP_YOUNGER = 3, timedelta(hours=2)
 FULL_AFTER = timedelta(days=7)
 """How old the oldest of linked files may grow: then a generation is written whole, whatever its stamps say."""
