@@ -259,14 +259,15 @@ def metric_run(
 @app.command("diff", help=_("Why numbers changed between two publications: parts that sum to the change."))
 def diff_command(
     *,
-    generations: Annotated[
-        list[str] | None,
+    one: Annotated[
+        str | None,
         typer.Argument(
-            metavar="[GENERATION [GENERATION]]",
+            metavar="GENERATION",
             help=_("Name, beginning of a name, or day; the two newest where none is named, else the newest with it."),
             show_default=False,
         ),
     ] = None,
+    other: Annotated[str | None, typer.Argument(metavar="GENERATION", show_default=False)] = None,
     metric: Annotated[
         list[str] | None, typer.Option(metavar="ID", help=_("Only this metric; may be repeated."))
     ] = None,
@@ -295,7 +296,7 @@ def diff_command(
     from commands.diff import Compared, run_diff
 
     compared = Compared(
-        generations or (),
+        [name for name in (one, other) if name is not None],
         metrics=metric or (),
         period_from=day(period_from),
         period_to=day(period_to),

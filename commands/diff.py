@@ -186,7 +186,7 @@ def _written(
                 }
             )
         case "csv":
-            shown = [(one, labelled(one.rows, newer) if drilldown else plain(one.numbers)) for one in found]
+            shown = [(one, labelled(one.rows, newer) if drilldown else one.numbers) for one in found]
             return csv(pl.concat(_of_metric(one, frame) for one, frame in shown))
         case "table":
             return "\n".join([_heading(older, newer), *(_for_people(one, newer) for one in found)]).encode()

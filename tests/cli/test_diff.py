@@ -97,11 +97,14 @@ def test_people_get_the_parts_that_are_there_and_the_rows_behind(voronka, demo, 
     assert "/detail/" in said.out
     rows = voronka("diff", "--metric", "B2", "--drilldown", "--format", "csv", "--config", demo.config)
     assert rows.out.startswith("metric_id,part,how,account_id,")
+    numbers = pl.read_csv(voronka("diff", "--metric", "B2", "--format", "csv", "--config", demo.config).raw)
+    assert numbers.schema["change"] == numbers.schema["redefined"] == pl.Float64
 
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
+        (["1", "2", "3"], "3"),
         (["19990101"], "There is no publication 19990101"),
         (["--set", "n_days=30"], "needs one `--metric`"),
         (["--account", "shop"], "no account shop"),
