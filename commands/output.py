@@ -27,6 +27,7 @@ from app.spreadsheets import harmless_rows
 from commands.text import _
 from config import ConfigError
 from metrics.metric import MetricResult
+from warehouse.database import private_opener
 
 Format = Literal["table", "csv", "json", "parquet", "xlsx"]
 BINARY = ("parquet", "xlsx")
@@ -42,10 +43,12 @@ NEEDS_FILE = "The format {format} is not text: name a file with --output, or sen
 
 
 def deliver(content: bytes, output: Path | None, *, is_text: bool, form: str = "") -> None:
-    """Write a result where it was asked for. Binary formats are never poured onto a terminal."""
+    """Write a result where it was asked for, a new file for its owner only. Binary formats are never poured onto a
+    terminal."""
     if output is not None:
         try:
-            output.write_bytes(content)
+            with open(output, "wb", opener=private_opener) as file:
+                file.write(content)
         except (FileNotFoundError, NotADirectoryError):
             raise ConfigError(NO_FOLDER, folder=output.parent) from None
         except IsADirectoryError:
