@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -60,17 +61,27 @@ def key(company: Any) -> Mapping[str, Any]:
     return answer_key(company)
 
 
-@pytest.fixture(scope="session")
-def publication(company: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The company, synced and published."""
-    data_dir = tmp_path_factory.mktemp("demo") / "data"
+def sync_and_publish(company: Any, data_dir: Path, now: datetime = AS_OF) -> Path:
+    """The company read over its REST and published, at an instant; returns the folder of publications."""
     transport = InProcess(create_app(company, Switches()))
     opened = partial(open_api, transport=transport, pace=Pace(float("inf")))
     account = SyncAccount("main", replace(CONNECTOR, open=opened), SETTINGS, {"TOKEN": "demo-token"})
-    run = sync(data_dir, [account], now=lambda: AS_OF)
+    run = sync(data_dir, [account], now=lambda: now)
     assert run.is_well
-    publish_all(data_dir, now=AS_OF)
+    publish_all(data_dir, now=now)
     return data_dir / "publication"
+
+
+@pytest.fixture(scope="session")
+def straight_line() -> Callable[..., Path]:
+    """`sync_and_publish`, for tests that do it more than once."""
+    return sync_and_publish
+
+
+@pytest.fixture(scope="session")
+def publication(company: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The company, synced and published."""
+    return sync_and_publish(company, tmp_path_factory.mktemp("demo") / "data")
 
 
 @pytest.fixture(params=["polars", "duckdb"])
