@@ -57,7 +57,7 @@ class Budget:
 @dataclass(frozen=True)
 class Side:
     """The CRM as a check sees it. touched: our ids of what the source says has happened to since the last sync; None
-    where it does not say."""
+    where it does not say. is_forgotten: whether a card, by our id, was erased here and is to stay so."""
 
     api: Any
     account: Account
@@ -66,6 +66,7 @@ class Side:
     zone: ZoneInfo
     vanish_share: float
     touched: Callable[[], Collection[str] | None]
+    is_forgotten: Callable[[str], bool] = lambda _: False
 
     def resource(self, name: str) -> Resource:
         return next(one for one in self.connector.resources if one.name == name)
@@ -211,6 +212,7 @@ class Comparison:
         here = {own: row for own, row in here.items() if row["is_alive"]}
         there = self.named(ids.values()) if ids else {}
         absent = {own: ids[own] for own in ids if own not in there and own in here}
+        there = {own: row for own, row in there.items() if own in here or not self.side.is_forgotten(own)}
         found = [one for own in ids if own in there for one in self.judged(own, ids[own], here.get(own), there[own])]
         found += self.absent(absent, here, result)
         touched = self.side.touched() if found else ()

@@ -31,9 +31,18 @@ from sync.identity import sees_all, sight
 from sync.slices import shares
 from warehouse import state
 from warehouse.checks import check as check_gates
-from warehouse.database import WAREHOUSE, WarehouseError, open_warehouse, private_folder, said_plainly, writer_lock
+from warehouse.database import (
+    WAREHOUSE,
+    WarehouseError,
+    open_warehouse,
+    personal_key,
+    private_folder,
+    said_plainly,
+    writer_lock,
+)
 from warehouse.on_hand import on_hand
 from warehouse.status import iso, write_check
+from warehouse.suppression import Suppression
 
 log = logging.getLogger("voronka.check")
 
@@ -68,6 +77,7 @@ class Hand:
     lists: Mapping[str, tuple[pl.DataFrame, datetime | None]]
     stages: Names
     history: Sequence[Json]
+    is_forgotten: Callable[[str], bool]
 
 
 @dataclass
@@ -100,7 +110,7 @@ def reconcile(
         engine = open_warehouse(data_dir)
         try:
             with engine.connect() as connection:
-                hands = [_hand(connection, account, now()) for account in accounts]
+                hands = [_hand(connection, account, data_dir, now()) for account in accounts]
 
                 def look(pair: tuple[SyncAccount, Hand]) -> Outcome:
                     return _checked(*pair, data_dir, overlap=overlap, most_requests=most_requests, now=now)
@@ -121,7 +131,7 @@ def key_of(one: Comparable) -> str:
     return f"{one.resource}/{one.prefix}"
 
 
-def _hand(connection: Connection, account: SyncAccount, now: datetime) -> Hand:
+def _hand(connection: Connection, account: SyncAccount, data_dir: Path, now: datetime) -> Hand:
     with connection.begin():
         lists = {
             key_of(one): (
@@ -137,7 +147,13 @@ def _hand(connection: Connection, account: SyncAccount, now: datetime) -> Hand:
         )
         stages = {(row[0], row[1]): (row[2], row[3]) for row in found.fetchall()}
         gates = check_gates(connection, now=now, codes={"history_differs"}, account_id=account.target)
-        return Hand(state.known_account(connection, account.account_id), lists, stages, gates)
+        forgotten = Suppression(connection, key=personal_key(data_dir, connection))
+        known = state.known_account(connection, account.account_id)
+
+    def is_forgotten(card: str) -> bool:
+        return forgotten.owner("card", account.target, card) is not None
+
+    return Hand(known, lists, stages, gates, is_forgotten)
 
 
 def _checked(
@@ -203,7 +219,11 @@ def _look(api: Api, account: SyncAccount, hand: Hand, outcome: Outcome, *, budge
         return touched(api, who, account.connector, min(end for _, end in read.values()))
 
     zone, share = ZoneInfo(who.tz or "UTC"), account.settings.vanish_share
-    compared = [*_compare(Side(api, who, account.connector, budget, zone, share, happened), read, hand.stages)]
+    compared = [
+        *_compare(
+            Side(api, who, account.connector, budget, zone, share, happened, hand.is_forgotten), read, hand.stages
+        )
+    ]
     for one in compared:
         result["lists"].append(_told(one, who, hand.stages))
         for resource, ids in _to_read_again(one, account):

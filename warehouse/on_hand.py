@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from connectors.records import Record
 from warehouse.columns import layout, quoted
+from warehouse.suppression import STAND_IN
 from warehouse.sweeps import on_living_cards
 
 SCHEMA: Mapping[str, pl.DataType] = {
@@ -42,7 +43,7 @@ def values_of(kind: type[Record]) -> Callable[[Record], tuple[Any, ...]]:
 
 def on_hand(connection: Connection, account_id: str, kind: type[Record], prefix: str) -> pl.DataFrame:
     """id, the columns of `SCHEMA`, is_alive, is_listed: whether the source's list is to show the row; what hangs on a
-    deleted card left the list with it."""
+    deleted card left the list with it. What stands for a forgotten card is no row of a list."""
     lay, columns = layout(kind), columns_of(kind)
     alive = f"t.{lay.removal} IS NULL" if lay.removal else "TRUE"
     picked = ", ".join(
@@ -52,7 +53,8 @@ def on_hand(connection: Connection, account_id: str, kind: type[Record], prefix:
     found = driver.execute(
         f"SELECT t.{quoted(lay.keys[1])} AS id, {picked}, {alive} AS is_alive, "
         f"({alive}{on_living_cards(lay)}) AS is_listed FROM {quoted(lay.table)} t "
-        f"WHERE t.account_id = ? AND t.read_seq > 0 AND starts_with(t.{quoted(lay.keys[1])}, ?)",
+        f"WHERE t.account_id = ? AND t.read_seq > 0 AND starts_with(t.{quoted(lay.keys[1])}, ?) "
+        f"AND NOT contains(t.{quoted(lay.keys[1])}, ':{STAND_IN}')",
         (account_id, prefix),
     )
     frame = pl.DataFrame(found.to_arrow_table())

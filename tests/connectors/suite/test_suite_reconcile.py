@@ -13,7 +13,9 @@ from suite_words import DAY, a_day_later, run, synced
 from connectors.errors import PayloadError
 from sync import SyncAccount
 from sync.reconcile import reconcile
+from warehouse.database import PHONE_KEY
 from warehouse.status import read_status
+from warehouse.suppression import card_hash
 
 OVERLAP = timedelta(minutes=10)
 DEALS = "SELECT deal_id FROM deal WHERE deleted_at IS NULL AND starts_with(deal_id, '{prefix}') ORDER BY created_at"
@@ -136,6 +138,18 @@ def test_what_only_the_warehouse_has_is_named_and_gone_after_the_next_sync(name:
     source.passes(DAY)
     assert run(source, folder).is_well
     assert found(check(source, folder)) == {}
+
+
+def test_who_was_forgotten_is_not_missing(name: str, folder: Path):
+    """The CRM has the card still; here something else stands for it."""
+    source = synced(name, folder)
+    ((contact,),) = rows(folder, "SELECT min(contact_id) FROM contact WHERE deleted_at IS NULL")
+    hashed = card_hash(("main", contact), bytes.fromhex((folder / PHONE_KEY).read_text()))
+    rows(folder, f"UPDATE contact SET contact_id = 'contact:forgotten-5e' WHERE contact_id = '{contact}'")
+    assert [*found(check(source, folder))["contacts"]] == ["missing_here"]
+    rows(folder, f"INSERT INTO forgotten VALUES ('card', '{hashed}', 'p', now(), 0)")
+    result = check(source, folder)
+    assert (result["state"], found(result)) == ("equal", {})
 
 
 def test_what_changed_there_without_its_change_time_is_found(name: str, folder: Path):
