@@ -69,7 +69,7 @@ def test_a_date_with_a_time_is_an_instant():
 
 def test_c62_a_chained_list_keeps_its_ids():
     row = values(custom("chained_list", {"catalog_id": 5601, "catalog_element_id": 5500001}))[0]
-    assert row.value_text == '{"catalog_id":5601,"catalog_element_id":5500001}'
+    assert row.value_text == '{"catalog_element_id":5500001,"catalog_id":5601}'
 
 
 @pytest.mark.parametrize("empty", [None, [], [{"value": None}]])
