@@ -1,7 +1,8 @@
 """What people set in the product: `<data_dir>/app.sqlite`, append-only, with author and time.
 
-Nothing is ever changed or removed, but what `forget` erases of a person: the last row of a (scope, key) is its value, an older one is history, a null value
-takes a setting back. `version` names the state, for cache keys and manifests. A scope is what the value is about:
+Nothing is ever changed or removed, but what `forget` erases of a person: the last row of a (scope, key) is its value,
+an older one is history, a null value takes a setting back. `version` names the state, for cache keys and manifests. A
+scope is what the value is about:
 `["app"]`, `["viewer", "anna"]`, `["metric", "A3"]`, `["stage", "main", "pipeline:1", "status:2"]`.
 
 What people set about rows of published tables (`USER_SET`) goes through `user_set()` into the frames metrics see.

@@ -290,9 +290,9 @@ def open_frames(
 ) -> FrameSet:
     """The tables of a publication: of the generation its pointer names, or of `generation`.
 
-    `user_set` holds, per table of `USER_SET`, a frame of its key and any of its columns. Personal tables may be missing:
-    then the set has none of them. Raises NoPublication where nothing was published, DamagedPublication where other
-    files are missing.
+    `user_set` holds, per table of `USER_SET`, a frame of its key and any of its columns. Personal tables may be
+    missing: then the set has none of them. Raises NoPublication where nothing was published, DamagedPublication where
+    other files are missing.
     """
     on = engine_named(engine) if isinstance(engine, str) else engine
     for _ in range(POINTER_READS):
