@@ -69,8 +69,9 @@ def run_listen(config: Config, *, host: str, port: int, only_addresses: bool = F
 
 
 class Short(H11Protocol):
-    """Connections that end: of more than `MOST_CONNECTIONS` the newest at once, each after `LONGEST_S`, whatever it still
-    has to say. A webhook is one short post; who opens connections and sends half a request would take all descriptors."""
+    """Connections that end: of more than `MOST_CONNECTIONS` the newest at once, each after `LONGEST_S`, whatever it
+    still has to say. A webhook is one short post; who opens connections and sends half a request would take all
+    descriptors."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

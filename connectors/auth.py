@@ -117,8 +117,8 @@ class TokenStore:
 
     def _closed(self) -> CredentialsError:
         return CredentialsError(
-            "{file} cannot be opened: it belongs to another user of this machine. Run `voronka login` and `voronka sync` "
-            "as the same user, and give {folder} to that one.",
+            "{file} cannot be opened: it belongs to another user of this machine. Run `voronka login` and `voronka "
+            "sync` as the same user, and give {folder} to that one.",
             file=self.path.name,
             folder=self.path.parent,
         )
