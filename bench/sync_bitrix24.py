@@ -58,6 +58,7 @@ def measure_reading(url: str, limit_s: str = "480") -> dict[str, Any]:
     """Deals read, mapped and thrown away, in the windows of a first sync, at the documented pace."""
     from itertools import count
 
+    from commands.run import collecting_rarely
     from connectors.bitrix24 import CONNECTOR
     from demo.run import BITRIX24
     from sync.plan import by_number
@@ -79,7 +80,7 @@ def measure_reading(url: str, limit_s: str = "480") -> dict[str, Any]:
         def ids(window: Any) -> list[int]:
             return [int(one.native_id) for one in deals.read(api, account, window) if is_deal(one)]
 
-        with ThreadPoolExecutor(WINDOWS) as pool:
+        with collecting_rarely(), ThreadPoolExecutor(WINDOWS) as pool:  # as a sync does
             found = [number for part in pool.map(ids, windows) for number in part]
         return {"seconds": time.perf_counter() - begun, "ids": found}
 
