@@ -132,9 +132,12 @@ class Loader:
                 stays = f"CASE WHEN contains(t.{name}, '{STAND_IN}') THEN t.{name} END"
                 sets[name] = f"coalesce(b.{name}, {stays})"
         for name, (was, since) in kind.remembered.items():
-            is_other = f"t.{quoted(name)} IS DISTINCT FROM b.{quoted(name)}"
-            sets[was] = f"CASE WHEN {is_other} THEN t.{quoted(name)} ELSE t.{quoted(was)} END"
-            sets[since] = f"CASE WHEN {is_other} THEN b.synced_at ELSE t.{quoted(since)} END"
+            old, new = f"t.{quoted(name)}", f"b.{quoted(name)}"
+            # what nobody could read for a while and is again what it was has not changed
+            again = f"{old} = 'unknown' AND t.{quoted(was)} = {new}"
+            passing = f"{old} = {new} OR {old} = 'unknown'"
+            sets[was] = f"CASE WHEN {again} THEN NULL WHEN {passing} THEN t.{quoted(was)} ELSE {old} END"
+            sets[since] = f"CASE WHEN {again} THEN NULL WHEN {passing} THEN t.{quoted(since)} ELSE b.synced_at END"
         changed = " OR ".join(f"t.{quoted(name)} IS DISTINCT FROM ({sets[name]})" for name in ("raw_hash", *lay.rest))
         sets["load_seq"] = f"CASE WHEN {changed} THEN b.load_seq ELSE t.load_seq END"
         laid = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in overlay.items())

@@ -75,6 +75,8 @@ def look(
         _sight(connection, logs, account_id)
     for log in logs:
         before = _last_look(connection, log, account_id)
+        if before is not None and at <= before.looked_at:
+            continue  # a clock that stands still: what has changed since is seen by the next look
         _write(connection, log, account_id, before=before, now=now, load_seq=load_seq)
         _give_way(connection, log, account_id, before=before)
         sets = ", ".join(f"{name} = d.{name}" for name in log.columns)
@@ -125,8 +127,8 @@ def _write(connection: Connection, log: Log, account_id: str, *, before: Look | 
     closes a deal fills it in, and robots touch it afterwards. A closing before the last look is none in between, though
     another log may still wait to tell of it.
 
-    They start where the log has led since, else from what was seen. Their ids have the load of this look, in digits
-    that sort as numbers, and end with the instant since when what was seen was so.
+    They start where the log has led since, else from what was seen. Their ids end with the instant since when what was
+    seen was so.
     """
     seen = f"d.{log.seen_at}"
     last = f"greatest({seen}, TIMESTAMPTZ '{before.looked_at.isoformat()}')" if before else seen
@@ -144,7 +146,7 @@ def _write(connection: Connection, log: Log, account_id: str, *, before: Look | 
     also = "".join(f"d.{name}, " for name in log.also)
     connection.exec_driver_sql(
         f"INSERT INTO {log.table} BY NAME SELECT d.account_id, d.deal_id, {at} AS changed_at, "
-        f"'{SEEN}' || d.deal_id || ':{load_seq:019}:' || epoch_us({seen}) AS change_id, {ends}, {also}"
+        f"'{SEEN}' || d.deal_id || ':' || epoch_us({seen}) AS change_id, {ends}, {also}"
         "'snapshot' AS origin, "
         f"d.source_updated_at, d.synced_at, d.raw_hash, d.read_seq, {load_seq} AS load_seq FROM new_sight d "
         f"LEFT JOIN (SELECT deal_id, max(changed_at) AS last_at, {led} FROM {log.table} WHERE account_id = ? "
