@@ -87,7 +87,7 @@ def test_a_forgotten_person_is_nowhere_and_every_metric_says_the_same(crm: Any, 
     assert answers(tmp_path, crm.now) == before
 
 
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_no_later_reading_brings_a_forgotten_person_back(crm: Any, tmp_path: Path, full: bool):
     crm.synced(tmp_path)
     card, phone, name, email = rows(tmp_path, BUSIEST)[0]
@@ -136,6 +136,7 @@ def painted(answer: Any, number: int, phone: str) -> Any:
     return answer
 
 
+@pytest.mark.slow
 def test_a_switchboard_stays_with_the_others(tmp_path: Path):
     crm = Crm()
     crm.synced(tmp_path)
@@ -153,6 +154,7 @@ def test_a_switchboard_stays_with_the_others(tmp_path: Path):
     assert rows(tmp_path, f"SELECT contact_id FROM client_phone WHERE phone_e164 = '{shared}'") == [(other,)]
 
 
+@pytest.mark.slow
 def test_the_command_proves_itself_and_runs_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     crm = Crm()
     crm.synced(tmp_path)

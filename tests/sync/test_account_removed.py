@@ -111,6 +111,7 @@ def test_the_setting_of_the_account_is_gone_from_the_file_too(config: Config):
     assert b'["client", "' + GONE.encode() not in config.settings_path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_next_night_of_the_others_is_as_if_the_account_had_never_been(config: Config, tmp_path: Path):
     run_account_remove(config, GONE, yes=True)
     night(config.data_dir, STAYS, days=2)
@@ -181,6 +182,7 @@ account.run_account_remove(load_config(sys.argv[1]), sys.argv[3], yes=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["remove_rows", "forget_accounts", "publish_with"])
 def test_killed_at_any_step_the_next_call_ends_it(config: Config, step: str):
     arguments = [str(config.data_dir.parent / "config.yaml"), step, GONE]

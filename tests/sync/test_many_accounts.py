@@ -120,6 +120,7 @@ def test_every_account_reads_at_the_same_time(config: Config, monkeypatch: pytes
     assert deals_of(config.data_dir) == dict.fromkeys(IDS, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hanging", "at"), [("amocrm-0", "account"), ("bitrix24-0", "deals")])
 def test_an_account_that_hangs_holds_nobody_up(config: Config, monkeypatch: pytest.MonkeyPatch, hanging: str, at: str):
     """It gets no answer before everything of all others is in the warehouse."""
@@ -136,6 +137,7 @@ def test_an_account_that_hangs_holds_nobody_up(config: Config, monkeypatch: pyte
     assert deals_of(config.data_dir) == dict.fromkeys(IDS, 9)
 
 
+@pytest.mark.slow
 def test_accounts_that_fail_leave_the_others_whole(config: Config, monkeypatch: pytest.MonkeyPatch):
     crms = sources()
     failing: dict[str, tuple[str, Exception]] = {
@@ -153,6 +155,7 @@ def test_accounts_that_fail_leave_the_others_whole(config: Config, monkeypatch: 
     )
 
 
+@pytest.mark.slow
 def test_each_account_asks_for_no_more_at_once_than_it_may(config: Config, monkeypatch: pytest.MonkeyPatch):
     crms = sources()
     most: dict[str, int] = {}

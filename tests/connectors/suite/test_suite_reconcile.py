@@ -63,7 +63,7 @@ def test_what_people_did_since_the_last_sync_is_no_difference(name: str, folder:
     assert (again["state"], found(again)) == ("equal", {})
 
 
-@pytest.mark.parametrize("part", [0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("part", [0.3, *(pytest.param(part, marks=pytest.mark.slow) for part in (0.1, 0.6, 0.9))])
 def test_what_people_do_during_the_check_is_no_difference(name: str, folder: Path, part: float):
     source = synced(name, folder)
     source.passes(DAY)
@@ -110,6 +110,7 @@ def test_planted_differences_are_found_with_links_and_both_values(name: str, fol
         assert (row["here"] is None) == (kind == "missing_here")
 
 
+@pytest.mark.slow
 def test_what_differs_is_read_again_by_the_next_sync(name: str, folder: Path):
     source = synced(name, folder)
     plant(source, folder)
@@ -140,6 +141,7 @@ def test_what_only_the_warehouse_has_is_named_and_gone_after_the_next_sync(name:
     assert found(check(source, folder)) == {}
 
 
+@pytest.mark.slow
 def test_who_was_forgotten_is_not_missing(name: str, folder: Path):
     """The CRM has the card still; here something else stands for it."""
     source = synced(name, folder)
@@ -152,6 +154,7 @@ def test_who_was_forgotten_is_not_missing(name: str, folder: Path):
     assert (result["state"], found(result)) == ("equal", {})
 
 
+@pytest.mark.slow
 def test_what_changed_there_without_its_change_time_is_found(name: str, folder: Path):
     source = synced(name, folder)
     source.passes(DAY)
@@ -177,6 +180,7 @@ def test_few_requests_compare_the_newest_and_count_the_rest(name: str, folder: P
     assert {"missing_here", "stage"} <= {*of_deals["differences"]} <= {*ids}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_viewer_who_sees_less_makes_nothing_missing(name: str, folder: Path, is_known: bool):
     """Whose rights they are may be told or not: rows out of sight are not deleted."""
@@ -208,6 +212,7 @@ def raising(*_: object) -> Any:
     raise PayloadError("{list}: the answer is not an object.", list="deals")
 
 
+@pytest.mark.slow
 def test_the_check_stands_in_the_status_until_the_next(name: str, folder: Path):
     source = synced(name, folder)
     check(source, folder)
