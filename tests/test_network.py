@@ -82,6 +82,7 @@ def test_a_command_that_needs_no_crm_contacts_nobody(
 
 
 @pytest.mark.usefixtures("config")
+@pytest.mark.slow
 def test_the_doctor_asks_the_configured_host_only(asked: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     run(monkeypatch, "doctor")

@@ -87,6 +87,7 @@ def test_a_forgotten_person_is_nowhere_and_every_metric_says_the_same(crm: Any, 
     assert answers(tmp_path, crm.now) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_no_later_reading_brings_a_forgotten_person_back(crm: Any, tmp_path: Path, full: bool):
     crm.synced(tmp_path)
@@ -108,6 +109,7 @@ def test_no_later_reading_brings_a_forgotten_person_back(crm: Any, tmp_path: Pat
         assert rows(tmp_path, "SELECT sum(n_stopped) > 0 FROM forgotten") == [(True,)]
 
 
+@pytest.mark.slow
 def test_another_card_with_the_number_is_the_same_person(tmp_path: Path):
     crm = Crm()
     crm.synced(tmp_path)

@@ -94,7 +94,7 @@ def patch():
         yield made
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(CALL, max_size=12), st.integers(1, 4))
 def test_calls_become_the_same_episodes_wherever_they_are_cut(patch, drawn, n_rows):
     tables = canonical({**CARDS, "call": calls(drawn)})

@@ -53,6 +53,7 @@ def test_a_healthy_account_has_no_differences(name: str, folder: Path):
     assert any(one["n_here"] for one in result["lists"])
 
 
+@pytest.mark.slow
 def test_what_people_did_since_the_last_sync_is_no_difference(name: str, folder: Path):
     source = a_day_later(name, folder)
     result = check(source, folder)
@@ -165,6 +166,7 @@ def test_what_changed_there_without_its_change_time_is_found(name: str, folder: 
     assert {kind: [row["id"] for row in some] for kind, some in of_deals.items()} == {"amount": [changed]}
 
 
+@pytest.mark.slow
 def test_few_requests_compare_the_newest_and_count_the_rest(name: str, folder: Path):
     """What differs in number is looked for among the counted rows."""
     source = synced(name, folder)
@@ -196,6 +198,7 @@ def test_a_viewer_who_sees_less_makes_nothing_missing(name: str, folder: Path, i
     assert any("somebody else" in text or "want of rights" in text or "No right" in text for text in told if text)
 
 
+@pytest.mark.slow
 def test_a_list_that_fails_does_not_stop_the_others(name: str, folder: Path):
     source = synced(name, folder)
     account = source.as_account()
