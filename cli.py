@@ -71,6 +71,17 @@ OutputOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help=_("For programs."))]
 DAY = "%Y-%m-%d"
+FromOption = Annotated[
+    datetime | None, typer.Option("--from", formats=[DAY], metavar="YYYY-MM-DD", help=_("First day."))
+]
+ToOption = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=[DAY], metavar="YYYY-MM-DD", help=_("Day after the last (exclusive).")),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_("A parameter; may be repeated."))
+]
+AccountOption = Annotated[list[str] | None, typer.Option(metavar="ID", help=_("Only this account; may be repeated."))]
 
 
 @app.command(help=_("Show the product on an invented company: demo CRM, sync, dashboard."))
@@ -218,20 +229,11 @@ def metric_list(as_json: JsonOption = False, config: ConfigOption = None) -> Non
 def metric_run(
     *,
     metric_id: Annotated[str, typer.Argument(metavar="ID")],
-    period_from: Annotated[
-        datetime | None, typer.Option("--from", formats=[DAY], metavar="YYYY-MM-DD", help=_("First day."))
-    ] = None,
-    period_to: Annotated[
-        datetime | None,
-        typer.Option("--to", formats=[DAY], metavar="YYYY-MM-DD", help=_("Day after the last (exclusive).")),
-    ] = None,
+    period_from: FromOption = None,
+    period_to: ToOption = None,
     as_of: Annotated[str | None, typer.Option(metavar="T", help=_("What was known at this instant."))] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_("A parameter; may be repeated."))
-    ] = None,
-    account: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help=_("Only this account; may be repeated."))
-    ] = None,
+    assignments: SetOption = None,
+    account: AccountOption = None,
     engine: Annotated[Literal["polars", "duckdb", "spark"], typer.Option(help=_("What computes."))] = "polars",
     table: Annotated[str | None, typer.Option(metavar="NAME", help=_("Only this table of the answer."))] = None,
     viewer: Annotated[str | None, typer.Option(metavar="LOGIN", help=_("As this person may see it."))] = None,
@@ -271,19 +273,10 @@ def diff_command(
     metric: Annotated[
         list[str] | None, typer.Option(metavar="ID", help=_("Only this metric; may be repeated."))
     ] = None,
-    period_from: Annotated[
-        datetime | None, typer.Option("--from", formats=[DAY], metavar="YYYY-MM-DD", help=_("First day."))
-    ] = None,
-    period_to: Annotated[
-        datetime | None,
-        typer.Option("--to", formats=[DAY], metavar="YYYY-MM-DD", help=_("Day after the last (exclusive).")),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_("A parameter; may be repeated."))
-    ] = None,
-    account: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help=_("Only this account; may be repeated."))
-    ] = None,
+    period_from: FromOption = None,
+    period_to: ToOption = None,
+    assignments: SetOption = None,
+    account: AccountOption = None,
     form: Annotated[
         Literal["table", "json", "csv"], typer.Option("--format", help=_("Shape of the answer."))
     ] = "table",

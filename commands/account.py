@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from commands.forget import confirmed, note, opened
+from commands.forget import confirmed, opened
 from commands.run import publish_with
-from commands.text import _
+from commands.text import _, note, say
 from config import Config, ConfigError
 from settings import SettingsStore
 from sync import inbox
@@ -129,7 +129,3 @@ def say_what_is_left(config: Config, ids: Collection[str]) -> None:
     for folder in set_aside(config.data_dir):
         say(_("Set aside by a restore, and may still hold it: {folder}. Remove it.").format(folder=folder))
     say(_("Backups and exports made before still hold it: delete them. The CRM is never written to."))
-
-
-def say(text: str) -> None:
-    print(text)  # noqa: T201

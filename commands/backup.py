@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from commands.text import _
+from commands.text import _, say
 from config import Config
 from warehouse.backup import Manifest, Moved, backup, restore
 
@@ -72,7 +72,3 @@ def bar() -> Progress:
 def moving(progress: Progress) -> Moved:
     task = progress.add_task("", total=None)
     return lambda done, of: progress.update(task, completed=done, total=of)
-
-
-def say(text: str) -> None:
-    print(text)  # noqa: T201

@@ -7,9 +7,9 @@ import polars as pl
 
 from app.i18n import translated
 from commands.output import deliver, tables_text, to_json
-from commands.run import check_with, note
+from commands.run import check_with
 from commands.status import named
-from commands.text import _, language
+from commands.text import _, language, note
 from config import Config
 
 FAILED = 1

@@ -1,6 +1,5 @@
 """`voronka diff`: why numbers changed between two publications, in parts that sum to the change."""
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import polars as pl
 from app.labels import labelled
 from commands.metric import UNKNOWN_ACCOUNT, Question, check_ids, metric_named, params_of, period_of
 from commands.output import csv, deliver, rows, tables_text, to_json
-from commands.text import _, language
+from commands.text import _, language, warn
 from config import Config, ConfigError
 from metrics.difference import NUMBER, Asked, Difference, differences
 from metrics.frames import (
@@ -72,8 +71,7 @@ def run_diff(compared: Compared, config: Config, form: TextFormat, *, drilldown:
     found = _explained(asked, older, newer, config)
     content = _written(found, older, newer, form, drilldown=drilldown)
     deliver(content, output, is_text=True)
-    for notice in {notice.code: notice for one in found for notice in one.warnings}.values():
-        print(f"! {notice.ru if language() == 'ru' else notice.en}", file=sys.stderr)  # noqa: T201
+    warn({notice.code: notice for one in found for notice in one.warnings}.values())
 
 
 # --- what is compared ------------------------------------------------------------------------------------------------

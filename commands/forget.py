@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 
 from commands.output import tables_text
 from commands.run import publish_with
-from commands.text import _
+from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.phones import to_e164
 from metrics.links import CARDS, card_url
@@ -220,11 +220,6 @@ def opened(config: Config) -> Iterator[Engine]:
         engine.dispose()
 
 
-def note(text: str) -> None:
-    """What is found and done, on standard error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
-
-
 # --- the list ---------------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +228,8 @@ def show_list(config: Config) -> int:
         rows = suppression.listed(connection)
     schema = ["hash", "forgotten_at", "n_phones", "n_emails", "n_cards", "n_facts", "n_stopped"]
     frame = pl.DataFrame([{name: row[name] for name in schema} for row in rows], schema=schema)
-    print(tables_text({"": frame.with_columns(pl.col("hash").cast(pl.String).str.head(16))}, titled=False), end="")  # noqa: T201
+    shown = frame.with_columns(pl.col("hash").cast(pl.String).str.head(16))
+    say(tables_text({"": shown}, titled=False).rstrip("\n"))
     return 0
 
 

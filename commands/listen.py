@@ -23,7 +23,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from commands.text import _
+from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.connector import Heard, find_connectors
 from connectors.http import LOOPBACK
@@ -51,18 +51,18 @@ def run_listen(config: Config, *, host: str, port: int, only_addresses: bool = F
     app = listener(config)
     if only_addresses or sys.stdout.isatty():
         for account_id, path in app.state.paths.items():
-            print(_("{account}: webhooks to {address}").format(account=account_id, address=f"https://…{path}"))  # noqa: T201
+            say(_("{account}: webhooks to {address}").format(account=account_id, address=f"https://…{path}"))
     else:
-        print(_("`voronka listen --addresses` prints the addresses, which are secret."), file=sys.stderr)  # noqa: T201
+        note(_("`voronka listen --addresses` prints the addresses, which are secret."))
     if only_addresses:
         return 0
-    note = _("Listening on {host}:{port}. Let a proxy with https pass what comes to /hook/ on; Ctrl-C stops.")
-    print(note.format(host=host, port=port), file=sys.stderr)  # noqa: T201
+    listening = _("Listening on {host}:{port}. Let a proxy with https pass what comes to /hook/ on; Ctrl-C stops.")
+    note(listening.format(host=host, port=port))
     if host not in LOOPBACK:
         warning = _(
             "{host} can be reached from other machines, without encryption: a proxy with https belongs before it."
         )
-        print(warning.format(host=host), file=sys.stderr)  # noqa: T201
+        note(warning.format(host=host))
     # its access log would show the secrets
     uvicorn.run(app, host=host, port=port, http=Short, log_level="warning", access_log=False)
     return 0

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from commands.text import _
+from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.connector import find_connectors
 from warehouse.database import private_folder
@@ -23,15 +23,15 @@ def run_login(config: Config, account_id: str, *, code: str | None, redirect_url
     for folder in (config.data_dir, state_dir.parent, state_dir):
         private_folder(folder)
     connector.login(entry, answer, env=os.environ, state_dir=str(state_dir))
-    print(_("Allowed. Now: `voronka sync`."))  # noqa: T201
+    say(_("Allowed. Now: `voronka sync`."))
     return 0
 
 
 def asked(url: str) -> str:
     """The code, or the whole address the browser was sent to, from whoever consented."""
-    print(_("Open this address as an administrator of the account and allow the access:"), file=sys.stderr)  # noqa: T201
-    print(url)  # noqa: T201
-    print(_("Then paste the address your browser was sent to (or its `code`):"), file=sys.stderr)  # noqa: T201
+    note(_("Open this address as an administrator of the account and allow the access:"))
+    say(url)
+    note(_("Then paste the address your browser was sent to (or its `code`):"))
     answer = sys.stdin.readline().strip()
     if not answer:
         raise ConfigError(NO_ANSWER)

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from app.labels import labelled, user_names, with_names
 from app.rights import departments, scoped, viewer_of
 from commands.output import BINARY, Format, deliver, frames_as, result_json, tables_text
-from commands.text import _, language
+from commands.text import _, language, note, warn
 from config import Config, ConfigError, expectation
 from metrics.evaluate import evaluate
 from metrics.frames import EngineName, FrameSet, instant_of, open_frames
@@ -314,10 +313,9 @@ def present(answered: Answered, form: Format, *, table: str | None, drilldown: b
         content = frames_as({"about": about(answered, heading), **shown}, form)
     else:
         content = frames_as(shown, form)
-        print(_lines(heading), end="", file=sys.stderr)  # noqa: T201
+        note(_lines(heading).rstrip("\n"))
     deliver(content, output, is_text=form not in BINARY, form=form)
-    for notice in result.warnings:
-        print(f"! {notice.ru if language() == 'ru' else notice.en}", file=sys.stderr)  # noqa: T201
+    warn(result.warnings)
 
 
 DRILLDOWN = "drilldown"

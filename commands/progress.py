@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -12,11 +12,11 @@ from commands.text import _
 from warehouse.status import ResourceStatus, RunStatus
 
 
-class SyncProgress:
-    """Bars of a run, by account and resource. A context, because bars must leave the terminal as they found it."""
+class Bars:
+    """Bars on a terminal, each by what it is of. A context, because bars must leave the terminal as they found it."""
 
     def __init__(self) -> None:
-        self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._bars = Progress(
             TextColumn("{task.description:<34}"),
             BarColumn(bar_width=30),
@@ -26,21 +26,25 @@ class SyncProgress:
             disable=not sys.stderr.isatty(),
         )
 
-    def __enter__(self) -> "SyncProgress":
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def move(self, of: str, done: int, total: int | None) -> None:
+        """So much is done, of so much (None: not known yet)."""
+        if of not in self._tasks:
+            self._tasks[of] = self._bars.add_task(of, total=total or 1)
+        self._bars.update(self._tasks[of], completed=done, total=max(total or 1, done))
+
+
+class SyncProgress(Bars):
+    """By account and resource: windows that are read."""
+
     def __call__(self, account_id: str, resource: str, done: int, total: int | None) -> None:
-        """The sync moved: so many windows of a resource are read, of so many (None: not known yet)."""
-        key = (account_id, resource)
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(" · ".join(key), total=total or 1)
-        self._bars.update(self._tasks[key], completed=done, total=max(total or 1, done))
+        self.move(f"{account_id} · {resource}", done, total)
 
 
 def lines(run: RunStatus) -> Iterator[str]:

@@ -1,16 +1,13 @@
 """`voronka remap`: rows made anew of what was read before, and what became of them."""
 
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
 from app.i18n import translated
-from commands.run import collecting_rarely, note, targets_of
-from commands.text import _
+from commands.progress import Bars
+from commands.run import collecting_rarely, targets_of
+from commands.text import _, note
 from config import Config
 from sync.remap import Remapped, remap
 
@@ -24,8 +21,8 @@ def run_remap(config: Config, accounts: Sequence[str], *, stop: threading.Event)
     named = {target.target for target in targets}
     sources = [one for one in targets_of(config, (), os.environ) if one.target in named]
     told = 0
-    with RemapProgress() as progress, collecting_rarely():
-        for done in remap(config.data_dir, sources, progress=progress, stop=stop):
+    with Bars() as bars, collecting_rarely():
+        for done in remap(config.data_dir, sources, progress=bars.move, stop=stop):
             told += 1
             for line in lines(done):
                 note(line)
@@ -67,30 +64,3 @@ def lines(done: Remapped) -> Iterator[str]:
         )
     if n_changed:
         yield _("Now: `voronka publish`.")
-
-
-class RemapProgress:
-    """A bar per account on a terminal. A context, because bars must leave the terminal as they found it."""
-
-    def __init__(self) -> None:
-        self._tasks: dict[str, TaskID] = {}
-        self._bars = Progress(
-            TextColumn("{task.description:<34}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=not sys.stderr.isatty(),
-        )
-
-    def __enter__(self) -> "RemapProgress":
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def __call__(self, account_id: str, done: int, total: int) -> None:
-        if account_id not in self._tasks:
-            self._tasks[account_id] = self._bars.add_task(account_id, total=total)
-        self._bars.update(self._tasks[account_id], completed=done)

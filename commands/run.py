@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 import scheduler
 from app.i18n import translated
 from commands.progress import SyncProgress, lines
-from commands.text import _
+from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.connector import find_connectors
 from connectors.records import Deal
@@ -132,7 +131,7 @@ def told(run: RunStatus) -> int:
 
 def run_publish(config: Config) -> int:
     manifest = publish_with(config)
-    print(_("Published {generation}.").format(generation=manifest["generation"]))  # noqa: T201
+    say(_("Published {generation}.").format(generation=manifest["generation"]))
     return 0
 
 
@@ -203,11 +202,6 @@ def announce(runs: Mapping[str, datetime], zone: str) -> None:
     for job, at in runs.items():
         note(_("{job}: next at {at} ({zone}).").format(job=job, at=f"{at:%Y-%m-%d %H:%M}", zone=zone))
     note(_("Ctrl-C or SIGTERM stops."))
-
-
-def note(text: str) -> None:
-    """What is going on, on standard error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 AGAIN_AFTER_S = 300.0

@@ -6,7 +6,8 @@ ids are the English sentences; the Russian ones are in `cli.po`, beside the cata
 
 import gettext
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from typing import Literal
 from app import i18n
 from app.i18n import LOCALE, translated
 from connectors.errors import Phrase
+from metrics.metric import Notice
 
 Language = Literal["ru", "en"]
 
@@ -40,6 +42,22 @@ def _(message: str) -> str:
 def said(template: str, fields: Mapping[str, object]) -> str:
     """A sentence out of a template, its phrases translated as well."""
     return translated(Phrase(template, **fields), _)
+
+
+def say(text: str) -> None:
+    """A result, on standard output."""
+    print(text, flush=True)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """What is going on, on standard error."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def warn(notices: Iterable[Notice]) -> None:
+    """What a reader needs to judge a result, on standard error."""
+    for notice in notices:
+        note(f"! {notice.ru if language() == 'ru' else notice.en}")
 
 
 @cache

@@ -31,7 +31,7 @@ import yaml
 from app import launch
 from commands.output import tables_text
 from commands.run import publish_with, stop_on_signals, sync_with, told
-from commands.text import _
+from commands.text import _, note, say
 from config import ConfigError, load_config
 from connectors.connector import find_connectors
 from demo import compare
@@ -293,16 +293,6 @@ def table_of(rows: Sequence[compare.Comparison]) -> pl.DataFrame:
             _("found"): [brief(row.found) for row in rows],
         }
     )
-
-
-def say(text: str) -> None:
-    """A result, on standard output."""
-    print(text, flush=True)  # noqa: T201
-
-
-def note(text: str) -> None:
-    """What is going on, on standard error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def brief(value: Any) -> str:

@@ -104,8 +104,13 @@ def test_what_a_deal_was_closed_with_is_dated_before_its_closing_whoever_touches
     assert [row[1] < closed_at for row in (*look(OWNERS), *look(AMOUNTS))] == [True, True]
 
 
-def test_what_is_corrected_in_a_closed_deal_is_dated_by_the_card(source: FakeSource, night: Night, look: Look):
+@pytest.mark.parametrize("failing", [{}, {"events": RetriableError("down")}], ids=["read", "waited for"])
+def test_what_is_corrected_in_a_closed_deal_is_dated_by_the_card(
+    source: FakeSource, night: Night, look: Look, failing: dict[str, Exception]
+):
+    """Also while the log of stages is waited for, which is to tell of the closing."""
     night()
+    source.failing = failing
     put(source, stage=13, closed_at=source.now - timedelta(hours=3))
     night()
     put(source, user=2, minor=900)
@@ -295,19 +300,6 @@ def test_one_of_two_lists_of_deals_that_is_left_out_neither_stops_nor_dates_what
         (due[0], "user:1", "user:2"), (due[1], "user:2", "user:3"), (due[2], "user:3", "user:4"),
     ]  # fmt: skip
     assert [row[1:4] for row in sorted(look(AMOUNTS))] == [(due[0], 100, 200), (due[1], 200, 300), (due[2], 300, 400)]
-
-
-def test_a_handover_after_the_sale_is_dated_after_it_while_the_log_of_stages_waits(
-    source: FakeSource, night: Night, look: Look
-):
-    night()
-    source.failing = {"events": RetriableError("down")}
-    put(source, stage=13, closed_at=source.now - timedelta(hours=3))
-    night()
-    put(source, user=2, minor=900)
-    night()
-    at = START + 2 * DAY - timedelta(hours=1)
-    assert [row[1] for row in (*look(OWNERS), *look(AMOUNTS))] == [at, at]
 
 
 def test_a_closing_that_its_log_was_waited_for_is_dated_by_the_closing(source: FakeSource, night: Night, look: Look):
