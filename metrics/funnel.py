@@ -13,7 +13,7 @@ from typing import Any, Literal
 import narwhals.stable.v2 as nw
 import polars as pl
 
-from metrics.stats import kaplan_meier
+from metrics.stats.survival import kaplan_meier
 
 Lazy = nw.LazyFrame[Any]
 

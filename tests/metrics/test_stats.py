@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.stats import aalen_johansen, benjamini_hochberg, fisher, kaplan_meier, logrank, newcombe, wilson
+from metrics.stats.rates import benjamini_hochberg, fisher, newcombe, wilson
+from metrics.stats.survival import aalen_johansen, kaplan_meier, logrank
 
 # Freireich et al. 1963, remission of leukaemia in weeks (Gehan 1965); + still in remission.
 SIX_MP = "6 6 6 7 10 13 16 22 23 6+ 9+ 10+ 11+ 17+ 19+ 20+ 25+ 32+ 32+ 34+ 35+"

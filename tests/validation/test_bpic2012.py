@@ -8,7 +8,7 @@ from bpic import AS_OF, applications
 from published import canonical
 
 from metrics.marts import MartParams, build
-from metrics.stats import aalen_johansen, kaplan_meier
+from metrics.stats.survival import aalen_johansen, kaplan_meier
 
 pytestmark = [pytest.mark.validation, pytest.mark.slow]
 DAY_S = 86_400

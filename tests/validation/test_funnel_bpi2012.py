@@ -17,7 +17,7 @@ import pytest
 
 from metrics import funnel
 from metrics.funnel import DAY_S
-from metrics.stats import aalen_johansen, kaplan_meier
+from metrics.stats.survival import aalen_johansen, kaplan_meier
 
 pytestmark = [pytest.mark.validation, pytest.mark.slow]
 
