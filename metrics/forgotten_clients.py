@@ -3,7 +3,7 @@
 Source: the metric catalogue, B2. What a touch is: `metrics.last_touch`.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import polars as pl
@@ -11,16 +11,15 @@ import polars.selectors as cs
 from pydantic import Field
 
 from metrics.channels import calls_only_notices, message_coverage
+from metrics.client_base import BASE_INPUTS, NEEDS_OWNER, Base, client_base
 from metrics.client_tasks import client_tasks
 from metrics.client_value import revenue_12m
-from metrics.last_touch import TouchDirection, last_touch
-from metrics.loss_categories import DISQUALIFIED, loss_categories
+from metrics.last_touch import TouchDirection, days_since, last_touch
 from metrics.metric import Frames, Metric, MetricResult, Params, Period, Text, drilldown_rows
-from metrics.people import group_key, of_population, with_user_flags
+from metrics.people import group_key, of_population
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
 Lazy = nw.LazyFrame[Any]
-Base = Literal["existing", "buyers", "open", "all"]
 
 
 class ForgottenClientsParams(Params):
@@ -47,9 +46,7 @@ def reduce(frames: Frames, params: ForgottenClientsParams, period: Period) -> di
     for facts in (last_touch(frames, direction=params.direction), client_tasks(frames), revenue_12m(frames)):
         clients = clients.join(facts, on=["account_id", "client_id"], how="left")
     return {
-        "clients": with_user_flags(clients, frames)
-        .with_columns(last_touch_on=nw.col("last_touch_local").dt.date())
-        .select(*CLIENTS),
+        "clients": clients.with_columns(last_touch_on=nw.col("last_touch_local").dt.date()).select(*CLIENTS),
         "coverage": message_coverage(frames),
     }
 
@@ -79,77 +76,6 @@ CLIENTS = (
 )
 
 
-def client_base(frames: Frames, *, base: Base = "existing") -> Lazy:
-    """Clients of `base` at `as_of`: account_id, client_id, kind, user_id (responsible now), created_on, as_of_on.
-
-    Left out: deleted, spam, on the stop list, and those whose every deal was closed as no client at all (spam, wrong
-    number, duplicate).
-    """
-    col = nw.col
-    clients = (
-        frames["client"]
-        .join(frames["clock"].select("account_id", "as_of_epoch", "as_of_on"), on="account_id")
-        .filter(
-            ~col("is_deleted").fill_null(False),
-            ~col("is_spam").fill_null(False),
-            ~col("is_stop_listed").fill_null(False),
-            (col("created_epoch") <= col("as_of_epoch")).fill_null(True),
-        )
-        .join(_deals_of_clients(frames), on=["account_id", "client_id"], how="left")
-    )
-    counts = {name: col(name).fill_null(0) > 0 for name in ("n_won", "n_open")}
-    within = {
-        "existing": counts["n_won"] | counts["n_open"],
-        "buyers": counts["n_won"],
-        "open": counts["n_open"],
-        "all": nw.lit(True),
-    }[base]
-    is_no_client = ((col("n_deals") > 0) & (col("n_disqualified") == col("n_deals"))).fill_null(False)
-    return clients.filter(within, ~is_no_client).select(
-        "account_id",
-        "client_id",
-        "kind",
-        "as_of_on",
-        user_id=col("responsible_user_id"),
-        created_on=col("created_local").dt.date(),
-    )
-
-
-def _deals_of_clients(frames: Frames) -> Lazy:
-    """One row per client with deals: account_id, client_id, n_deals, n_won, n_open, n_disqualified.
-
-    Won and open count deals only, won those of sales (R-ENTITY); a closed lead can disqualify a client as well, one
-    that became a deal is judged as that.
-    """
-    col = nw.col
-    is_later = (col("outcome_epoch") > col("as_of_epoch")).fill_null(False)  # closed after as_of: open then
-    is_deal = (col("entity_kind") == "deal").fill_null(True)
-    is_closed = col("outcome").is_in(["won", "lost"])
-    is_open = is_deal & ((col("outcome") == "open") | (is_closed & is_later))
-    is_converted = (~is_deal & (col("outcome") == "won")).fill_null(False)
-    is_won = is_deal & (col("outcome") == "won") & ~is_later & col("is_sales").fill_null(True)
-    is_lost = (col("outcome") == "lost") & ~is_later
-    is_disqualified = is_lost & col("category").is_in(list(DISQUALIFIED)).fill_null(False)
-    return (
-        frames["deal_state"]
-        .join(frames["clock"].select("account_id", "as_of_epoch"), on="account_id")
-        .filter(
-            ~col("client_id").is_null(), ~is_converted, (col("created_epoch") <= col("as_of_epoch")).fill_null(True)
-        )
-        .join(loss_categories(frames), on=["account_id", "loss_reason_id"], how="left")
-        .with_columns(
-            n_deals=_one(nw.lit(True)), n_won=_one(is_won), n_open=_one(is_open), n_disqualified=_one(is_disqualified)
-        )
-        .group_by("account_id", "client_id")
-        .agg(*(col(name).sum() for name in ("n_deals", "n_won", "n_open", "n_disqualified")))
-        .with_columns(col("n_deals", "n_won", "n_open", "n_disqualified").cast(nw.Int64))
-    )
-
-
-def _one(condition: nw.Expr) -> nw.Expr:
-    return nw.when(condition).then(nw.lit(1)).otherwise(nw.lit(0)).cast(nw.Int64)
-
-
 # --- finish ----------------------------------------------------------------------------------------------------------
 
 
@@ -177,9 +103,6 @@ def finish(collected: dict[str, pl.DataFrame], params: ForgottenClientsParams, p
         ),
     )
 
-
-NEEDS_OWNER = ~pl.col("user_active").fill_null(True) | pl.col("user_is_robot").fill_null(False)
-"""The responsible has left, or is a robot: the client has to be handed to a person."""
 
 CLIENT_TABLE = (
     "account_id",
@@ -219,7 +142,7 @@ def _judged(clients: pl.DataFrame, params: ForgottenClientsParams) -> pl.DataFra
     first, second, third = segment_edges(params.n_days)
     days = pl.col("days_since")
     return rows.with_columns(
-        days_since=(pl.col("as_of_on") - pl.coalesce("last_touch_on", "created_on")).dt.total_days(),
+        days_since=days_since(),
         never=pl.col("last_touch_at").is_null(),
         has_next_task=pl.col("next_task_on").is_not_null(),
         n_open_tasks=pl.col("n_open_tasks").fill_null(0),
@@ -357,18 +280,7 @@ METRIC = Metric(
     id="B2",
     text={"ru": RU, "en": EN},
     params=ForgottenClientsParams,
-    inputs=(
-        "client",
-        "client_member",
-        "touch",
-        "deal_state",
-        "loss_reason",
-        "sale",
-        "task",
-        "task_link",
-        "user",
-        "coverage",
-    ),
+    inputs=(*BASE_INPUTS, "client_member", "touch", "sale", "task", "task_link", "coverage"),
     resources=("call", "deal", "task", "user"),
     subject={
         "by_user": "user_id",
