@@ -3,5 +3,6 @@
 import sys
 from pathlib import Path
 
-CONNECTORS = Path(__file__).parents[1] / "connectors"
-sys.path[:0] = [str(CONNECTORS), str(CONNECTORS / "suite")]  # `demo_crm`, `amo_demo`, `bitrix_demo`; `sources`
+TESTS = Path(__file__).parents[1]
+# `demo_crm`, `amo_demo`, `bitrix_demo`; `sources`; `warehouse_words`
+sys.path[:0] = [str(TESTS / one) for one in ("connectors", "connectors/suite", "warehouse")]

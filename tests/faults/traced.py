@@ -12,12 +12,14 @@ import fcntl
 import multiprocessing
 import os
 import platform
+import random
 import select
 import signal
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import zip_longest
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import Any
 
 import pytest
 
-PRELOADED = ["commands.account", "commands.forget", "commands.remap", "sync.publication", "explorer"]
+PRELOADED = ["pytest", "commands.account", "commands.forget", "commands.remap", "sync.publication", "explorer"]
 LONGEST_S = 120
 
 # --- which system calls, by machine -----------------------------------------------------------------------------------
@@ -132,6 +134,19 @@ def run(work: Callable[..., Any], *args: Any, folder: Path, fault: Fault | None 
     here.close()
     assert process.exitcode == (-signal.SIGKILL if ran.was_killed else 0)
     return ran
+
+
+def sampled(steps: Sequence[Step], n: int, *, seed: int) -> list[int]:
+    """Numbers of so many steps: no two alike in call, folder and kind of file while there are others, rare ones first."""
+    numbers = [*range(len(steps))]
+    random.Random(seed).shuffle(numbers)
+    kinds: dict[tuple[str, ...], list[int]] = {}
+    for number in numbers:
+        path = Path(steps[number].path)
+        kinds.setdefault((steps[number].call, str(path.parent), path.suffix), []).append(number)
+    turns = zip_longest(*sorted(kinds.values(), key=len))
+    in_turns = [number for turn in turns for number in turn if number is not None]
+    return sorted(in_turns[:n])
 
 
 @cache
