@@ -98,6 +98,7 @@ def test_managers_are_measured_on_their_own_clients_and_those_of_a_leaver_stand_
         ("user:1", 1, 2, 9 / 8),
     ]
     assert mine.tables["total"].select("num", "den").rows() == [(1, 2)]
+    assert mine.tables["reassign"].is_empty()
     left = answer(polars_engine, rows, owner="user:left")
     assert left.tables["by_user"].is_empty()
     assert left.tables["reassign"].select("num", "den").rows() == [(1, 2)]
