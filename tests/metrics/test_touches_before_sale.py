@@ -24,8 +24,6 @@ NOW = Period(AS_OF, date(2026, 4, 1), date(2026, 4, 30))
 
 
 def deal(n: int, outcome: str = "won", created: str = "2026-04-02", closed: str = "2026-04-20", **more: Any) -> Row:
-    number: int, outcome: str = "won", created: str = "2026-04-02", closed: str = "2026-04-20", **more: Any
-) -> Row:
     return {
         "deal_id": f"lead:{n}",
         "client_id": f"contact:{n}",
