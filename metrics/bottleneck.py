@@ -593,4 +593,5 @@ METRIC = Metric(
     reduce=reduce,
     finish=finish,
     default_period_d=365,
+    counted={"stages": ("lost",)},
 )

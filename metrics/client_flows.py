@@ -792,6 +792,7 @@ METRIC = Metric(
     params=ClientFlowsParams,
     inputs=("sale", "client", "user", "deal_state", "account"),
     resources=("deal", "deal_stage_transition"),
+    counted={"months": ("new", "churned_n", "reactivated_n")},
     subject={"months": None, "managers": "user_id", "clients": "user_id", "drilldown": "user_id"},
     semantics="flow",
     reduce=reduce,

@@ -138,6 +138,10 @@ class Metric:
     """The running day is looked at as well: a list of what is open now is of no use without the last hours."""
     reads_period: bool = True
     """False: the answer is about `as_of` alone, whatever the period; its days only say what must have been synced."""
+    counted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Numerators: table → columns. Per account and `group_key` their sum is the number of drill-down rows."""
+    adds_up: Mapping[str, str] = field(default_factory=dict)
+    """Table of groups → the table its counts (n, num, den, n_*) add up to, per account."""
 
     def result(
         self,
