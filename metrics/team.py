@@ -35,6 +35,7 @@ def compared(
     *,
     within: Sequence[str],
     tested: pl.Expr,
+    in_team: pl.Expr | None = None,
     min_effect: float = MIN_EFFECT,
     prefix: str = "",
 ) -> pl.DataFrame:
@@ -42,18 +43,24 @@ def compared(
 
     Args:
         table: a row per member of a team. within: what makes a team (account, and a reason or a stage).
-        tested: which rows are tested (enough cases, still working here); only they form the rest of the team too.
+        tested: which rows are tested (enough cases, still working here). in_team: which of them and of the others are
+            the rest of the team; where None, all rows (R-USER: who has left is not).
         min_effect: a smaller difference is never flagged. prefix: of the new columns.
 
     Returns:
         `table` in its order, with `COMPARED`: the rest's rate, the difference and its 95 % limits (Newcombe), p of the
         two-sided Fisher test, q over all tested rows of the table, flag. Null where not tested or nobody is the rest.
     """
-    counts = table.select(k=num, n=den, is_tested=tested.fill_null(False))
-    is_tested = pl.col("is_tested") & (pl.col("n") > 0)
-    teams = pl.concat([table.select(within), counts], how="horizontal").with_columns(is_tested=is_tested)
-    own = [pl.when("is_tested").then(name).otherwise(0) for name in ("k", "n")]
-    rest = [part.sum().over(within) - part for part in own] if within else [part.sum() - part for part in own]
+    in_team = pl.lit(True) if in_team is None else in_team.fill_null(False)
+    teams = table.select(
+        *within,
+        k=num,
+        n=den,
+        is_tested=tested.fill_null(False) & in_team & (pl.col(den) > 0),
+        in_team=in_team,
+    )
+    own = [pl.when("in_team").then(name).otherwise(0) for name in ("k", "n")]
+    rest = [part.sum().over(within) - part for part in own]
     rows = teams.with_columns(rest_k=rest[0], rest_n=rest[1]).select("k", "n", "rest_k", "rest_n", "is_tested")
     found = pl.DataFrame([_beside(**row) for row in rows.to_dicts()], schema=COMPARED)
     marked = found.with_columns(q=_adjusted(found["p"]))

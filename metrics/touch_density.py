@@ -17,6 +17,7 @@ from metrics.channels import calls_only_notices, message_coverage
 from metrics.client_base import BASE_INPUTS, NEEDS_OWNER, Base, client_base
 from metrics.client_value import revenue_12m
 from metrics.metric import Frames, Metric, MetricResult, Params, Period, Text, drilldown_rows
+from metrics.months import first_day, month_no
 from metrics.people import group_key, of_population
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
@@ -45,13 +46,13 @@ class TouchDensityParams(Params):
 def reduce(frames: Frames, params: TouchDensityParams, period: Period) -> dict[str, Lazy]:
     """Clients of the base that were ever touched, and their touches by month."""
     col = nw.col
-    now = frames["clock"].select("account_id", "as_of_epoch", last=_month(nw.col("as_of_on")) - 1)
+    now = frames["clock"].select("account_id", "as_of_epoch", last=month_no(nw.col("as_of_on")) - 1)
     touched = (
         frames["touch"]
         .filter(col("is_meaningful").fill_null(False), ~col("client_id").is_null())
         .join(now, on="account_id")
         .filter(col("touched_epoch") <= col("as_of_epoch"))
-        .with_columns(month_no=_month(col("touched_local")))
+        .with_columns(month_no=month_no(col("touched_local")))
         .filter(col("month_no") <= col("last"))
     )
     known = (
@@ -71,11 +72,6 @@ def reduce(frames: Frames, params: TouchDensityParams, period: Period) -> dict[s
         "months": by_month,
         "coverage": message_coverage(frames),
     }
-
-
-def _month(day: nw.Expr) -> nw.Expr:
-    """Months since year 0."""
-    return (day.dt.year().cast(nw.Int64) * 12 + day.dt.month().cast(nw.Int64) - 1).cast(nw.Int64)
 
 
 def finish(collected: dict[str, pl.DataFrame], params: TouchDensityParams, period: Period) -> MetricResult:
@@ -190,11 +186,10 @@ def _matrix(clients: pl.DataFrame, months: pl.DataFrame) -> pl.DataFrame:
     dense = clients.select(*CLIENT, "user_id", month_no=pl.int_ranges(pl.col("first"), pl.col("last") + 1)).explode(
         "month_no", empty_as_null=False
     )
-    month = pl.date(pl.col("month_no") // 12, pl.col("month_no") % 12 + 1, 1)
     return (
         dense.join(months, on=[*CLIENT, "month_no"], how="left")
         .sort(*CLIENT, "month_no")
-        .select(*CLIENT, "user_id", month=month, n=pl.col("n").fill_null(0))
+        .select(*CLIENT, "user_id", month=first_day(pl.col("month_no")), n=pl.col("n").fill_null(0))
     )
 
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.stats.rates import benjamini_hochberg, fisher, newcombe, wilson
+from metrics.stats.rates import (
+    benjamini_hochberg,
+    cochran_armitage,
+    fisher,
+    mantel_haenszel,
+    newcombe,
+    shrunken,
+    wilson,
+)
 from metrics.stats.survival import aalen_johansen, kaplan_meier, logrank
 
 # Freireich et al. 1963, remission of leukaemia in weeks (Gehan 1965); + still in remission.
@@ -41,6 +49,56 @@ def test_q_values_keep_the_order_of_the_rows_and_never_exceed_one():
     assert benjamini_hochberg([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
     assert benjamini_hochberg([0.9, 0.8]) == pytest.approx([0.9, 0.9])
     assert benjamini_hochberg([]).size == 0
+
+
+# Berkeley admissions of 1973: men admitted, men refused, women admitted, women refused, by department A to F.
+BERKELEY = [
+    (512, 313, 89, 19),
+    (353, 207, 17, 8),
+    (120, 205, 202, 391),
+    (138, 279, 131, 244),
+    (53, 138, 94, 299),
+    (22, 351, 24, 317),
+]
+
+
+def test_strata_turn_what_the_pooled_table_says():
+    pooled = mantel_haenszel([tuple(map(sum, zip(*BERKELEY, strict=True)))])
+    assert pooled is not None
+    assert pooled.chi2 == pytest.approx(92.2053, rel=1e-3)  # here with n - 1, as of one stratum
+    found = mantel_haenszel(BERKELEY)
+    assert found is not None
+    assert (found.odds_ratio, found.chi2) == pytest.approx((0.904697, 1.524607), abs=1e-6)
+    assert found.lo < found.odds_ratio < 1 < found.hi
+
+
+def test_a_manager_with_the_worst_leads_is_not_the_worst():
+    """C3's trap: crude 26 % against 60.8 %."""
+    found = mantel_haenszel([(8, 2, 70, 30), (18, 72, 3, 17)])
+    assert found is not None
+    assert (found.odds_ratio, found.p) == pytest.approx((1.533708, 0.412542), abs=1e-6)
+
+
+def test_strata_without_both_sides_say_nothing():
+    assert mantel_haenszel([(0, 5, 0, 5)]) is None
+    assert mantel_haenszel([(0, 0, 3, 4)]) is None
+    assert mantel_haenszel([]) is None
+
+
+def test_a_rising_share_is_told_from_noise():
+    """C6 of the catalogue."""
+    assert cochran_armitage([6, 7, 9, 12, 13, 16], [40, 42, 45, 44, 46, 48]) == pytest.approx(
+        (2.495637, 0.012573), abs=1e-6
+    )
+    assert cochran_armitage([1, 1], [5, 5]) == (0, 1)
+    for flat in ([[0, 0], [5, 5]], [[5, 5], [5, 5]], [[], []], [[0], [0]], [[1], [5]]):
+        assert cochran_armitage(*flat) is None
+
+
+def test_small_groups_are_drawn_to_the_mean():
+    """C3 of the catalogue, which has 0.119266 for the last: (8 + 20/6) / 95 is 0.119298."""
+    rates = shrunken([18, 10, 9, 8], [60, 70, 65, 75], 1 / 6)
+    assert rates == pytest.approx([0.266667, 0.148148, 0.145098, 0.119298], abs=1e-6)
 
 
 def test_stage_durations_of_the_catalogue():

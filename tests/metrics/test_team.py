@@ -30,10 +30,16 @@ def test_a_sure_but_small_difference_is_not_flagged():
     assert beside(many, min_effect=0.01)["flag"].all()
 
 
-def test_who_is_not_tested_is_in_nobodys_rest():
-    alone = beside(REASONS, pl.col("n") == 60)
-    assert alone.select(list(COMPARED)).null_count().row(0) == (4,) * len(COMPARED)
-    two = beside(REASONS, pl.col("n").is_in([60, 70]))
+def test_who_has_too_few_cases_is_not_tested_but_one_of_the_others():
+    table = beside(REASONS, pl.col("n") < 75)
+    assert table["q"].is_null().to_list() == [False, False, False, True]
+    assert table["rest_rate"].to_list()[0] == 27 / 210
+    alone = beside(REASONS.head(1))
+    assert alone.select(list(COMPARED)).null_count().row(0) == (1,) * len(COMPARED)
+
+
+def test_who_has_left_is_in_nobodys_rest():
+    two = beside(REASONS, in_team=pl.col("n").is_in([60, 70]))
     assert two["rest_rate"].to_list() == [10 / 70, 18 / 60, None, None]
 
 
