@@ -9,10 +9,11 @@ import narwhals.stable.v2 as nw
 import polars as pl
 from pydantic import Field
 
+from metrics.call_scope import HAS_THREAD_KEY, IS_MISSED, card, in_period, in_scope
 from metrics.channels import calls_only_notices, message_coverage
 from metrics.client_value import revenue_12m
 from metrics.metric import Frames, Metric, MetricResult, Params, Period, Text, drilldown_rows
-from metrics.missed_threads import HAS_THREAD_KEY, IS_MISSED, STATES, in_scope, missed_threads, with_manager
+from metrics.missed_threads import STATES, missed_threads, with_manager
 from metrics.people import group_key, of_population
 from metrics.rates import MIN_N, low_n, ranked, rate_columns
 
@@ -45,19 +46,13 @@ def reduce(frames: Frames, params: MissedCallsParams, period: Period) -> dict[st
         messages_close=params.messages_close,
         any_user=params.any_user,
     )
-    bounds = frames["clock"].select("account_id", "from_epoch", "to_epoch")
-    begun = threads.join(bounds, on="account_id").filter(_within("first_missed_epoch")).drop("from_epoch", "to_epoch")
-    unknown = in_scope(frames).filter(IS_MISSED & ~HAS_THREAD_KEY)
-    hidden = unknown.join(bounds, on="account_id").filter(_within("started_epoch"))
+    begun = in_period(threads, frames, "first_missed_epoch")
+    hidden = in_period(in_scope(frames).filter(IS_MISSED & ~HAS_THREAD_KEY), frames)
     return {
         "threads": begun.join(revenue_12m(frames), on=["account_id", "client_id"], how="left").select(*THREADS),
         "hidden": with_manager(hidden, frames).select(*HIDDEN, user_id="manager_id"),
         "coverage": message_coverage(frames),
     }
-
-
-def _within(epoch: str) -> nw.Expr:
-    return (nw.col(epoch) >= nw.col("from_epoch")) & (nw.col(epoch) < nw.col("to_epoch"))
 
 
 THREADS = (
@@ -168,15 +163,7 @@ def _listed(threads: pl.DataFrame) -> pl.DataFrame:
 
     Most valuable clients first, then whoever waits longest.
     """
-    client_kind = pl.col("client_id").str.extract(r"^([a-z]+):")
-    return threads.with_columns(
-        entity_kind=pl.when(pl.col("client_id").is_not_null())
-        .then(client_kind)
-        .when(pl.col("deal_id").is_not_null())
-        .then(pl.lit("deal"))
-        .otherwise(pl.col("card_kind")),
-        entity_id=pl.coalesce("client_id", "deal_id", "card_id"),
-    ).sort(
+    return threads.with_columns(**card()).sort(
         ["revenue_12m_minor", "first_missed_epoch", "account_id", "thread_id"],
         descending=[True, False, False, False],
         nulls_last=True,
@@ -248,4 +235,6 @@ METRIC = Metric(
     finish=finish,
     default_period_d=30,
     includes_today=True,
+    counted={"by_user": ("n_not_reached",)},
+    adds_up={"by_user": "total"},
 )

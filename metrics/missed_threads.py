@@ -14,6 +14,7 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
+from metrics.call_scope import HAS_THREAD_KEY, IS_ANSWERED, IS_MISSED, in_scope
 from metrics.metric import Frames
 from metrics.people import with_user_flags
 
@@ -28,16 +29,6 @@ EVENT_ORDER = ("missed", "called_back", "client_recovered", "messaged", "attempt
 NOBODY = ""
 THREAD_KEY = ("account_id", "thread_key")
 EVENT_KEY = ["event_epoch", "event_rank", "event_id"]
-
-IS_ANSWERED = nw.col("is_answered").fill_null(False) & ~nw.col("is_voicemail").fill_null(False)
-"""A person talked to a person; a message left on a voice mail is a missed call."""
-IS_MISSED = (nw.col("direction") == "in") & ~IS_ANSWERED
-
-
-HAS_THREAD_KEY = ~(nw.col("client_id").is_null() & nw.col("phone_key").is_null()) & (
-    nw.col("phone_digits").fill_null(1) > 0
-)
-"""A number, and a client or at least its key. A hidden number opens no thread, whatever card the call is on."""
 
 
 def missed_threads(
@@ -70,26 +61,6 @@ def _event_rank() -> nw.Expr:
     for place, kind in enumerate(EVENT_ORDER):
         rank = nw.when(nw.col("kind") == kind).then(nw.lit(place)).otherwise(rank)
     return rank.cast(nw.Int64)
-
-
-def in_scope(frames: Frames) -> Lazy:
-    """External calls with people (R-CALLSCOPE), spam left out, started by `as_of`; with `as_of_epoch`.
-
-    Robots are what the telephony calls a robot: a call written by an integration's user may well be a manager's.
-    """
-    col = nw.col
-    return (
-        frames["call_episode"]
-        .join(frames["clock"].select("account_id", "as_of_epoch"), on="account_id")
-        .filter(
-            col("direction").is_in(["in", "out"]),
-            ~col("is_internal").fill_null(False),
-            ~col("is_robot").fill_null(False),
-            ~col("is_spam").fill_null(False),
-            col("started_epoch") <= col("as_of_epoch"),
-        )
-        .with_columns(thread_key=nw.coalesce("thread_key", "client_id", "phone_key"))
-    )
 
 
 def with_manager(missed: Lazy, frames: Frames) -> Lazy:
