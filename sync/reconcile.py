@@ -119,8 +119,7 @@ def reconcile(
                     outcomes = list(threads.map(look, zip(accounts, hands, strict=True)))
                 for account, outcome in zip(accounts, outcomes, strict=True):
                     with connection.begin():
-                        for resource, ids in outcome.asked.items():
-                            state.ask_again(connection, account.account_id, resource, ids, run_id=0)
+                        state.ask_again(connection, account.account_id, outcome.asked.items(), run_id=0)
                     write_check(data_dir, account.account_id, outcome.result)
         finally:
             engine.dispose()
@@ -133,10 +132,11 @@ def key_of(one: Comparable) -> str:
 
 def _hand(connection: Connection, account: SyncAccount, data_dir: Path, now: datetime) -> Hand:
     with connection.begin():
+        read_to = state.watermarks(connection, account.account_id)
         lists = {
             key_of(one): (
                 on_hand(connection, account.target, one.kind, one.prefix),
-                state.watermark(connection, account.account_id, one.resource),
+                read_to.get(one.resource),
             )
             for one in account.connector.comparables
         }

@@ -179,11 +179,12 @@ class Run:
     ) -> AccountStatus:
         names = {resource.name for resource in chosen}
         with self.connection.begin():
+            read_to = state.watermarks(self.connection, account.account_id)
             statuses = [
                 ResourceStatus(
                     resource.name,
                     state="waiting" if resource.name in names else "skipped",
-                    watermark=state.watermark(self.connection, account.account_id, resource.name),
+                    watermark=read_to.get(resource.name),
                     failure=before.get((account.account_id, resource.name)),
                 )
                 for resource in account.connector.resources
@@ -210,12 +211,11 @@ class Run:
         private_folder(state_dir)
         last, heard = inbox.waiting(self.data_dir, account.account_id)
         with self.connection.begin():
-            for name, ids in heard.items():
-                state.ask_again(self.connection, account.account_id, name, ids, run_id=run_id)
+            state.ask_again(self.connection, account.account_id, heard.items(), run_id=run_id)
             if full:
                 for resource in resources:
                     state.forget_windows(self.connection, account.account_id, resource.name)
-            known = {r.name: state.resume(self.connection, account.account_id, r.name) for r in resources}
+            known = state.resumes(self.connection, account.account_id, [resource.name for resource in resources])
             before = state.known_account(self.connection, account.account_id)
             sweeps = state.sweeps(self.connection, account.account_id)
         inbox.clear(self.data_dir, account.account_id, last)

@@ -184,8 +184,7 @@ class Writer:
                 doubted = replace(before, swept_at=event.started_at, met=viewer, n_missing=len(found.missing))
                 state.remember_sweep(self.connection, doubted)
                 found = replace(found, missing=(), naming={}, is_doubtful=True)
-            for resource, ids in ((event.resource, found.unknown), *found.naming.items()):
-                self._ask_again(event.account_id, resource, ids)
+            self._ask_again(event.account_id, [(event.resource, found.unknown), *found.naming.items()])
         return found
 
     def _greet(self, chunks: Sequence[Chunk]) -> None:
@@ -196,10 +195,10 @@ class Writer:
             resources = self.accounts[chunk.account_id].connector.resources
             kind: Any = next(one.past_of for one in resources if one.name == chunk.resource)
             older = [item for _, item in chunk.reads if isinstance(item, kind) and item.created_at < chunk.before]
-            self._ask_again(chunk.account_id, chunk.resource, self.sweeps.strangers(older))
+            self._ask_again(chunk.account_id, [(chunk.resource, self.sweeps.strangers(older))])
 
-    def _ask_again(self, account_id: str, resource: str, ids: Iterable[str]) -> None:
-        state.ask_again(self.connection, account_id, resource, ids, run_id=self.run.run_id)
+    def _ask_again(self, account_id: str, asked: Iterable[tuple[str, Iterable[str]]]) -> None:
+        state.ask_again(self.connection, account_id, asked, run_id=self.run.run_id)
 
     def _mind_shape(self, account_id: str) -> None:
         """Where what is on hand was read with other settings, what they make of deals is no change of theirs."""
@@ -259,19 +258,19 @@ class Writer:
             if isinstance(event, WindowDone) and event.window.kind in FIRST_KINDS and event.window.is_closed
         ]
         state.windows_done(self.connection, done)
-        asked: dict[tuple[str, str], set[str]] = defaultdict(set)
+        asked: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for event in batch:
             if isinstance(event, WindowDone) and event.window.kind == "ids":
-                asked[event.account_id, event.resource] -= set(event.window.ids)
+                asked[event.account_id][event.resource] -= set(event.window.ids)
                 state.read_again(self.connection, event.account_id, event.resource, event.window.ids)
             elif isinstance(event, Chunk):
                 for _, item in event.reads:
                     if isinstance(item, Reread):
-                        asked[event.account_id, item.resource].update(item.ids)
+                        asked[event.account_id][item.resource].update(item.ids)
                     elif isinstance(item, Shown):
                         self.sweeps.take(event.account_id, event.resource, item)
-        for (account_id, resource), ids in asked.items():
-            self._ask_again(account_id, resource, ids)
+        for account_id, ids in asked.items():
+            self._ask_again(account_id, ids.items())
 
     def _mark(self, event: Event) -> None:
         """What else an event says that is not a row."""

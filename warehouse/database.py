@@ -10,7 +10,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
 BEFORE_MIGRATION = "warehouse.before-migration-from-{revision}.duckdb"
 UNFINISHED_RESTORE = "restore.unfinished"  # while it is there, a restore (`backup`) is in the middle of its renames
+UNPACKED, REWRITTEN, REMAPPED = ".restoring", ".rewritten.duckdb", "remap.duckdb"
+LEFTOVERS = (
+    *(UNPACKED, f"{WAREHOUSE}.tmp"),
+    *(f"{name}{ending}" for name in (REWRITTEN, REMAPPED) for ending in ("", ".wal", ".tmp")),
+)
+"""What a restore, a rewriting and a remap make beside the warehouse, and DuckDB's spills: killed, they leave it."""
+
 KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
 SPARE = 16 << 20  # bytes of disk left free beside what a copy needs: logs, folders, what others write meanwhile
@@ -59,25 +67,32 @@ def writer_lock(data_dir: Path) -> Iterator[None]:
     another process holds the lock.
     """
     private_folder(data_dir)
-    with open(data_dir / "sync.lock", "a+", opener=private_opener) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise LockedError(
-                "Another process (number {number}) is writing to {folder}. Wait until it ends, or stop it.",
-                number=holder,
-                folder=data_dir,
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with said_plainly(data_dir):
+        lock = private_opener(str(data_dir / "sync.lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        with said_plainly(data_dir):
+            _hold(lock, data_dir)
         before = os.umask(0o077)
         try:
             yield
         finally:
             os.umask(before)
+    finally:
+        os.close(lock)
+
+
+def _hold(lock: int, data_dir: Path) -> None:
+    """Lock the open file, or say who has; our own number is in it from here on."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LockedError(
+            "Another process (number {number}) is writing to {folder}. Wait until it ends, or stop it.",
+            number=os.read(lock, 20).decode().strip() or "unknown",
+            folder=data_dir,
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
 
 
 def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> Engine:
@@ -107,11 +122,19 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads:
     try:
         with said_plainly(data_dir):
             _bring_to_head(engine, data_dir)
-        file.chmod(0o600)
+            file.chmod(0o600)
+        remove_leftovers(data_dir)
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def remove_leftovers(data_dir: Path) -> None:
+    """Remove what killed processes left: it holds personal data. By whoever alone may write, and before writing."""
+    for path in (data_dir / name for name in LEFTOVERS):
+        with suppress(OSError):  # a disk that cannot be written to is spoken of by whoever needs it
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def remove_warehouse(data_dir: Path) -> None:
@@ -151,7 +174,7 @@ def _present(engine: Engine, data_dir: Path) -> str | None:
     try:
         return _revision(engine)
     except Exception as error:
-        copies, said = copies_of_migrations(data_dir), _sentence(str(error), data_dir)
+        copies, said = copies_of_migrations(data_dir), plainly(error, data_dir)
         if not copies or said is None or said.template != DAMAGED:
             raise
         engine.dispose()
@@ -221,8 +244,9 @@ def migrate(connection: Connection, to: str = "head") -> None:
         command.upgrade(config, to)
 
 
+@cache
 def revisions() -> list[str]:
-    """All revisions of the schema this program knows, the oldest first."""
+    """All revisions of the schema this program knows, the oldest first; looked up once, for it loads every file."""
     script = ScriptDirectory.from_config(_alembic())
     return [revision.revision for revision in reversed(list(script.walk_revisions()))]
 
@@ -288,12 +312,13 @@ def _read_key(file: Path) -> bytes | None:
 def _make_key(file: Path) -> None:
     """A new key, unless there is one."""
     if not file.exists():
-        new = file.parent / f".phone.key.{os.getpid()}"
+        new = file.with_name(f".{PHONE_KEY}.tmp")
         with open(new, "w", opener=private_opener) as out:
             out.write(secrets.token_hex(KEY_BYTES))
             out.flush()
             os.fsync(out.fileno())
         new.rename(file)
+        sync_folder(file.parent)
 
 
 @contextmanager
@@ -302,10 +327,10 @@ def said_plainly(where: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = _sentence(str(error), where)
-        if sentence is None:
+        said = plainly(error, where)
+        if said is None:
             raise
-        raise WarehouseError(sentence) from error
+        raise WarehouseError(said) from error
 
 
 FULL = "The disk with {folder} is full. Free some space and run again: nothing that was written is lost."
@@ -313,9 +338,20 @@ OPEN_ELSEWHERE = "Another program has {file} open. Close it and run again."
 DAMAGED = "{file} is damaged. Restore a backup, or move the file away and sync again."
 NEWER = "{file} was written by a newer DuckDB. Update the program, or restore a backup."
 UNWRITABLE = "{folder} cannot be written to. Check the owner and the mount of the folder."
+TOO_LARGE = (
+    "A file in {folder} may grow no more: the limit of this process (`ulimit -f`) or of the file system is reached. "
+    "Raise it and run again: nothing that was written is lost."
+)
+BROKEN = (
+    "The disk with {folder} fails (an input/output error). Look after the disk before you run again; if the warehouse "
+    "has suffered, restore a backup."
+)
 TROUBLES = {
     "No space left on device": FULL,
+    "Disk quota exceeded": FULL,
     "failed to allocate": FULL,
+    "File too large": TOO_LARGE,
+    "Input/output error": BROKEN,
     "Conflicting lock is held": OPEN_ELSEWHERE,
     "not a valid DuckDB database file": DAMAGED,
     "Could not read enough bytes": DAMAGED,
@@ -328,7 +364,9 @@ TROUBLES = {
 """What the system or DuckDB says, and what a person is told."""
 
 
-def _sentence(text: str, where: Path) -> Phrase | None:
+def plainly(error: Exception, where: Path) -> Phrase | None:
+    """What a person is told of what the disk or the file has done to us under `where`; None for a bug."""
+    text = str(error)
     found = next((sentence for words, sentence in TROUBLES.items() if words in text), None)
     return Phrase(found, folder=where, file=where / WAREHOUSE) if found else None
 

@@ -104,8 +104,8 @@ class Loader:
             n += self._mention(layout(kind), frame)
         for seq, listing in batch.listings:
             self._listing(seq, listing, load_seq=load_seq)
-        for kind, owned in batch.sets.items():
-            n += self._replace(kind, list(owned.values()), load_seq=load_seq, synced_at=synced_at)
+        for kind, sets in self._current(batch).items():
+            n += self._replace(kind, sets, load_seq=load_seq, synced_at=synced_at)
         self._lay_over(batch, load_seq=load_seq)
         self._gone(batch.vague, load_seq=load_seq)
         return n
@@ -287,10 +287,8 @@ class Loader:
     def _replace(
         self, kind: type[Record], sets: Sequence[tuple[int, OwnedSet]], *, load_seq: int, synced_at: datetime
     ) -> int:
-        """Replace the rows of each owner whole, unless its owner was read again since."""
+        """Replace the rows of each owner whole."""
         lay = layout(kind)
-        of_table = groupby(sorted(sets, key=_owner_table), key=_owner_table)
-        sets = [one for _, group in of_table for one in self._not_outdated(list(group))]
         records = [row for _, owned in sets for row in owned.rows]
         seqs = [seq for seq, owned in sets for _ in owned.rows]
         holed = self.suppression.holed  # what they lack was held back
@@ -324,6 +322,15 @@ class Loader:
             f"AND d.row_id = f.{column} WHERE f.account_id = t.account_id AND f.{column} = t.{column} "
             f"AND f.{ended} IS NOT NULL AND d.read_seq <= o.read_seq"
         )
+
+    def _current(self, batch: Sorted) -> dict[type[Record], list[tuple[int, OwnedSet]]]:
+        """The sets of a batch by what they are of, less those whose owner was read again since."""
+        sets = sorted((one for owned in batch.sets.values() for one in owned.values()), key=_owner_table)
+        current: dict[type[Record], list[tuple[int, OwnedSet]]] = defaultdict(list)
+        for _, group in groupby(sets, key=_owner_table):
+            for one in self._not_outdated(list(group)):
+                current[one[1].kind].append(one)
+        return current
 
     def _not_outdated(self, sets: Sequence[tuple[int, OwnedSet]]) -> list[tuple[int, OwnedSet]]:
         """Sets that were read with their owner's row on hand, or after it. All owners are of one table."""

@@ -3,6 +3,7 @@
 Everything is written in the transaction of the rows it speaks of, so that a kill leaves no mark without its rows.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from datetime import datetime, timedelta
@@ -256,15 +257,14 @@ def not_given(connection: Connection, account_id: str, resource: str) -> None:
     )
 
 
-def watermark(connection: Connection, account_id: str, resource: str) -> datetime | None:
-    """Up to when a resource was read; None when it never was, or when a table it fills is new to it."""
+def watermarks(connection: Connection, account_id: str) -> dict[str, datetime]:
+    """Up to when the resources of an account were read; without those that never were, or that fill a new table."""
     found = connection.exec_driver_sql(
-        "SELECT CASE WHEN count(*) = count(watermark) THEN min(watermark) END FROM sync_watermark "
-        "WHERE account_id = ? AND resource = ?",
-        (account_id, resource),
+        "SELECT resource, min(watermark) FROM sync_watermark WHERE account_id = ? GROUP BY resource "
+        "HAVING count(*) = count(watermark)",
+        (account_id,),
     )
-    instant: datetime | None = found.scalar()
-    return instant
+    return {row[0]: row[1] for row in found.fetchall()}
 
 
 def read_whole(connection: Connection, done: Sequence[ReadWhole]) -> None:
@@ -347,20 +347,20 @@ def remember_sweep(connection: Connection, swept: Swept) -> None:
     write(connection, "sync_sweep", [swept], otherwise=f"DO UPDATE SET {update}")
 
 
-def resume(connection: Connection, account_id: str, resource: str) -> Resume:
-    done = connection.exec_driver_sql(
-        "SELECT window_key, started_at FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource)
-    ).fetchall()  # before the next statement: DuckDB keeps one result per connection
-    read_to = watermark(connection, account_id, resource)
-    known = {} if read_to is None else numbers(connection, account_id, resource)
-    return Resume(read_to, {row[0]: row[1] for row in done}, known)
+def resumes(connection: Connection, account_id: str, resources: Iterable[str]) -> dict[str, Resume]:
+    """Where to go on with each of `resources`."""
+    read_to = watermarks(connection, account_id)
+    done = _by_resource(connection, "SELECT resource, window_key, started_at FROM sync_state", account_id)
+    numbers = _by_resource(connection, "SELECT resource, part, number FROM sync_number", account_id)
+    return {name: Resume(read_to.get(name), done[name], numbers[name] if name in read_to else {}) for name in resources}
 
 
-def numbers(connection: Connection, account_id: str, resource: str) -> dict[str, int]:
-    found = connection.exec_driver_sql(
-        "SELECT part, number FROM sync_number WHERE account_id = ? AND resource = ?", (account_id, resource)
-    )
-    return {row[0]: row[1] for row in found.fetchall()}
+def _by_resource(connection: Connection, query: str, account_id: str) -> dict[str, dict[str, Any]]:
+    """What a query of three columns finds of an account: second to third column, by the first."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for resource, name, value in connection.exec_driver_sql(f"{query} WHERE account_id = ?", (account_id,)).fetchall():
+        found[resource][name] = value
+    return found
 
 
 def know_numbers(connection: Connection, reached: Sequence[Reached]) -> None:
@@ -376,13 +376,18 @@ def forget_windows(connection: Connection, account_id: str, resource: str) -> No
     connection.exec_driver_sql("DELETE FROM sync_state WHERE account_id = ? AND resource = ?", (account_id, resource))
 
 
-def ask_again(connection: Connection, account_id: str, resource: str, ids: Iterable[str], *, run_id: int) -> None:
-    """Remember ids to be read again, until `read_again` says it has happened."""
-    connection.exec_driver_sql(
-        "INSERT INTO sync_reread (account_id, resource, native_id, run_id) "
-        "SELECT ?, ?, unnest(?::VARCHAR[]), ? ON CONFLICT DO NOTHING",
-        (account_id, resource, sorted(set(ids)), run_id),
-    )
+def ask_again(
+    connection: Connection, account_id: str, asked: Iterable[tuple[str, Iterable[str]]], *, run_id: int
+) -> None:
+    """Remember ids of resources to be read again, until `read_again` says it has happened."""
+    pairs = sorted({(resource, native_id) for resource, ids in asked for native_id in ids})
+    if pairs:
+        resources, native_ids = map(list, zip(*pairs, strict=True))
+        connection.exec_driver_sql(
+            "INSERT INTO sync_reread (account_id, resource, native_id, run_id) "
+            "SELECT ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), ? ON CONFLICT DO NOTHING",
+            (account_id, resources, native_ids, run_id),
+        )
 
 
 def asked_again(connection: Connection, account_id: str) -> dict[str, list[str]]:
