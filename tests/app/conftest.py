@@ -6,12 +6,21 @@ from pathlib import Path
 import pytest
 import small_company
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from app import data, i18n
 
 MAIN = Path(data.__file__).parent / "main.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_components() -> Iterator[None]:
+    """Each AppTest looks for Streamlit components in every installed package, which takes longer than most pages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", list)
+        yield
 
 
 @pytest.fixture(autouse=True)
