@@ -28,6 +28,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from warehouse.database import (
     PHONE_KEY,
     UNFINISHED_RESTORE,
+    UNPACKED,
     WAREHOUSE,
     WarehouseError,
     ask_for_room,
@@ -53,7 +54,7 @@ IN_STATE = re.compile(r"state/[a-z0-9][a-z0-9_-]{0,31}/[A-Za-z0-9][A-Za-z0-9._-]
 OF_THIS_MACHINE = (".pace", ".lock", ".new")
 """Endings of files in `state/` that say something of running processes."""
 PIECE = 1 << 20
-STAGE, ASIDE = ".restoring", "before-restore-"
+ASIDE = "before-restore-"
 
 Moved = Callable[[int, int], None]
 """Told how many bytes of how many are done."""
@@ -247,7 +248,7 @@ def restore(
                 "over it with --force: what is there is moved aside, not deleted.",
                 folder=data_dir,
             )
-        stage = data_dir / STAGE
+        stage = data_dir / UNPACKED
         try:
             manifest = _unpack(file, stage, moved)
             aside = _exchange(data_dir, stage, now)
@@ -348,9 +349,9 @@ def _exchange(data_dir: Path, stage: Path, now: datetime) -> Path | None:
     aside = next(data_dir / name for name in names if not (data_dir / name).exists())
     had = sorted(path.name for path in _present(data_dir))
     new = sorted(path.name for path in stage.iterdir())
-    aside.mkdir(mode=0o700)
     replace_file(data_dir / UNFINISHED_RESTORE, orjson.dumps({"aside": aside.name, "had": had, "new": new}))
     try:
+        aside.mkdir(mode=0o700)
         for name in had:
             (data_dir / name).rename(aside / name)
         sync_folder(aside)
@@ -383,7 +384,7 @@ def _undo(data_dir: Path) -> None:
     said = orjson.loads(journal.read_bytes())
     aside = data_dir / said["aside"]
     for name in said["new"]:
-        if name not in said["had"] and not (data_dir / STAGE / name).exists():
+        if name not in said["had"] and not (data_dir / UNPACKED / name).exists():
             _remove(data_dir / name)
     for name in said["had"]:
         if (aside / name).exists():

@@ -13,42 +13,40 @@ from typing import Any
 import duckdb
 import orjson
 
-from warehouse.backup import STAGE
 from warehouse.database import (
     MEMORY_LIMIT,
+    REWRITTEN,
     WAREHOUSE,
     WarehouseError,
     ask_for_room,
     flush,
+    remove_leftovers,
     said_plainly,
     settle,
 )
 from warehouse.publish import CURRENT, DRAFT, MANIFEST, generations
-from warehouse.shadow import remove_leftovers
-
-NEW, SPILLS = ".rewritten.duckdb", ".rewritten.tmp"
 
 
 def rewrite(data_dir: Path) -> None:
     """Copy all rows that are left, keys and sequences into a new file, which takes the old one's place in one step.
 
     Under the writer lock, the warehouse closed. Killed anywhere, the old file or the new one is there, each whole;
-    what is left beside it is cleared by the next call. Raises WarehouseError where the disk has no room: nothing was
+    what is left beside it is cleared by the next opening. Raises WarehouseError where the disk has no room: nothing was
     changed.
     """
-    file, new = data_dir / WAREHOUSE, data_dir / NEW
-    _clear(data_dir)
+    file, new = data_dir / WAREHOUSE, data_dir / REWRITTEN
+    remove_leftovers(data_dir)
     settle(data_dir)
     ask_for_room(data_dir, file.stat().st_size)
     try:
         with said_plainly(data_dir):
-            _copy(file, new, spills=data_dir / SPILLS)
+            _copy(file, new, spills=data_dir / f"{REWRITTEN}.tmp")
             new.chmod(0o600)
             flush(new)
             new.replace(file)
             flush(file)
     finally:
-        _clear(data_dir)
+        remove_leftovers(data_dir)
 
 
 def _copy(file: Path, new: Path, *, spills: Path) -> None:
@@ -76,15 +74,6 @@ def _counts(connection: duckdb.DuckDBPyConnection, database: str) -> list[tuple[
         (schema, table, *(connection.execute(count.format(database, schema, table)).fetchone() or ()))
         for schema, table in tables
     ]
-
-
-def _clear(data_dir: Path) -> None:
-    """Remove what a killed copy, restore or remap left, and spills of whoever had the warehouse open."""
-    remove_leftovers(data_dir)
-    for file in (data_dir / NEW, data_dir / f"{NEW}.wal"):
-        file.unlink(missing_ok=True)
-    for folder in (data_dir / SPILLS, data_dir / f"{WAREHOUSE}.tmp", data_dir / STAGE):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_generations(publication: Path, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> int:

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, CursorResult, Table
 
 from connectors.records import RECORDS, Record
 from warehouse.columns import quoted
+from warehouse.database import REMAPPED, remove_leftovers
 from warehouse.models import CANONICAL, coverage, forgotten, key_of, metadata, patch, tombstone
 from warehouse.sightings import LOGS, SEEN
 
-FILE = "remap.duckdb"
 OWN_TABLES = (tombstone, patch)
 NOT_COMPARED = ("read_seq", "load_seq", "synced_at")
 
@@ -51,7 +51,7 @@ class Shadow:
         """Make the tables; from here on until `replace`, what is named without a catalog is in here."""
         remove_leftovers(data_dir)
         self.connection.commit()
-        self._sql(f"ATTACH '{str(data_dir / FILE).replace(chr(39), chr(39) * 2)}' AS shadow")
+        self._sql(f"ATTACH '{str(data_dir / REMAPPED).replace(chr(39), chr(39) * 2)}' AS shadow")
         self.connection.commit()
         try:
             with self.connection.begin():
@@ -145,9 +145,3 @@ class Shadow:
 
     def _sql(self, statement: str) -> CursorResult[Any]:
         return self.connection.exec_driver_sql(statement)
-
-
-def remove_leftovers(data_dir: Path) -> None:
-    """What a run that was killed has left: it holds personal data."""
-    for name in (FILE, f"{FILE}.wal"):
-        (data_dir / name).unlink(missing_ok=True)

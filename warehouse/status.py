@@ -176,8 +176,8 @@ def failures(data_dir: Path) -> dict[tuple[str, str], Failure]:
 
 
 def replace_file(file: Path, content: bytes) -> None:
-    """Write `file` whole or not at all, also when the power fails."""
-    new = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    """Write `file` whole or not at all, also when the power fails. By one process at a time: who holds the lock."""
+    new = file.with_name(f".{file.name}.tmp")
     try:
         with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
             out.write(content)

@@ -17,8 +17,7 @@ from demo_crm import tables_of
 from connectors.amocrm import mapping
 from sync.remap import Remapped, by_target, remap
 from warehouse import raw
-from warehouse.database import PHONE_KEY, WarehouseError, open_warehouse
-from warehouse.shadow import FILE
+from warehouse.database import PHONE_KEY, REMAPPED, WarehouseError, open_warehouse
 
 DAY = timedelta(days=1)
 
@@ -211,10 +210,10 @@ def test_killed_anywhere_it_has_changed_nothing(folder: Path, where: str):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
     killed = process([sys.executable, "-c", KILLED, where, str(folder)], env=env, check=False)
     assert killed.returncode == -9
-    assert (folder / FILE).exists()
+    assert (folder / REMAPPED).exists()
     assert tables_of(folder) == before
     assert changed(remapped(source, folder, zero_talk_is_missed=False))
-    assert not (folder / FILE).exists()
+    assert not (folder / REMAPPED).exists()
 
 
 def test_two_accounts_of_one_connector_in_one_are_refused():

@@ -1,6 +1,5 @@
 """A small warehouse with generations, what their readers see, and what is to be the same whatever went wrong."""
 
-import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -69,12 +68,6 @@ def read(data_dir: Path, number: int) -> None:
 def published(data_dir: Path | str, number: int, *, hours: int = 0) -> None:
     """The publication of the night `number`, so many hours later."""
     publish_all(Path(data_dir), now=NIGHT + number * DAY + timedelta(hours=hours))
-
-
-def copied(folder: Path, to: Path) -> Path:
-    """With its hard links: by them the publication knows what is finished."""
-    subprocess.run(["cp", "-a", str(folder), str(to)], check=True)
-    return to
 
 
 # --- what readers see -------------------------------------------------------------------------------------------------

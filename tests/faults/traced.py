@@ -14,15 +14,18 @@ import os
 import platform
 import random
 import select
+import shutil
 import signal
 import struct
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -98,12 +101,14 @@ FAULTS: Mapping[str, Fault] = {fault.__name__: fault for fault in (killed, full,
 
 @dataclass
 class Ran:
-    """steps: all of the folder, in their order. error: kind and text of what the function raised. was_killed: by us."""
+    """steps: all of the folder, in their order. error: kind and text of what the function raised. was_killed: by us.
+    met: for people, what went wrong where."""
 
     steps: list[Step] = field(default_factory=list)
     result: Any = None
     error: tuple[str, str] | None = None
     was_killed: bool = False
+    met: str = ""
 
 
 def run(work: Callable[..., Any], *args: Any, folder: Path, fault: Fault | None = None, at: int = 0) -> Ran:
@@ -136,8 +141,38 @@ def run(work: Callable[..., Any], *args: Any, folder: Path, fault: Fault | None 
     return ran
 
 
-def sampled(steps: Sequence[Step], n: int, *, seed: int) -> list[int]:
-    """Numbers of so many steps: no two alike in call, folder and kind of file while there are others, rare ones first."""
+def scan(
+    work: Callable[..., Any], *args: Any, before: Path, to: Path, fault: str, n: int | None = None
+) -> Iterator[tuple[Path, Ran]]:
+    """What is left of copies of the folder `before` where `work(copy, *args)` met the fault: at so many steps of it,
+    None: at every one. Whatever a disk does, people are told a sentence.
+    """
+    steps = _recorded(work, args, before)
+    numbers = [*range(len(steps))] if n is None else sampled(steps, n)
+    for number in numbers:
+        folder = copied(before, to / f"{fault}-{number}")
+        ran = run(work, folder, *args, folder=folder, fault=FAULTS[fault], at=number)
+        ran.met = f"{fault} at {number}, {steps[number]}"
+        assert ran.error is None or ran.error[0] in SENTENCES, f"{ran.met}: {ran.error}"
+        yield folder, ran
+        shutil.rmtree(folder)
+
+
+SENTENCES = ("WarehouseError", "LockedError", "ConfigError")
+
+
+@cache
+def _recorded(work: Callable[..., Any], args: tuple[Any, ...], before: Path) -> list[Step]:
+    """All steps, where nothing goes wrong."""
+    with TemporaryDirectory() as beside:
+        folder = copied(before, Path(beside) / "data")
+        ran = run(work, folder, *args, folder=folder)
+    assert ran.error is None, ran.error
+    return ran.steps
+
+
+def sampled(steps: Sequence[Step], n: int, *, seed: int = 20) -> list[int]:
+    """Numbers of so many steps: no two alike in call, folder, kind of file while others are left; rare ones first."""
     numbers = [*range(len(steps))]
     random.Random(seed).shuffle(numbers)
     kinds: dict[tuple[str, ...], list[int]] = {}
@@ -147,6 +182,12 @@ def sampled(steps: Sequence[Step], n: int, *, seed: int) -> list[int]:
     turns = zip_longest(*sorted(kinds.values(), key=len))
     in_turns = [number for turn in turns for number in turn if number is not None]
     return sorted(in_turns[:n])
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """With its hard links: by them the publication knows what is finished."""
+    subprocess.run(["cp", "-a", str(folder), str(to)], check=True)
+    return to
 
 
 @cache

@@ -266,7 +266,7 @@ def test_what_was_there_is_put_back_when_a_rename_fails(file: Path, there: Path,
     rename = Path.rename
 
     def fails(self: Path, target: Path) -> Path:
-        if self.parent.name == backups.STAGE and self.name == "phone.key":
+        if self.parent.name == backups.UNPACKED and self.name == "phone.key":
             raise OSError(5, "Input/output error")
         return rename(self, target)
 

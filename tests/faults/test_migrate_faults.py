@@ -1,0 +1,144 @@
+"""What replaces the warehouse is killed, or loses its disk, at any step: afterwards it is as before, or done."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import traced
+from test_migrations import BEFORE_HEAD, HEAD, columns_in, fill, opened, state_of
+from traced import FAULTS
+
+from warehouse.backup import backup, restore
+from warehouse.database import WAREHOUSE, migrate, open_warehouse
+from warehouse.rewriting import rewrite
+
+pytestmark = traced.needed
+
+WHOLE = pytest.param(None, marks=pytest.mark.slow, id="every step")
+NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
+n_steps = pytest.mark.parametrize("n", [3, WHOLE])
+every_fault = pytest.mark.parametrize("fault", FAULTS)
+
+
+def start(data_dir: Path) -> None:
+    """What every command begins with."""
+    open_warehouse(data_dir).dispose()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse of the schema before the newest, rows in all its tables."""
+    folder = tmp_path_factory.mktemp("old") / "data"
+    start(folder)
+    engine = opened(folder)
+    with engine.begin() as connection:
+        migrate(connection, BEFORE_HEAD)
+        fill(connection)
+    engine.dispose()
+    return folder
+
+
+@every_fault
+@n_steps
+def test_a_migration_is_done_by_the_next_start_or_was_never_begun(fault: str, n: int | None, old: Path, tmp_path: Path):
+    columns, rows = columns_in(old), state_of(old)[1]
+    for folder, ran in traced.scan(start, before=old, to=tmp_path, fault=fault, n=n):
+        start(folder)
+        assert state_of(folder, columns) == (HEAD, rows), ran.met
+        assert names(folder) == {WAREHOUSE}, ran.met
+
+
+@every_fault
+@n_steps
+def test_a_first_start_is_followed_by_a_second(fault: str, n: int | None, old: Path, tmp_path: Path):
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    for folder, ran in traced.scan(start, before=nothing, to=tmp_path, fault=fault, n=n):
+        start(folder)
+        assert state_of(folder)[0] == HEAD, ran.met
+        assert names(folder) == {WAREHOUSE}, ran.met
+
+
+@every_fault
+@n_steps
+def test_a_file_written_anew_has_all_rows_whatever_happens(fault: str, n: int | None, new: Path, tmp_path: Path):
+    rows = state_of(new)
+    for folder, ran in traced.scan(rewrite, before=new, to=tmp_path, fault=fault, n=n):
+        assert state_of(folder) == rows, ran.met
+        start(folder)
+        assert names(folder) == {WAREHOUSE}, ran.met
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse of this program, rows in all its tables, some of them deleted again."""
+    folder = tmp_path_factory.mktemp("new") / "data"
+    start(folder)
+    engine = opened(folder)
+    with engine.begin() as connection:
+        fill(connection, range(10, 13))
+        connection.exec_driver_sql("DELETE FROM deal WHERE account_id = 'account_id 10'")
+    engine.dispose()
+    return folder
+
+
+# --- backup and restore -----------------------------------------------------------------------------------------------
+
+
+def backed_up(folder: Path) -> None:
+    backup(folder / "data", folder / "backup.tar", program="1.0", now=NOW)
+
+
+def restored(folder: Path) -> None:
+    restore(folder / "backup.tar", folder / "data", force=True, now=NOW)
+
+
+@pytest.fixture(scope="module")
+def two(new: Path, old: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A backup of one warehouse, beside another with the key of phones, a setting and somebody's tokens."""
+    folder = tmp_path_factory.mktemp("two")
+    traced.copied(new, folder / "data")
+    backed_up(folder)
+    data = folder / "data"
+    (data / WAREHOUSE).unlink()
+    start(data)
+    (data / "phone.key").write_text("there")
+    (data / "state" / "main").mkdir(parents=True)
+    (data / "state" / "main" / "main.oauth.json").write_text("there")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if path.name != "sync.lock"}
+
+
+@every_fault
+@n_steps
+def test_a_restore_that_was_cut_off_is_done_by_the_next(
+    fault: str, n: int | None, two: Path, new: Path, tmp_path: Path
+):
+    rows, there = state_of(new), contents(two / "data")
+    for folder, ran in traced.scan(restored, before=two, to=tmp_path, fault=fault, n=n):
+        restored(folder)
+        assert state_of(folder / "data") == rows, ran.met
+        asides = list((folder / "data").glob("before-restore-*"))
+        assert there in [contents(path) for path in asides], ran.met
+        assert all(any(path.iterdir()) for path in asides), ran.met
+        assert names(folder / "data") == {WAREHOUSE, "sync.lock", *(path.name for path in asides)}, ran.met
+
+
+@every_fault
+@n_steps
+def test_a_backup_that_was_cut_off_leaves_the_one_before_it(fault: str, n: int | None, two: Path, tmp_path: Path):
+    before = (two / "backup.tar").read_bytes()
+    for folder, ran in traced.scan(backed_up, before=two, to=tmp_path, fault=fault, n=n):
+        if ran.error:
+            assert (folder / "backup.tar").read_bytes() == before, ran.met
+        restore(folder / "backup.tar", folder / "elsewhere", force=False, now=NOW)
+        backed_up(folder)
+        assert names(folder) == {"data", "elsewhere", "backup.tar"}, ran.met
