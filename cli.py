@@ -254,8 +254,9 @@ def metric_run(
         engine=engine,
         viewer=viewer,
     )
-    answered = answer(question, load_config(config))
-    present(answered, form, table=table, drilldown=drilldown, output=output)
+    known = load_config(config)
+    answered = answer(question, known)
+    present(answered, known, form, table=table, drilldown=drilldown, output=output)
 
 
 @app.command("diff", help=_("Why numbers changed between two publications: parts that sum to the change."))
@@ -308,14 +309,29 @@ def sql(
     timeout: Annotated[float, typer.Option(metavar="SECONDS")] = 60.0,
     config: ConfigOption = None,
 ) -> None:
+    from audit import Export
+    from commands.audit import leaving
     from commands.output import BINARY, deliver, frames_as
-    from explorer import Limits, explore
+    from explorer import Limits, explore, tables_in
     from metrics.frames import open_frames
 
-    publication = load_config(config).publication
-    generation = publication / open_frames(publication).generation
+    known = load_config(config)
+    generation = known.publication / open_frames(known.publication).generation
     found = explore(generation, query, limits=Limits(timeout_s=timeout))
-    deliver(frames_as({"answer": found}, form), output, is_text=form not in BINARY, form=form)
+    gone = leaving(known, Export("sql", form, found.height, tables=tables_in(generation, query)))
+    deliver(frames_as({"answer": found}, form), output, is_text=form not in BINARY, form=form, leaving=gone)
+
+
+@app.command("audit", help=_("Who exported, erased, removed or restored what, and when."))
+def audit_command(
+    *,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help=_("So many days back."))] = 30,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    from commands.audit import run_audit
+
+    raise typer.Exit(run_audit(load_config(config), days=days, as_json=as_json))
 
 
 @app.command("app", help=_("Open the dashboard on this machine."))
@@ -475,6 +491,7 @@ def set_up_log(level: str) -> None:
 def sentence(error: Exception) -> tuple[str, int] | None:
     """What a person is told, in their language, and the exit code; None for a bug."""
     from app.i18n import translated
+    from audit import AuditError
     from connectors.errors import SpokenError
     from demo.run import DemoError
     from explorer import QueryError
@@ -486,6 +503,8 @@ def sentence(error: Exception) -> tuple[str, int] | None:
             told = said(error.template, error.fields), EXIT_WRONG
         case NoPublication():
             told = _(NOTHING_PUBLISHED).format(where=error.where), EXIT_FAILED
+        case AuditError():
+            told = said(error.template, error.fields), EXIT_FAILED
         case LockedError():
             told = translated(error.said, _), EXIT_LOCKED
         case SpokenError():

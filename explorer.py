@@ -78,6 +78,12 @@ def visible_tables(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
+def tables_in(generation: Path, query: str) -> tuple[str, ...]:
+    """Published tables that a query names; not the query itself, in which a phone may stand."""
+    manifest = json.loads((generation / "manifest.json").read_text(encoding="utf-8"))
+    return tuple(sorted(_names_of(query) & {*visible_tables(manifest)}))
+
+
 @contextmanager
 def _links(generation: Path, tables: Mapping[str, list[str]]) -> Iterator[dict[str, list[str]]]:
     """The files of the tables as links in a folder of their own."""

@@ -1,6 +1,7 @@
 """What people set in the product: `<data_dir>/app.sqlite`, append-only, with author and time.
 
-Nothing is ever changed or removed, but what `forget` erases of a person: the last row of a (scope, key) is its value,
+Nothing is ever changed or removed, but what `forget` erases of a person, an account that is removed, and lines of the
+audit log that are older than they are kept: the last row of a (scope, key) is its value,
 an older one is history, a null value takes a setting back. `version` names the state, for cache keys and manifests. A
 scope is what the value is about:
 `["app"]`, `["viewer", "anna"]`, `["metric", "A3"]`, `["stage", "main", "pipeline:1", "status:2"]`.
@@ -41,12 +42,16 @@ CREATE TABLE IF NOT EXISTS audit (
     detail TEXT NOT NULL    -- JSON
 );
 """
-APPEND_ONLY = "".join(
-    f"CREATE TRIGGER IF NOT EXISTS {table}_keeps_{verb.lower()} BEFORE {verb} ON {table} "
-    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;"
-    for table in ("setting", "audit")
-    for verb in ("UPDATE", "DELETE")
-)
+
+
+def _keeps(table: str, verb: str) -> str:
+    return (
+        f"CREATE TRIGGER IF NOT EXISTS {table}_keeps_{verb.lower()} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END;"
+    )
+
+
+APPEND_ONLY = "".join(_keeps(table, verb) for table in ("setting", "audit") for verb in ("UPDATE", "DELETE"))
 
 
 JSON_TYPES: dict[pl.DataType, type] = {pl.Boolean(): bool, pl.Int64(): int, pl.String(): str, pl.Date(): str}
@@ -133,21 +138,56 @@ class SettingsStore:
         with self._write() as db:
             _audit(db, _stamp(now), author, action, detail)
 
-    def audit(self, limit: int = 1000) -> list[dict[str, Any]]:
-        """The newest lines of the audit log, the newest first: done_at, author, action, detail."""
+    def audit(self, limit: int = 1000, *, since: datetime | None = None) -> list[dict[str, Any]]:
+        """The newest lines of the audit log, the newest first: done_at, author, action, detail.
+
+        detail: of a line that said who was forgotten since, nothing is left.
+        """
         with self._read() as db:
             rows = db.execute(
-                "SELECT done_at, author, action, detail FROM audit ORDER BY seq DESC LIMIT ?", (limit,)
+                "SELECT done_at, author, action, detail FROM audit WHERE done_at >= ? ORDER BY seq DESC LIMIT ?",
+                (_stamp(since) if since else "", limit),
             ).fetchall()
         return [
             {
                 "done_at": datetime.fromisoformat(row[0]),
                 "author": row[1],
                 "action": row[2],
-                "detail": json.loads(row[3]),
+                "detail": json.loads(row[3]) or {},
             }
             for row in rows
         ]
+
+    def prune_audit(self, *, before: datetime | None = None, most: int | None = None) -> int:
+        """Drop lines of the audit log from before an instant, and the oldest beyond so many; how many."""
+        if not self.path.exists():
+            return 0
+        with self._write() as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("DROP TRIGGER IF EXISTS audit_keeps_delete")
+            n = db.execute(
+                "DELETE FROM audit WHERE done_at < ? OR seq <= (SELECT coalesce(max(seq), 0) FROM audit) - ?",
+                (_stamp(before) if before else "", 2**62 if most is None else most),
+            ).rowcount
+            db.execute(_keeps("audit", "DELETE"))
+        return n
+
+    def take_over_audit(self, other: Path) -> int:
+        """Add the lines of another file's audit log that this one has not; how many. After a restore: what was done
+        since the backup was done all the same."""
+        if not other.exists():
+            return 0
+        lines = SettingsStore(other)._lines()
+        known = {line[1:] for line in self._lines()}
+        new = [line[1:] for line in lines if line[1:] not in known]
+        if new:
+            with self._write() as db:
+                db.executemany("INSERT INTO audit (done_at, author, action, detail) VALUES (?, ?, ?, ?)", new)
+        return len(new)
+
+    def _lines(self) -> list[tuple[Any, ...]]:
+        with self._read() as db:
+            return db.execute("SELECT seq, done_at, author, action, detail FROM audit ORDER BY seq").fetchall()
 
     def forget(self, renamed: Mapping[tuple[str, str], str], is_about: Callable[[str], bool]) -> int:
         """Erase a person from settings and the audit log, history included; how many rows.

@@ -11,7 +11,7 @@ import streamlit as st
 from app import data, i18n, rights
 from app.i18n import N_, _
 from app.page import Page, View, find_pages
-from app.ui import address, filters, formats, links, states
+from app.ui import address, exports, filters, formats, links, states
 from config import ConfigError
 
 log = logging.getLogger("voronka.app")
@@ -33,6 +33,7 @@ def run() -> None:
     try:
         publication, is_broken = _current()
         viewer = _who(publication)
+        st.session_state[exports.WHO] = viewer.login
     except rights.NoRights as error:
         states.no_rights(error.login)
     except ConfigError as error:

@@ -5,11 +5,11 @@ written anew; inbox, settings, `status.json`; a whole new publication; generatio
 account's folder in `state/`, by which the next run would know that something is left.
 """
 
-import getpass
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from commands.audit import noted
 from commands.forget import confirmed, opened
 from commands.run import publish_with
 from commands.text import _, note, say
@@ -44,6 +44,7 @@ def run_account_remove(config: Config, account_id: str, *, yes: bool) -> int:
         for parent in (folder.parent, folder):
             private_folder(parent)
     with writer_lock(config.data_dir):
+        noted(config, "account.remove", account=account_id)
         rows = remove_from_warehouse(config, ids)
         n_heard = sum(inbox.remove_account(config.data_dir, one) for one in ids)
         store = SettingsStore(config.settings_path)
@@ -53,7 +54,6 @@ def run_account_remove(config: Config, account_id: str, *, yes: bool) -> int:
     n_generations = remove_from_publication(config, ids)
     for folder in state_folders(config.data_dir, ids):
         shutil.rmtree(folder)
-    store.log("account.remove", author=getpass.getuser(), account=account_id, rows=sum(rows.values()))
     say(
         _(
             "Removed {accounts}: {rows} rows of {tables} tables, {settings} settings, {heard} ids of webhooks, "

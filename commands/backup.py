@@ -8,12 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
+from audit import take_over
+from commands.audit import noted
 from commands.text import _, say
 from config import Config
 from warehouse.backup import Manifest, Moved, backup, restore
+from warehouse.database import WAREHOUSE
 
 
 def run_backup(config: Config, file: Path) -> int:
+    if (config.data_dir / WAREHOUSE).exists():
+        noted(config, "backup", file=str(file.absolute()), is_personal=True)  # before: the line is in the backup too
     with bar() as progress:
         made = backup(config.data_dir, file, program=program(), now=datetime.now(UTC), moved=moving(progress))
     say(_("Backed up to {file}: {size}.").format(file=file, size=size_of(made)))
@@ -31,6 +36,9 @@ def run_restore(config: Config, file: Path, *, force: bool) -> int:
     with bar() as progress:
         done = restore(file, config.data_dir, force=force, now=datetime.now(UTC), moved=moving(progress))
     at = done.manifest.created_at.astimezone(UTC)
+    if done.aside is not None:
+        take_over(config.settings_path, done.aside / config.settings_path.name)
+    noted(config, "restore", file=str(file.absolute()), made=f"{at:%Y-%m-%d %H:%M}")
     say(
         _("Restored into {folder} as of {at} UTC: {size}.").format(
             folder=config.data_dir, at=f"{at:%Y-%m-%d %H:%M}", size=size_of(done.manifest)

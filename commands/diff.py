@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from app.labels import labelled
+from audit import Export
+from commands.audit import leaving
 from commands.metric import UNKNOWN_ACCOUNT, Question, check_ids, metric_named, params_of, period_of
 from commands.output import csv, deliver, rows, tables_text, to_json
 from commands.text import _, language, warn
@@ -70,7 +72,9 @@ def run_diff(compared: Compared, config: Config, form: TextFormat, *, drilldown:
     asked = _asked(compared, older, newer, zone)
     found = _explained(asked, older, newer, config)
     content = _written(found, older, newer, form, drilldown=drilldown)
-    deliver(content, output, is_text=True)
+    n = sum(one.rows.height if drilldown else one.numbers.height for one in found)
+    export = Export(f"diff {older.generation} {newer.generation}", form, n, is_personal=drilldown or form != "csv")
+    deliver(content, output, is_text=True, form=form, leaving=leaving(config, export))
     warn({notice.code: notice for one in found for notice in one.warnings}.values())
 
 

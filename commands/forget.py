@@ -6,7 +6,6 @@ deleted; then everything is searched. Backups are files of the person who made t
 so the message says that those made before still hold the person.
 """
 
-import getpass
 import re
 import shutil
 import sys
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from commands.audit import noted
 from commands.output import tables_text
 from commands.run import publish_with
 from commands.text import _, note, say
@@ -53,29 +53,18 @@ def run_forget(config: Config, who: str | None, *, account: str | None, yes: boo
         raise ConfigError(NEEDS_ONE)
     if not (config.data_dir / WAREHOUSE).exists():
         raise ConfigError(NO_WAREHOUSE, folder=config.data_dir)
-    started = erased_in_warehouse(config, who, account, yes=yes)
-    if started is None:
+    person = erased_in_warehouse(config, who, account, yes=yes)
+    if person is None:
         return FAILED
-    person, erased, person_hash = started
     if (config.publication).exists() and read_manifest(config.publication) is not None:
         publish_with(config, full=True)
         with writer_lock(config.data_dir):
             remove_generations(config.publication)
-    store = SettingsStore(config.settings_path)
-    store.log(
-        "forget",
-        author=getpass.getuser(),
-        person=person_hash[:16],
-        rows=sum(erased.rows.values()),
-        raw_objects=erased.n_raw,
-    )
     return proven(config.data_dir, person)
 
 
-def erased_in_warehouse(
-    config: Config, who: str, account: str | None, *, yes: bool
-) -> tuple[Person, Erased, str] | None:
-    """What was erased, under the writer lock, once it is confirmed; None: nothing is known, or nothing was wanted."""
+def erased_in_warehouse(config: Config, who: str, account: str | None, *, yes: bool) -> Person | None:
+    """Who was erased, under the writer lock, once it is confirmed; None: nothing is known, or nothing was wanted."""
     with writer_lock(config.data_dir):
         with opened(config) as engine, engine.connect() as connection, connection.begin() as transaction:
             key = personal_key(config.data_dir, connection)
@@ -104,9 +93,11 @@ def erased_in_warehouse(
             if not (yes or confirmed()):
                 transaction.rollback()
                 return None
+            n_rows = sum(erased.rows.values())
+            noted(config, "forget", person=person_hash[:16], rows=n_rows, raw_objects=erased.n_raw)
         rewrite(config.data_dir)
         erase_beside(config, person, erased)
-    return person, erased, person_hash
+    return person
 
 
 def understood(connection: Connection, who: str, account: str | None) -> Asked:
@@ -236,8 +227,8 @@ def show_list(config: Config) -> int:
 def lift(config: Config, beginning: str) -> int:
     with writer_lock(config.data_dir), opened(config) as engine, engine.begin() as connection:
         n = suppression.lift(connection, beginning) if len(beginning) >= SHORTEST_HASH else 0
-    if not n:
-        raise ConfigError(NO_SUCH_HASH, got=repr(beginning))
-    SettingsStore(config.settings_path).log("lift", author=getpass.getuser(), person=beginning[:16])
+        if not n:
+            raise ConfigError(NO_SUCH_HASH, got=repr(beginning))
+        noted(config, "lift", person=beginning[:16])
     note(_("Lifted. What was erased comes only with a new reading: `voronka sync --full`."))
     return 0

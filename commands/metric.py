@@ -16,6 +16,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app.labels import labelled, user_names, with_names
 from app.rights import departments, scoped, viewer_of
+from audit import Export, is_personal
+from commands.audit import leaving
 from commands.output import BINARY, Format, deliver, frames_as, result_json, tables_text
 from commands.text import _, language, note, warn
 from config import Config, ConfigError, expectation
@@ -292,17 +294,19 @@ def _members(frames: Mapping[str, Any]) -> dict[str, set[str]]:
     return departments(present, frames["department"].collect("polars").to_native())
 
 
-def present(answered: Answered, form: Format, *, table: str | None, drilldown: bool, output: Path | None) -> None:
+def present(
+    answered: Answered, config: Config, form: Format, *, table: str | None, drilldown: bool, output: Path | None
+) -> None:
     """Write an answer, with the names of users. JSON and XLSX hold all tables; CSV and Parquet the named one, the
     drill-down, or the first. People get the totals first, and of long tables on a screen the first rows."""
     result = _with_users(answered.result, answered.users)
     tables = tables_of(result, table)
+    shown = {**tables, DRILLDOWN: result.drilldown} if drilldown else tables
     if form == "json":
         content = result_json(result, generation=answered.generation, tables=tables, with_drilldown=drilldown)
-        deliver(content, output, is_text=True)
+        deliver(content, output, is_text=True, form=form, leaving=leaving(config, export_of(result, shown, form)))
         return
     heading = heading_of(answered)
-    shown = {**tables, DRILLDOWN: result.drilldown} if drilldown else tables
     if drilldown and form in ("csv", "parquet"):
         if table is not None:
             raise ConfigError(ONE_TABLE, format=form)
@@ -314,8 +318,17 @@ def present(answered: Answered, form: Format, *, table: str | None, drilldown: b
     else:
         content = frames_as(shown, form)
         note(_lines(heading).rstrip("\n"))
-    deliver(content, output, is_text=form not in BINARY, form=form)
+    gone = leaving(config, export_of(result, shown, form))
+    deliver(content, output, is_text=form not in BINARY, form=form, leaving=gone)
     warn(result.warnings)
+
+
+def export_of(result: MetricResult, tables: Mapping[str, pl.DataFrame], form: Format) -> Export:
+    """What leaves, for the audit log."""
+    held = dict([next(iter(tables.items()))]) if form in ("csv", "parquet") else tables  # one file, one table
+    columns = {column for rows in held.values() for column in rows.columns}
+    rows = sum(table.height for table in held.values())
+    return Export(result.metric_id, form, rows, is_personal(columns), tuple(held))
 
 
 DRILLDOWN = "drilldown"

@@ -8,7 +8,7 @@ import io
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import zip_longest
@@ -42,9 +42,24 @@ IS_FOLDER = "{file} is a folder. Name a file with --output."
 NEEDS_FILE = "The format {format} is not text: name a file with --output, or send the output into a file or a pipe."
 
 
-def deliver(content: bytes, output: Path | None, *, is_text: bool, form: str = "") -> None:
+def deliver(
+    content: bytes,
+    output: Path | None,
+    *,
+    is_text: bool,
+    form: str = "",
+    leaving: Callable[[str], None] | None = None,
+) -> None:
     """Write a result where it was asked for, a new file for its owner only. Binary formats are never poured onto a
-    terminal."""
+    terminal.
+
+    leaving: told where to, before anything is written, when the result leaves as data: into a file, or in a format of
+    programs into a pipe. A table for people on standard output is looked at.
+    """
+    if leaving is not None and output is not None and output.parent.is_dir() and not output.is_dir():
+        leaving(str(output.absolute()))
+    elif leaving is not None and output is None and form not in ("", "table") and not sys.stdout.isatty():
+        leaving("pipe")
     if output is not None:
         try:
             with open(output, "wb", opener=private_opener) as file:

@@ -25,6 +25,7 @@ from warehouse.models import key_of, metadata
 HOUSE = Path(__file__).parent.parent
 OURS = {
     "app",
+    "audit",
     "commands",
     "connectors",
     "demo",
@@ -38,6 +39,7 @@ OURS = {
     "sync",
 }
 MAY_IMPORT: dict[str, set[str]] = {
+    "audit": {"settings"},
     "settings": {"metrics"},  # the columns people fill
     "config": {"connectors", "metrics"},  # phrases; the type of the mart parameters
     "explorer": set(),

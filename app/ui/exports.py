@@ -6,20 +6,44 @@ from collections.abc import Sequence
 import polars as pl
 import streamlit as st
 
+from app import data
 from app.i18n import _, language
+from app.rights import LOCAL_OWNER
 from app.spreadsheets import harmless
 from app.ui import formats
+from audit import Export, is_personal, note_export
 
 Titled = tuple[str, str, str]
 """Column, heading, kind."""
 
 
+WHO = "exported_by"
+"""In the state of a session: the login of who looks."""
+
+
 def buttons(rows: pl.DataFrame, columns: Sequence[Titled], *, key: str, currency: str) -> None:
+    """Each click is written into the audit log before the file is made: without a line there is no file."""
     ready = plain(rows, columns, currency)
-    is_russian = language() == "ru"  # asked now: the click is answered outside the run that knows the viewer
+    # Asked now: the click is answered outside the run that knows the viewer.
+    is_russian = language() == "ru"
+    log, login = data.config().settings_path, str(st.session_state.get(WHO, LOCAL_OWNER.login))
+    columns_of = [name for name, _title, _kind in columns]
+
+    def noted(form: str) -> None:
+        export = Export(f"list {key}", form, ready.height, is_personal(columns_of))
+        note_export(log, export, author=login, to="browser")
+
+    def as_csv() -> bytes:
+        noted("csv")
+        return csv(ready, is_russian=is_russian)
+
+    def as_xlsx() -> bytes:
+        noted("xlsx")
+        return xlsx(ready)
+
     st.download_button(
         "CSV",
-        lambda: csv(ready, is_russian=is_russian),
+        as_csv,
         file_name=f"{key}.csv",
         mime="text/csv",
         key=f"{key}_csv",
@@ -30,7 +54,7 @@ def buttons(rows: pl.DataFrame, columns: Sequence[Titled], *, key: str, currency
     )
     st.download_button(
         "XLSX",
-        lambda: xlsx(ready),
+        as_xlsx,
         file_name=f"{key}.xlsx",
         mime="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         key=f"{key}_xlsx",

@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from app.ui import exports
+from audit import AuditError
+from settings import SettingsStore
 
 COLUMNS = [("name", "Клиент", "text"), ("paid", "Купил", "money"), ("days", "Дней", "int")]
 
@@ -79,3 +81,36 @@ def test_the_workbook_holds_no_formula():
 def test_a_phone_is_text_not_a_link_and_not_a_number():
     phones = pl.DataFrame({"phone": ["tel:+79990000001", None]})
     assert exports.plain(phones, [("phone", "Телефон", "phone")], "RUB")["Телефон"].to_list() == ["'+79990000001", None]
+
+
+@pytest.fixture
+def clicks(monkeypatch, data_dir):
+    """What the buttons of a list make when they are clicked, by their label."""
+    made = {}
+    monkeypatch.setattr(exports.st, "download_button", lambda label, data, **_: made.__setitem__(label, data))
+    monkeypatch.setattr(exports.st, "session_state", {exports.WHO: "boris"})
+    exports.buttons(rows("Ромашка", "Лютик").rename({"name": "label"}), LABELLED, key="calls", currency="RUB")
+    return made
+
+
+LABELLED = [("label", "Клиент", "text"), ("paid", "Купил", "money")]
+
+
+def test_a_click_is_written_down_with_who_and_how_many_and_without_the_rows(clicks, data_dir):
+    store = SettingsStore(data_dir / "app.sqlite")
+    assert store.audit() == []
+    clicks["CSV"]()
+    clicks["XLSX"]()
+    lines = store.audit()
+    assert [(line["author"], line["action"], line["detail"]["form"]) for line in lines] == [
+        ("boris", "export", "xlsx"),
+        ("boris", "export", "csv"),
+    ]
+    assert {(line["detail"]["rows"], line["detail"]["is_personal"]) for line in lines} == {(2, True)}
+    assert "Ромашка" not in str(lines)
+
+
+def test_a_click_that_cannot_be_written_down_makes_no_file(clicks, data_dir):
+    (data_dir / "app.sqlite").mkdir()
+    with pytest.raises(AuditError):
+        clicks["CSV"]()

@@ -15,6 +15,7 @@ from warehouse.database import TROUBLES
 
 HOUSE = Path(__file__).parents[2]
 FILES = [
+    HOUSE / "audit.py",
     HOUSE / "cli.py",
     HOUSE / "config.py",
     HOUSE / "explorer.py",

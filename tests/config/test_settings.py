@@ -1,6 +1,8 @@
 """What people set is kept for ever, with author and time."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -112,3 +114,20 @@ def test_reading_makes_no_file_and_writing_makes_a_private_one(store):
     assert not store.path.exists()
     store.put(("app",), "language", "ru", author="anna")
     assert store.path.stat().st_mode & 0o077 == 0
+
+
+def test_lines_of_the_audit_log_that_are_old_or_too_many_go_and_no_others(store):
+    for day in range(4):
+        store.log("export", author="anna", now=MARCH + timedelta(days=day), n=day)
+    assert store.prune_audit(before=MARCH + timedelta(days=1)) == 1
+    assert store.prune_audit(most=2) == 1
+    assert [line["detail"]["n"] for line in store.audit()] == [3, 2]
+    assert [line["detail"]["n"] for line in store.audit(since=MARCH + timedelta(days=3))] == [3]
+    with closing(sqlite3.connect(store.path)) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        db.execute("DELETE FROM audit")
+
+
+def test_many_who_write_the_audit_log_at_once_lose_no_line(store):
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.log("export", author="anna", n=n), range(40)))
+    assert sorted(line["detail"]["n"] for line in store.audit()) == [*range(40)]

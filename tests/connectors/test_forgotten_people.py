@@ -57,7 +57,7 @@ def forget(data_dir: Path, who: str, now: datetime) -> Person:
     assert erased is not None
     publish_all(data_dir, now=now, full=True)
     remove_generations(data_dir / PUBLICATION)
-    return erased[0]
+    return erased
 
 
 def raw_naming(data_dir: Path, card: str) -> list[Any]:
