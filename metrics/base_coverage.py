@@ -207,4 +207,6 @@ METRIC = Metric(
     reduce=reduce,
     finish=finish,
     default_period_d=30,
+    counted={"by_user": ("n_not_touched",), "reassign": ("n_not_touched",)},
+    adds_up={"by_user": "total"},
 )

@@ -198,4 +198,5 @@ METRIC = Metric(
     finish=finish,
     default_period_d=30,
     reads_period=False,
+    counted={"by_user": ("n",), "reassign": ("n",)},
 )

@@ -248,4 +248,6 @@ METRIC = Metric(
     finish=finish,
     default_period_d=365,
     reads_period=False,
+    counted={"by_user": ("num",), "reassign": ("num",)},
+    adds_up={"by_user": "total"},
 )

@@ -194,4 +194,6 @@ METRIC = Metric(
     reduce=reduce,
     finish=finish,
     default_period_d=90,
+    adds_up={"by_user": "total", "by_source": "total", "by_repeat": "total"},
+    counted={"by_user": ("n_won",)},
 )
