@@ -1,8 +1,13 @@
 """Deals told by the stages they went through, for the tests of the funnel metrics."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+
+import polars as pl
+
+from metrics.evaluate import evaluate
+from metrics.metric import Metric, MetricResult, Period
 
 START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 AS_OF = START + timedelta(days=100)
@@ -79,3 +84,29 @@ def tables(*paths: dict[str, Any], ladder: Sequence[dict[str, Any]]) -> dict[str
         "stage": list(ladder),
         "pipeline": [{"pipeline_id": name, "name": f"Воронка {name}", "sort": n} for n, name in enumerate(known)],
     }
+
+
+EIGHT = [
+    path(f"d{number}", marks)
+    for number, marks in enumerate(["123W", "13W", "12L", "12323L", "12", "1L123", "2L", "1"], start=1)
+]
+"""The paths of the catalogue's examples: d1 1→2→3→W · d2 1→3→W · d3 1→2→L · d4 1→2→3→2→3→L · d5 1→2 · d6 1→L→1→2→3 ·
+d7 2→L · d8 1."""
+SPRING = Period(AS_OF, date(2026, 3, 1), date(2026, 6, 1))
+
+
+def answer(
+    metric: Metric, engine: Any, *paths: dict[str, Any], ladder: Sequence[dict[str, Any]] | None = None, **options: Any
+) -> MetricResult:
+    """What a metric says of these deals; options: `period`, `user_set`, other tables (`more`), parameters."""
+    period, more = options.pop("period", SPRING), options.pop("more", {})
+    user_set = {table: pl.DataFrame(rows) for table, rows in options.pop("user_set", {}).items()}
+    given = tables(*paths, ladder=stages("123") if ladder is None else ladder) | more
+    frames = engine.frames(given, as_of=period.as_of, user_set=user_set)
+    return evaluate(metric, frames, metric.params(**options), period)
+
+
+def by_stage(result: MetricResult, *columns: str, table: str = "stages") -> dict[str, Any]:
+    """Stage → value of a column, or tuple of several."""
+    rows = result.tables[table].select("stage_id", *columns).rows()
+    return {stage: values[0] if len(columns) == 1 else tuple(values) for stage, *values in rows}
