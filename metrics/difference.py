@@ -41,7 +41,10 @@ ROWS: dict[str, pl.DataType] = {"part": pl.String(), "how": pl.String(), **DRILL
 FACTS: dict[str, pl.DataType] = {"part": pl.String(), "table": pl.String(), "n": pl.Int64()}
 """How many rows of a table have a difference of the part."""
 
-ROW_KEYS = ("account_id", "user_id", "pipeline_id", "month", "segment", "semantics", "stage_id")
+ROW_KEYS = (
+    *("account_id", "user_id", "pipeline_id", "source_id", "month", "segment", "semantics", "horizon_d", "bucket"),
+    *("code", "destination", "to_stage_id", "stage_id"),
+)
 """What tells rows of an aggregate apart. A stage last: some tables have one row per pipeline and name a stage in it."""
 OF_CARDS = {*CARDS, "client_id", "thread_id", "episode_id", "call_id"}
 """A table with such a column is a list of cards, not an aggregate."""
