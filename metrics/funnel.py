@@ -204,16 +204,16 @@ def first_reaches(visits: Lazy, rungs: Lazy) -> Lazy:
     A rung nobody dated (only stays without a recorded entry) is left out.
 
     Returns:
-        account_id, pipeline_id, stage_id, deal_id, reached_local (wall time of the account).
+        account_id, pipeline_id, stage_id, deal_id, reached_local (wall time of the account), reached_epoch.
     """
     higher = (nw.col("stage_kind") == "open") & (nw.col("stage_sort") >= nw.col("rung_sort"))
     return (
         visits.filter(~nw.col("entered_local").is_null())
-        .select(*MEMBER, "stage_kind", "stage_sort", "entered_local")
+        .select(*MEMBER, "stage_kind", "stage_sort", "entered_local", "entered_epoch")
         .join(rungs.select(*STAGE, rung_sort="stage_sort"), on=PIPELINE, how="inner")
         .filter(higher | (nw.col("stage_kind") == "won"))
         .group_by(*STAGE, "deal_id")
-        .agg(reached_local=nw.col("entered_local").min())
+        .agg(reached_local=nw.col("entered_local").min(), reached_epoch=nw.col("entered_epoch").min())
     )
 
 
