@@ -59,10 +59,10 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     return result
 
 
-def shrunken(k: ArrayLike, n: ArrayLike, mean: float, weight: float = 20) -> Floats:
+def shrunken(k: ArrayLike, n: ArrayLike, mean: ArrayLike, weight: float = 20) -> Floats:
     """Rates k/n drawn towards `mean` as if each had `weight` cases more of it (S-EB): to rank small groups by."""
     counted = np.asarray(k, dtype=float)
-    rates: Floats = (counted + weight * mean) / (np.asarray(n, dtype=float) + weight)
+    rates: Floats = (counted + weight * np.asarray(mean, dtype=float)) / (np.asarray(n, dtype=float) + weight)
     return rates
 
 
