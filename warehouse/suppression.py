@@ -13,9 +13,10 @@ not kept. Everything held back is counted.
 import hmac
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -48,8 +49,9 @@ CARDS: tuple[type[Record], ...] = (Contact, Company)
 CARD_COLUMNS = ("contact_id", "company_id", "main_contact_id", "entity_id", "from_id", "into_id")
 FACT_COLUMNS = ("deal_id", "parent_deal_id", "chat_id", "customer_id", "entity_id", "subject_id")
 REPLACEABLE = (*CARD_COLUMNS, "phone_key")
-PHONE_TOKEN = re.compile(r"\+?\d(?:[\s().\-–]{0,3}\d){9,14}")
-EMAIL_TOKEN = re.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+")
+DIGITS = re.compile("[0-9]+")
+FEWEST_DIGITS, MOST_DIGITS = 10, 15
+"""Of a number that is looked for in texts."""
 WORDS = {"contact": "contact", "company": "compan(?:y|ies)"}
 """How sources name a kind of card, in any of their spellings: `contacts`, `CONTACT_ID`, `companyId`."""
 
@@ -60,13 +62,16 @@ OF_TYPE = {
 """What stands behind the number of a card in the keys of JSON, which are sorted: `,"entity_type":"contacts"`,
 `,"OWNER_TYPE_ID":"3"`."""
 
-CARD_TOKEN = re.compile(
-    "|".join(
-        rf"(?:{word}[^0-9]{{0,40}}(?P<{kind}_after>\d+))|(?P<{kind}_before>\d+){OF_TYPE[kind]}"
-        for kind, word in WORDS.items()
-    ),
-    re.IGNORECASE,
-)
+PHONES, EMAILS = r"\+?[0-9](?:[\s().\-–]{0,3}[0-9]){9,}", r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+"
+NO_NUMBER = r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+"""Names of things in raw objects, full of digits; to read each as a number costs more than all else."""
+
+NAMING = {kind: (rf"(?i){word}[^0-9]{{0,40}}[0-9]+", rf"(?i)[0-9]+{OF_TYPE[kind]}") for kind, word in WORDS.items()}
+"""Regular expressions of Polars, which reads a batch of raw objects a hundred times as fast as Python: numbers with
+whatever digits stand around them, addresses, and numbers of cards by a word before or after them."""
+
+MOST_KNOWN = 200_000
+"""Hashes, and owners of names, that a run keeps at hand."""
 
 Name = tuple[str, str]
 """Account and our id of a card or a fact."""
@@ -95,6 +100,8 @@ class Suppression:
         found = connection.exec_driver_sql("SELECT account_id, default_region FROM account").fetchall()
         self.regions = {row[0]: row[1] for row in found}
         self._hashes: dict[str, str] = {}
+        self._owners: dict[tuple[str, str, object], str | None] = {}
+        self._saying: dict[tuple[str, str], str] = {}
 
     def __bool__(self) -> bool:
         return bool(self.known)
@@ -107,20 +114,46 @@ class Suppression:
 
     def owner(self, kind: str, account_id: str, row_id: object) -> str | None:
         """Whose card or fact it is."""
-        if not isinstance(row_id, str) or ":" not in row_id:
-            return None
-        return self.known.get((kind, self._hash(f"card:{account_id}:{row_id}")))
+        key = (kind, account_id, row_id)
+        if key in self._owners:
+            return self._owners[key]
+        is_name = isinstance(row_id, str) and ":" in row_id
+        found = self.known.get((kind, self._hash(f"card:{account_id}:{row_id}"))) if is_name else None
+        if len(self._owners) > MOST_KNOWN:
+            self._owners.clear()
+        self._owners[key] = found
+        return found
 
-    def mentioned(self, text: str, account_id: str) -> str | None:
-        """Whose phone or e-mail stands in a text, in whatever spelling."""
-        region = self.regions.get(account_id) or "RU"
-        for token in PHONE_TOKEN.findall(text):
-            if found := self.person("phone", to_e164(token, region)):
-                return found
-        return next((p for token in EMAIL_TOKEN.findall(text) if (p := self.person("email", token.lower()))), None)
+    def mentioned(self, texts: Collection[str], account_id: str, *, cards: bool = False) -> dict[str, str]:
+        """The texts in which a phone or an e-mail of the list stands, in whatever spelling, each with whose it is.
+
+        cards: also those that name a card of the list, as raw objects do.
+        """
+        whose: list[tuple[str, Callable[[str], str | None]]] = [
+            (PHONES, partial(self._of_digits, self.regions.get(account_id) or "RU")),
+            (EMAILS, lambda token: self.person("email", token.lower())),
+        ]
+        for kind, patterns in NAMING.items() if cards else ():
+            whose += [(pattern, partial(self._of_card, kind, account_id)) for pattern in patterns]
+        found: dict[str, str] = {}
+        asked = pl.Series(list(texts), dtype=pl.String).str.replace_all(NO_NUMBER, " ")
+        for pattern, person_of in whose:
+            tokens = asked.str.extract_all(pattern)
+            each = tokens.explode().drop_nulls().unique().to_list()
+            known = {token: person for token in each if (person := person_of(token))}
+            for text, mine in zip(texts, tokens.to_list(), strict=True) if known else ():
+                if token := next((one for one in mine if one in known), None):
+                    found.setdefault(text, known[token])
+        return found
+
+    def _of_digits(self, region: str, digits: str) -> str | None:
+        return next((found for number in numbers_in(digits, region) if (found := self.person("phone", number))), None)
+
+    def _of_card(self, kind: str, account_id: str, naming: str) -> str | None:
+        return self.owner("card", account_id, card_in(naming, kind))
 
     def _hash(self, value: str) -> str:
-        if len(self._hashes) > 200_000:
+        if len(self._hashes) > MOST_KNOWN:
             self._hashes.clear()
         if (found := self._hashes.get(value)) is None:
             found = self._hashes[value] = hashed(value, self.key)
@@ -135,6 +168,7 @@ class Suppression:
         """
         self.holed.clear()
         self._meet(batch, now)
+        self._read_texts(batch)
         hashes: set[tuple[str, str]] = set()
         for kind, (seqs, records) in list(batch.records.items()):
             kept = [
@@ -154,7 +188,10 @@ class Suppression:
         batch.tombstones = [one for one in batch.tombstones if not self._is_card(one[1].account_id, one[1].id)]
         batch.vague = [one for one in batch.vague if not self._is_card(one[1].account_id, one[1].id)]
         batch.patches = [one for one in batch.patches if not self._is_card(one.account_id, one.id)]
-        batch.raw = [(seq, raw) for seq, raw in batch.raw if not self._is_of_somebody(raw, hashes)]
+        named = self._named(batch.raw)
+        batch.raw = [
+            one for one, person in zip(batch.raw, named, strict=True) if not self._stops(one[1], person, hashes)
+        ]
         self._tell()
         return hashes
 
@@ -186,6 +223,7 @@ class Suppression:
         if person is None or key in self.known:
             return
         self.known[key] = person
+        self._owners.clear()
         self.learned[kind, (account_id, row_id)] = person
         self.connection.exec_driver_sql("INSERT INTO forgotten VALUES (?, ?, ?, ?, 0)", (*key, person, now))
 
@@ -213,25 +251,25 @@ class Suppression:
         if not pointing.keys().isdisjoint(columns.fixed) or isinstance(record, ClientPhone | ClientEmail):
             return None
         empty = {name: "" if name in columns.required else None for name in columns.personal}
-        if getattr(record, "phone_raw", None):
+        if "phone_raw" in columns.names and record.phone_raw:
             empty["phone_raw"] = re.sub(r"\D", "", record.phone_raw).translate(ZEROS)  # how many digits is a fact
         return record.model_copy(update={**empty, **dict.fromkeys(pointing), "raw_hash": ""})
 
     def _named_in(self, record: Any, columns: "Columns") -> str | None:
         """Whom a record is about by its number, its address, its texts, or the fact it hangs on."""
         account_id = record.account_id
-        found = self.person("phone", getattr(record, "phone_e164", None))
-        found = found or self.person("email", getattr(record, "email_norm", None))
+        found = self.person("phone", record.phone_e164) if "phone_e164" in columns.names else None
+        found = found or (self.person("email", record.email_norm) if "email_norm" in columns.names else None)
         if found or isinstance(record, CARDS):
             return found
         for name in columns.texts:
             text = getattr(record, name)
-            if text and (found := self.mentioned(text, account_id)):
+            if text and (found := self._saying.get((account_id, text))):
                 return found
         own = self.owner("fact", account_id, getattr(record, columns.own))
         if own or not columns.personal:
             return own if columns.personal else None
-        if getattr(record, "contact_id", None):  # about somebody else, on the same deal
+        if "contact_id" in columns.names and record.contact_id:  # about somebody else, on the same deal
             return None
         return next((p for name in columns.facts if (p := self.owner("fact", account_id, getattr(record, name)))), None)
 
@@ -249,18 +287,41 @@ class Suppression:
             self.holed.add((account_id, owned.owner_id))
         return OwnedSet(kind, account_id, owned.owner_id, owned.owner_table, tuple(rows))
 
-    def _is_of_somebody(self, raw: RawRecord, hashes: set[tuple[str, str]]) -> bool:
-        account_id = raw.account_id
-        if (account_id, raw.raw_hash) in hashes:
-            self.stopped[account_id] += 1
+    def _read_texts(self, batch: "Sorted") -> None:
+        """Remember which texts of the records say who somebody on the list is."""
+        said: dict[str, set[str]] = defaultdict(set)
+        records: list[Sequence[Record]] = [records for _, records in batch.records.values()]
+        records += batch.stubs.values()
+        records += [owned.rows for sets in batch.sets.values() for _, owned in sets.values()]
+        for record in chain.from_iterable(records):
+            for name in _columns(record.__class__).texts:
+                if text := getattr(record, name):
+                    said[record.account_id].add(text)
+        self._saying = {
+            (account_id, text): person
+            for account_id, texts in said.items()
+            for text, person in self.mentioned(texts, account_id).items()
+        }
+
+    def _named(self, raw: Sequence[tuple[int, RawRecord]]) -> list[str | None]:
+        """Whom each raw object names."""
+        bodies: dict[str, dict[str, str]] = defaultdict(dict)  # by account: text of each hash
+        for _, one in raw:
+            bodies[one.account_id][one.raw_hash] = one.body.decode()
+        people = {
+            account_id: self.mentioned(texts.values(), account_id, cards=True) for account_id, texts in bodies.items()
+        }
+        return [people[one.account_id].get(bodies[one.account_id][one.raw_hash]) for _, one in raw]
+
+    def _stops(self, raw: RawRecord, person: str | None, hashes: set[tuple[str, str]]) -> bool:
+        """Whether a raw object must not be kept: it names a person, or what was made of it was held back."""
+        if (raw.account_id, raw.raw_hash) in hashes:
+            self.stopped[raw.account_id] += 1
             return True
-        body = raw.body.decode()
-        person = self.mentioned(body, account_id)
-        person = person or next((p for card in cards_in(body) if (p := self.owner("card", account_id, card))), None)
         if person is None:
             return False
-        hashes.add((account_id, raw.raw_hash))
-        return self._stop(account_id, person)
+        hashes.add((raw.account_id, raw.raw_hash))
+        return self._stop(raw.account_id, person)
 
     def _tell(self) -> None:
         for person, n in self._told.items():
@@ -290,23 +351,37 @@ SAID = re.compile(r"\b(?:contact|company):\w+")
 ZEROS = str.maketrans("123456789", "000000000")
 
 
-def cards_in(body: str) -> Iterator[str]:
-    """Our ids of the cards that a raw object seems to name."""
-    for match in CARD_TOKEN.finditer(body):
-        for kind in WORDS:
-            for number in (match[f"{kind}_after"], match[f"{kind}_before"]):
-                if number:
-                    yield f"{kind}:{number}"
+def numbers_in(digits: str, region: str) -> Iterator[str | None]:
+    """Numbers in E.164 that digits with what people write between them may be: of one, several or all of their groups,
+    for a date, or another number, may stand beside a number."""
+    groups = [match.span() for match in DIGITS.finditer(digits)]
+    for first, (begin, _) in enumerate(groups):
+        n = 0
+        for since, until in groups[first:]:
+            n += until - since
+            if n > MOST_DIGITS:
+                break
+            if n >= FEWEST_DIGITS:
+                yield to_e164(digits[0 if first == 0 else begin : until], region)
+
+
+def card_in(naming: str, kind: str) -> str:
+    """Our id of a card: its number stands first or last in what names it."""
+    found = DIGITS.match(naming) or DIGITS.search(naming)
+    return f"{kind}:{found[0]}" if found else ""
 
 
 class Columns:
-    """What columns of a record mean here. own: its id. cards, facts: those that name cards and facts. fixed: those that
-    may not be null. personal: what is emptied; required: of these the fixed ones. texts: in which numbers and addresses
-    are looked for."""
+    """What columns of a record mean here.
+
+    names: all. own: its id. cards, facts: those that name cards and facts. fixed: those that may not be null. personal:
+    what is emptied; required: of these the fixed ones. texts: in which numbers and addresses are looked for.
+    """
 
     def __init__(self, kind: type[Record]) -> None:
         lay, table = layout(kind), metadata.tables[kind.table()]
         self.fixed = frozenset(column.name for column in table.columns if not column.nullable)
+        self.names = frozenset(lay.names)
         self.own = lay.keys[1] if len(lay.keys) > 1 else lay.keys[0]
         self.cards = [name for name in CARD_COLUMNS if name in lay.names]
         self.facts = [name for name in FACT_COLUMNS if name in lay.names]

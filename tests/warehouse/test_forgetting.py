@@ -98,6 +98,25 @@ def test_what_is_read_again_stays_without_whose_it_was(engine, table: Table):
     assert table("deal", "name") == [None]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "8 999 123-45-67",
+        "89990000000 89991234567",
+        "02.03.2026 8 (999) 123-45-67",
+        "тел.9991234567\n7",
+        "+7 999 1234567",
+    ],
+)
+def test_a_number_of_the_list_is_found_in_texts_whatever_digits_stand_beside_it(engine, table: Table, said):
+    load(engine, (1, contact(1)), (2, phones(1, PHONE)))
+    forget(engine, Asked("phone", PHONE))
+    uuid = "89991234-5671-4234-8567-899912345670"
+    load(engine, (5, deal(1, name=said)), (6, raw(1, {"name": said})), (7, raw(2, {"uuid": uuid})), (8, deal(2)))
+    assert table("deal", "name") == ["Deal 2", None]
+    assert table("raw_record", "native_id") == ["2"]
+
+
 def test_a_new_call_of_a_forgotten_person_is_a_call_of_nobody(engine, table: Table):
     load(engine, (1, contact(1)), (2, phones(1, PHONE)))
     forget(engine, Asked("phone", PHONE))
