@@ -18,7 +18,7 @@ OVERDISPERSED = 1.5
 
 @dataclass(frozen=True)
 class Fit:
-    """How well counts fit. w: effect size; resid: adjusted residual of each count; is_simulated: p is by Monte Carlo."""
+    """How well counts fit. w: effect size; resid: adjusted residual of each; is_simulated: p is by Monte Carlo."""
 
     chi2: float
     df: int
