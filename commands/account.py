@@ -6,21 +6,19 @@ account's folder in `state/`, by which the next run would know that something is
 """
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from commands.audit import noted
-from commands.forget import confirmed, opened
-from commands.run import publish_with
+from commands.forget import confirmed, opened, publish_without
 from commands.text import _, note, say
 from config import Config, ConfigError
 from settings import SettingsStore
 from sync import inbox
-from warehouse.accounts import feeds, is_anything_read, remove_rows
+from warehouse.accounts import feeds, remove_rows
 from warehouse.backup import set_aside
-from warehouse.database import WAREHOUSE, ask_for_room, private_folder, writer_lock
-from warehouse.publish import read_manifest
-from warehouse.rewriting import remove_generations, remove_publication, rewrite
+from warehouse.database import WAREHOUSE, ask_for_room, private_folder, said_plainly, writer_lock
+from warehouse.rewriting import rewrite
 from warehouse.status import forget_accounts, read_status
 
 UNKNOWN = "Nothing is known here of an account {got}. Known: {known}."
@@ -40,18 +38,25 @@ def run_account_remove(config: Config, account_id: str, *, yes: bool) -> int:
     )
     if not (yes or confirmed()):
         return 1
+    with said_plainly(config.data_dir):
+        return remove(config, ids)
+
+
+def remove(config: Config, ids: Sequence[str]) -> int:
+    """Remove the first of the accounts, and those that feed it."""
     for folder in state_folders(config.data_dir, ids):
         for parent in (folder.parent, folder):
             private_folder(parent)
     with writer_lock(config.data_dir):
-        noted(config, "account.remove", account=account_id)
+        noted(config, "account.remove", account=ids[0])
         rows = remove_from_warehouse(config, ids)
         n_heard = sum(inbox.remove_account(config.data_dir, one) for one in ids)
         store = SettingsStore(config.settings_path)
         n_set = sum(store.remove_account(one) for one in ids)
         forget_accounts(config.data_dir, ids)
-        shutil.rmtree(config.data_dir / "cache", ignore_errors=True)
-    n_generations = remove_from_publication(config, ids)
+    n_generations = publish_without(
+        config, lambda manifest: bool({a["account_id"] for a in manifest["accounts"]} & {*ids})
+    )
     for folder in state_folders(config.data_dir, ids):
         shutil.rmtree(folder)
     say(
@@ -102,21 +107,6 @@ def remove_from_warehouse(config: Config, ids: Collection[str]) -> dict[str, int
     for pace in (config.data_dir / "state").glob("*.pace"):
         pace.unlink()  # named after a host; the others are made again
     return rows
-
-
-def remove_from_publication(config: Config, ids: Collection[str]) -> int:
-    """Publish what is left, and delete what held the accounts; how many generations."""
-    if read_manifest(config.publication) is None:
-        return remove_publication(config.publication)
-    with writer_lock(config.data_dir), opened(config) as engine, engine.begin() as connection:
-        is_left = is_anything_read(connection)
-    if not is_left:
-        return remove_publication(config.publication)
-    publish_with(config, full=True)
-    with writer_lock(config.data_dir):
-        return remove_generations(
-            config.publication, lambda manifest: bool({a["account_id"] for a in manifest["accounts"]} & {*ids})
-        )
 
 
 def say_what_is_left(config: Config, ids: Collection[str]) -> None:

@@ -1,37 +1,40 @@
 """`voronka forget`: one person erased everywhere, and the proof of it.
 
-In this order, so that killed anywhere it is run again and goes on: rows of the warehouse and the list of those who must
-not come back in one transaction; the file written anew; settings, inbox, caches; a whole new publication; older ones
-deleted; then everything is searched. Backups are files of the person who made them: nobody here knows where they are,
-so the message says that those made before still hold the person.
+In this order, so that killed anywhere it is run again and goes on: settings and inbox, while it is known which cards
+are the person's; rows of the warehouse and the list of those who must not come back in one transaction; the file
+written anew; a whole new publication; older ones and caches deleted; then everything is searched. Backups are files of
+the person who made them: nobody here knows where they are, so the message says that those made before still hold the
+person.
 """
 
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
 from commands.audit import noted
+from commands.erasing import erase_beside, next_load_seq
 from commands.output import tables_text
 from commands.run import publish_with
 from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.phones import to_e164
 from metrics.links import CARDS, card_url
-from settings import SettingsStore
-from sync import inbox
 from warehouse import suppression
-from warehouse.database import WAREHOUSE, open_warehouse, personal_key, writer_lock
+from warehouse.accounts import is_anything_read
+from warehouse.database import WAREHOUSE, open_warehouse, personal_key, said_plainly, writer_lock
 from warehouse.forgetting import Asked, Erased, Person, erase, find, spellings
 from warehouse.publish import read_manifest
-from warehouse.rewriting import remove_generations, rewrite
+from warehouse.rewriting import remove_generations, remove_publication, rewrite
 from warehouse.searching import Wanted, search
 
 FAILED = 1
@@ -53,14 +56,12 @@ def run_forget(config: Config, who: str | None, *, account: str | None, yes: boo
         raise ConfigError(NEEDS_ONE)
     if not (config.data_dir / WAREHOUSE).exists():
         raise ConfigError(NO_WAREHOUSE, folder=config.data_dir)
-    person = erased_in_warehouse(config, who, account, yes=yes)
-    if person is None:
-        return FAILED
-    if (config.publication).exists() and read_manifest(config.publication) is not None:
-        publish_with(config, full=True)
-        with writer_lock(config.data_dir):
-            remove_generations(config.publication)
-    return proven(config.data_dir, person)
+    with said_plainly(config.data_dir):
+        person = erased_in_warehouse(config, who, account, yes=yes)
+        if person is None:
+            return FAILED
+        publish_without(config)
+        return proven(config.data_dir, person)
 
 
 def erased_in_warehouse(config: Config, who: str, account: str | None, *, yes: bool) -> Person | None:
@@ -71,8 +72,8 @@ def erased_in_warehouse(config: Config, who: str, account: str | None, *, yes: b
             asked = understood(connection, who, account)
             person = find(connection, asked)
             refuse_ambiguous(asked, person)
-            if asked.kind == "card" and person.cards + person.leads:
-                asked = Asked("card", asked.value, (person.cards + person.leads)[0][0])
+            if asked.kind == "card":
+                asked = of_account(connection, asked, person, key)
             person_hash = asked.hash(key)
             is_listed = is_on_list(connection, person_hash)
             now = datetime.now(UTC)
@@ -94,9 +95,12 @@ def erased_in_warehouse(config: Config, who: str, account: str | None, *, yes: b
                 transaction.rollback()
                 return None
             n_rows = sum(erased.rows.values())
+            suppression.save(connection, config.data_dir)
             noted(config, "forget", person=person_hash[:16], rows=n_rows, raw_objects=erased.n_raw)
+            erase_beside(config, person, erased)  # while rows still say which cards are the person's
         rewrite(config.data_dir)
-        erase_beside(config, person, erased)
+    if asked.kind == "card" and asked.account_id and not person.is_known:
+        return replace(person, cards=((asked.account_id, asked.value),))  # gone before; to be searched for all the same
     return person
 
 
@@ -135,16 +139,17 @@ def refuse_ambiguous(asked: Asked, person: Person) -> None:
         raise ConfigError(AMBIGUOUS, got=asked.value, accounts=", ".join(accounts))
 
 
+def of_account(connection: Connection, asked: Asked, person: Person, key: bytes) -> Asked:
+    """The card with its account: where it is found, else where it was, should an earlier run have been cut off."""
+    rows = connection.exec_driver_sql("SELECT account_id FROM account ORDER BY 1").fetchall()
+    of_each = [replace(asked, account_id=row[0]) for row in rows if asked.account_id in (None, row[0])]
+    of_found = [replace(asked, account_id=account_id) for account_id, _name in person.cards + person.leads]
+    return next(iter((*of_found, *(one for one in of_each if is_on_list(connection, one.hash(key))))), asked)
+
+
 def is_on_list(connection: Connection, person_hash: str) -> bool:
     found = connection.exec_driver_sql("SELECT count(*) FROM forgotten WHERE hash = ?", (person_hash,))
     return bool(found.scalar_one())
-
-
-def next_load_seq(connection: Connection) -> int:
-    """Later than every load so far."""
-    tables = ("call", "contact", "deal", "message", "task", "field_value", "client_phone")
-    newest = " UNION ALL ".join(f"SELECT max(load_seq) AS n FROM {table}" for table in tables)
-    return int(connection.exec_driver_sql(f"SELECT coalesce(max(n), 0) + 1 FROM ({newest})").scalar_one())
 
 
 def describe(connection: Connection, person: Person, erased: Erased) -> None:
@@ -172,15 +177,26 @@ def confirmed() -> bool:
     return sys.stdin.readline().strip().lower() in ("yes", "да")
 
 
-def erase_beside(config: Config, person: Person, erased: Erased) -> None:
-    """What lies beside the warehouse: settings of people, the inbox of webhooks, caches."""
-    pattern = spellings(person)
-    looked_for = re.compile(pattern or r"(?!)")
-    store = SettingsStore(config.settings_path)
-    store.forget(erased.renamed, lambda text: looked_for.search(text) is not None)
-    for _account_id, card in person.cards:
-        inbox.erase(config.data_dir, card)
+def publish_without(config: Config, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> int:
+    """Publish whole what is left, and delete the generations that hold what went, and caches; how many generations.
+
+    holds: whether a manifest says so; by default every one does.
+    """
+    n = published_anew(config, holds)
     shutil.rmtree(config.data_dir / "cache", ignore_errors=True)
+    return n
+
+
+def published_anew(config: Config, holds: Callable[[dict[str, Any]], bool]) -> int:
+    if read_manifest(config.publication) is None:
+        return remove_publication(config.publication)
+    with writer_lock(config.data_dir), opened(config) as engine, engine.begin() as connection:
+        is_left = is_anything_read(connection)
+    if not is_left:
+        return remove_publication(config.publication)
+    publish_with(config, full=True)
+    with writer_lock(config.data_dir):
+        return remove_generations(config.publication, holds)
 
 
 def proven(data_dir: Path, person: Person) -> int:
@@ -229,6 +245,7 @@ def lift(config: Config, beginning: str) -> int:
         n = suppression.lift(connection, beginning) if len(beginning) >= SHORTEST_HASH else 0
         if not n:
             raise ConfigError(NO_SUCH_HASH, got=repr(beginning))
+        suppression.save(connection, config.data_dir)
         noted(config, "lift", person=beginning[:16])
     note(_("Lifted. What was erased comes only with a new reading: `voronka sync --full`."))
     return 0

@@ -78,6 +78,7 @@ ONE_A_NIGHT = ("deal", "deal_pii", "task", "deal_stage_transition", "deal_state"
 
 def night_seen(frames: FrameSet) -> int:
     """Which night a generation is of, which all its tables have to agree on."""
+    frames = frames.accounts(["main"])
     heights = {name: height(frames, name) for name in ONE_A_NIGHT}
     heights |= {name: (height(frames, name) - 1) // 2 for name in ("call", "call_pii", "call_episode")}
     numbers = {*heights.values()}

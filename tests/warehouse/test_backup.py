@@ -271,7 +271,7 @@ def test_what_was_there_is_put_back_when_a_rename_fails(file: Path, there: Path,
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fails)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(WarehouseError, match="input/output"):
         restore(file, there, force=True, now=NOW)
     monkeypatch.undo()
     assert contents(there) == before
