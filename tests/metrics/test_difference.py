@@ -332,7 +332,10 @@ def companies(draw):
     return versions
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=max(2, (settings.default or settings()).max_examples // 6))  # an example takes seconds
+
+
+@settings(few, deadline=None, suppress_health_check=list(HealthCheck))
 @given(versions=companies())
 def test_the_parts_always_sum_to_the_change(versions, tmp_path_factory):
     asked = [Asked(METRICS[name], METRICS[name].params(), *MARCH) for name in ("D6", "B2", "E6")]

@@ -19,6 +19,9 @@ from sync import sync
 from sync.writer import Writer
 from warehouse import state
 
+EVERY = [pytest.param(1, marks=pytest.mark.slow), 4]
+"""Of the commits: `make test` kills at some of them."""
+
 
 class Killed(BaseException):
     """Stands for a kill −9: nothing in the program handles it."""
@@ -51,12 +54,13 @@ class Lost(Exception):  # noqa: N818
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("after", [False, True], ids=["before the commit", "after the commit"])
 def test_killed_at_any_commit_the_next_run_ends_in_the_same_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool, every: int
 ):
     expected = undisturbed(tmp_path)
-    for at in range(1, 100):
+    for at in range(2 - after, 100, every):
         data_dir, source = tmp_path / f"{at}", filled()
         with monkeypatch.context() as patched:
             # the log is the last statement of a transaction
@@ -80,8 +84,9 @@ def a_week_later() -> FakeSource:
     return source
 
 
+@pytest.mark.parametrize("every", EVERY)
 def test_killed_at_any_commit_of_a_sweep_the_next_run_ends_in_the_same_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ):
     monkeypatch.setattr("sync.writer.BATCH", 0)  # each event is a commit
     deals = SWEPT[1:2]
@@ -92,7 +97,7 @@ def test_killed_at_any_commit_of_a_sweep_the_next_run_ends_in_the_same_tables(
 
     sync(copied("undisturbed"), [account(a_week_later(), resources=deals)])
     expected = tables_of(tmp_path / "undisturbed")
-    for at in range(1, 100):
+    for at in range(1, 100, every):
         data_dir, source = copied(f"{at}"), a_week_later()
         with monkeypatch.context() as patched:
             died = dying(patched, state, "log", at, after=False)

@@ -66,7 +66,7 @@ def test_new_keys_are_kept_raw_and_change_no_row(name: str, folder: Path):
     assert rows(folder, "SELECT count(*) FROM raw_record WHERE contains(decode(body), 'hologram')") > [(100,)]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 4))])
 def test_values_of_other_types_lose_no_object_and_stop_no_list(name: str, folder: Path, seed: int):
     chance, source = random.Random(seed), find_sources()[name]()
 

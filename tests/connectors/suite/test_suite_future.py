@@ -33,7 +33,7 @@ def write(data_dir: Path, *statements: str) -> None:
         engine.dispose()
 
 
-@pytest.mark.parametrize("ahead", [timedelta(hours=1), 400 * DAY])
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), pytest.param(400 * DAY, marks=pytest.mark.slow)])
 def test_a_watermark_from_the_future_is_told_and_a_full_sync_puts_it_right(name: str, folder: Path, ahead: timedelta):
     """Read from there on, what has changed since the real last sync would never be asked for."""
     source = synced(name, folder)

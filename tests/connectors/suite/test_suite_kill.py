@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from itertools import cycle, product
 from pathlib import Path
 from random import Random
 from subprocess import PIPE, Popen
@@ -93,7 +94,17 @@ EXPECTED = {"never": after_first, "yesterday": after_second}
 N_ANSWERS = {"never": n_first, "yesterday": n_second}
 
 
-@pytest.mark.parametrize("begin", sorted(BEGIN))
+SAMPLED = set(zip(sorted(find_sources()), cycle(sorted(BEGIN)), strict=False))
+"""Each source, another beginning each."""
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        pytest.param(*case, marks=[] if case in SAMPLED else pytest.mark.slow)
+        for case in product(sorted(find_sources()), sorted(BEGIN))
+    ],
+)
 def test_a_sync_killed_after_some_answers_is_repaired_by_the_next(name: str, tmp_path: Path, begin: str):
     points = Random(begin).sample(range(1, N_ANSWERS[begin](name)), N_SAMPLED)
     assert unrepaired(begin, name, tmp_path, points) == []

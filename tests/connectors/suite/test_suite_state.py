@@ -25,7 +25,9 @@ def watermarks(data_dir: Path) -> dict[str, Any]:
     return {resource: low for resource, (low, _) in found.items()}
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.2, marks=pytest.mark.slow), 0.5, pytest.param(0.8, marks=pytest.mark.slow)]
+)
 def test_a_watermark_moves_where_all_was_read_and_stays_where_an_answer_never_came(
     name: str, folder: Path, share: float
 ):
