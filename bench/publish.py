@@ -8,13 +8,14 @@ For each size (ten calls, five moves, three messages and a task for a deal; `lar
 * `SQL`      `publish.sql`, by somebody who knows this one company: no merges, deletions, changed owners or gaps, and no
              second publication. The same tables, months and order of rows; every table is compared with ours, all
              columns of every row
-* `nightly`  a publish after one call in sixty of the last two months came anew and one deal in a hundred was edited;
-             and the full one after it, which must be equal
+* `nightly`  a publish after one call, message, task and deal in sixty of the last two months came anew and one deal in
+             a hundred was edited, a third of those still open lost; and the full one after it, which must be equal
 
 Ratios are of processor time: clocks of busy machines differ. `--large`: 1 000 000 deals.
 """
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
@@ -38,6 +39,7 @@ MARTS = {
     "stage_interval": "deal_id, n",
     "sale": "sold_at, sale_id",
 }
+MART_MONTHS = {"call_episode": "started_at", "touch": "touched_at"}
 
 
 # --- measured, each in a process of its own ---
@@ -117,7 +119,7 @@ def copy(connection: Any, table: str, columns: str, order: str, into: Path) -> N
     from warehouse.publish import MONTHS
 
     into.mkdir()
-    cut = MONTHS.get(table)
+    cut = (MONTHS | MART_MONTHS).get(table)
     months: list[Any] = [None]
     if cut:
         found = connection.execute(f"SELECT DISTINCT date_trunc('month', {cut}) FROM {table} ORDER BY 1").fetchall()
@@ -144,10 +146,9 @@ def measure_difference(folder: str, other: str) -> dict[str, Any]:
     wrong = []
     with duckdb.connect(config={"memory_limit": SQL_MEMORY}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for name, table in manifest["tables"].items():
-            ours = [str(publication / manifest["generation"] / file["name"]) for file in table["files"]]
-            theirs = sorted(map(str, (Path(other) / name).glob("*.parquet")))
-            theirs = theirs or [f"{other}/{Path(file).name}" for file in ours if Path(other, Path(file).name).exists()]
+        for name in manifest["tables"]:
+            ours = files_of(publication / manifest["generation"], name)
+            theirs = files_of(Path(other), name)
             if not theirs or name == "field_value":  # calendars are no SQL, and the company has no fields of its own
                 continue
             columns = connection.execute("DESCRIBE SELECT * FROM read_parquet($f)", {"f": ours}).fetchall()
@@ -158,26 +159,55 @@ def measure_difference(folder: str, other: str) -> dict[str, Any]:
     return {"wrong": wrong}
 
 
+def files_of(folder: Path, table: str) -> list[str]:
+    """Of a generation, or of what the SQL wrote."""
+    if (folder / "manifest.json").exists():
+        told: Any = json.loads((folder / "manifest.json").read_bytes())
+        return [f"{folder}/{file['name']}" for file in told["tables"][table]["files"]]
+    return sorted(map(str, (folder / table).glob("*.parquet")))
+
+
 def measure_night(folder: str) -> dict[str, Any]:
-    """New calls and edited deals, as a sync leaves them."""
+    """New rows of the last two months, edited deals, and some of them lost, as a sync leaves them."""
     from large_company import AS_OF
 
     from warehouse.database import open_warehouse
 
+    now = f"TIMESTAMPTZ '{AS_OF.isoformat()}'"
+    loaded = "2 AS load_seq, 2 AS read_seq"
+    statements = [
+        f"INSERT INTO {table} SELECT * REPLACE ({other}{key} || 'n' AS {key}, {at} + INTERVAL 20 MINUTE AS {at}, "
+        f"{loaded}) FROM {table} WHERE {at} BETWEEN {now} - INTERVAL 60 DAY AND {now} - INTERVAL 1 HOUR "
+        f"AND hash({key}) % 60 = 0"
+        for table, key, at, other in NEW
+    ]
+    statements += [
+        "INSERT INTO deal_stage_transition BY NAME SELECT 'lost:' || deal_id AS change_id, deal_id, account_id, "
+        f"{now} - INTERVAL 1 HOUR AS changed_at, pipeline_id AS from_pipeline_id, stage_id AS from_stage_id, "
+        f"pipeline_id AS to_pipeline_id, 'status:143' AS to_stage_id, 'event' AS origin, 'h' AS raw_hash, {loaded}, "
+        "synced_at "
+        "FROM deal WHERE hash(deal_id) % 300 = 0 AND closed_at IS NULL",
+        f"UPDATE deal SET stage_id = 'status:143', closed_at = {now} - INTERVAL 1 HOUR "
+        "WHERE hash(deal_id) % 300 = 0 AND closed_at IS NULL",
+        "UPDATE deal SET amount_minor = coalesce(amount_minor, 0) + 100, load_seq = 2, read_seq = 2, "
+        "responsible_user_id = 'user:1' WHERE hash(deal_id) % 100 = 0",
+    ]
     engine = open_warehouse(Path(folder))
     with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO call SELECT * REPLACE (call_id || 'n' AS call_id, external_uniq || 'n' AS external_uniq, "
-            "started_at + INTERVAL 20 MINUTE AS started_at, 2 AS load_seq, 2 AS read_seq) FROM call "
-            f"WHERE started_at >= TIMESTAMPTZ '{AS_OF.isoformat()}' - INTERVAL 60 DAY AND hash(call_id) % 60 = 0 "
-            f"AND started_at < TIMESTAMPTZ '{AS_OF.isoformat()}' - INTERVAL 1 HOUR"
-        )
-        connection.exec_driver_sql(
-            "UPDATE deal SET amount_minor = coalesce(amount_minor, 0) + 100, load_seq = 2, read_seq = 2, "
-            "responsible_user_id = 'user:1' WHERE hash(deal_id) % 100 = 0"
-        )
+        for statement in statements:
+            connection.exec_driver_sql(statement)
     engine.dispose()
     return {}
+
+
+NEW = (
+    # table, key, instant, and what else a copy of a row has of its own
+    ("call", "call_id", "started_at", "external_uniq || 'n' AS external_uniq, "),
+    ("message", "message_id", "sent_at", ""),
+    ("task", "task_id", "created_at", ""),
+    ("deal", "deal_id", "created_at", ""),
+)
+"""One row in sixty of the last two months comes anew."""
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {

@@ -4,14 +4,18 @@ A generation is made in a hidden folder (`begin`, `export`, `write`), then seale
 Killed anywhere before that, it was never there; the next publish clears what is left. Files of months in which nothing
 changed are hard links to the generation before (copies where links are impossible). Everything is written read-only and
 flushed to the disk before the pointer names it.
+
+A file that may be taken over has a stamp: what it was made of, in few words. Equal stamps are equal rows.
 """
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,8 @@ from warehouse.models import CANONICAL, key_of
 from warehouse.status import STALE_AFTER, iso, replace_file, sync_folder
 
 CURRENT, MANIFEST, DRAFT = "current", "manifest.json", ".draft-"
-FORMAT = 1  # goes up when files of the same rows are to be written anew
+GENERATION = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9]{6}")
+FORMAT = 2  # goes up when files of the same rows are to be written anew
 ROOM = 2  # free space asked for, in sizes of the generation before: marts stand in files twice while they are made
 KEEP_NEWEST, KEEP_YOUNGER = 3, timedelta(hours=2)
 FULL_AFTER = timedelta(days=7)
@@ -39,10 +44,8 @@ MONTHS: dict[str, str] = {
     "deal_stage_transition": "changed_at",
     "deal_owner_change": "changed_at",
     "deal_amount_change": "changed_at",
-    "call_episode": "started_at",
-    "touch": "touched_at",
 }
-"""Tables cut by the UTC month of an instant that does not change."""
+"""Canonical tables cut by the UTC month of an instant that does not change."""
 
 DERIVED: dict[str, dict[str, str]] = {
     "message": {"text_len": "length(text)"},
@@ -117,11 +120,12 @@ def begin(publication: Path, *, now: datetime, full: bool = False) -> Draft:
     """
     private_folder(publication)
     current = read_manifest(publication)
-    _clear_leftovers(publication)
-    _ask_for_room(publication, current)
-    generation = _name(publication, now)
-    draft = Draft(publication, generation, now, None if full or _is_week_over(current, now) else current)
-    draft.folder.mkdir(mode=0o700)
+    with said_plainly(publication):
+        _clear_leftovers(publication)
+        _ask_for_room(publication, current)
+        generation = _name(publication, now)
+        draft = Draft(publication, generation, now, None if full or _is_week_over(current, now) else current)
+        draft.folder.mkdir(mode=0o700)
     return draft
 
 
@@ -131,18 +135,27 @@ def _is_week_over(current: dict[str, Any] | None, now: datetime) -> bool:
     return written is None or not timedelta(0) <= now - datetime.fromisoformat(written) < FULL_AFTER
 
 
-def write(into: Draft, name: str, frame: pl.LazyFrame | pl.DataFrame) -> None:
-    """Write a derived table; a month whose rows are the same as before is linked.
-
-    A table cut by month is asked for once a month: a lazy one should be cheap to filter by its instant.
-    """
+def write(into: Draft, name: str, rows: pl.DataFrame, *, part: str = "", stamp: str | None = None) -> None:
+    """Write a derived table, or a part of it, to a file of its own. part: what people call it by."""
     with said_plainly(into.publication):
-        if name in MONTHS:
-            _write_months(into, name, frame.lazy())
-            return
-        file = f"{name}.parquet"
-        frame.lazy().sink_parquet(into.path(file), compression="zstd")
-        _add(into, name, file, rows=_rows(into.path(file)))
+        file = _free_name(into, name, part)
+        rows.write_parquet(into.path(file), compression="zstd")
+        _add(into, name, file, rows=rows.height, stamp=stamp)
+
+
+def before(into: Draft, name: str, stamp: str) -> Path | None:
+    """The file of that stamp in the generation before."""
+    known = _known(into, name, stamp)
+    if known is None or into.previous is None:
+        return None
+    file = into.publication / str(into.previous["generation"]) / known["name"]
+    return file if file.exists() else None
+
+
+def take(into: Draft, name: str, stamp: str, *, part: str = "") -> bool:
+    """Take the file of that stamp over from the generation before; whether there was one."""
+    with said_plainly(into.publication):
+        return _link(into, name, _free_name(into, name, part), stamp)
 
 
 def seal(into: Draft, manifest: Mapping[str, Any], *, daily: int = 7, monthly: int = 12) -> dict[str, Any]:
@@ -162,7 +175,7 @@ def seal(into: Draft, manifest: Mapping[str, Any], *, daily: int = 7, monthly: i
         into.folder.rename(into.publication / into.generation)
         sync_folder(into.publication)
         replace_file(into.publication / CURRENT, into.generation.encode())
-    _retire(into.publication, into.generation, into.created_at, daily=daily, monthly=monthly)
+        _retire(into.publication, into.generation, into.created_at, daily=daily, monthly=monthly)
     return content
 
 
@@ -197,8 +210,8 @@ def name_instant(name: str) -> datetime:
 
 
 def generations(publication: Path) -> list[str]:
-    """Names of sealed generations, oldest first."""
-    return sorted(path.name for path in publication.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """Names of sealed generations, in the order they were made, which is that of the names."""
+    return sorted(path.name for path in publication.iterdir() if GENERATION.fullmatch(path.name))
 
 
 def _clear_leftovers(publication: Path) -> None:
@@ -224,25 +237,37 @@ def _ask_for_room(publication: Path, current: dict[str, Any] | None) -> None:
         )
 
 
-def keep(names: Sequence[str], *, now: datetime, daily: int, monthly: int) -> set[str]:
-    """Which generations stay: the newest three, those younger than two hours, one a day and one a month."""
-    newest_first = sorted(names, reverse=True)
+def keep(made_at: Mapping[str, datetime], *, now: datetime, daily: int, monthly: int) -> set[str]:
+    """Which generations stay: the newest three, those younger than two hours, one a day and one a month.
+
+    One that a clock ahead of ours has dated is not young until that day comes.
+    """
+    newest_first = sorted(made_at, reverse=True)
     kept = set(newest_first[:KEEP_NEWEST])
-    kept |= {name for name in newest_first if now - name_instant(name) < KEEP_YOUNGER}
+    kept |= {name for name, at in made_at.items() if abs(now - at) < KEEP_YOUNGER}
     for length, n in (("%Y-%m-%d", daily), ("%Y-%m", monthly)):
         last_of: dict[str, str] = {}
         for name in newest_first:
-            last_of.setdefault(name_instant(name).strftime(length), name)
+            last_of.setdefault(made_at[name].strftime(length), name)
         kept |= set(list(last_of.values())[:n])
     return kept
 
 
 def _retire(publication: Path, current: str, now: datetime, *, daily: int, monthly: int) -> None:
-    names = generations(publication)
-    for name in set(names) - keep(names, now=now, daily=daily, monthly=monthly) - {current}:
+    made_at = {name: _made_at(publication, name) for name in generations(publication)}
+    for name in set(made_at) - keep(made_at, now=now, daily=daily, monthly=monthly) - {current}:
         gone = publication / f"{DRAFT}{name}"  # out of sight at once, then file by file
         (publication / name).rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+
+def _made_at(publication: Path, name: str) -> datetime:
+    """When a generation was made, UTC: once a clock was ahead, the names that follow tell the order and no more."""
+    try:
+        said = orjson.loads((publication / name / MANIFEST).read_bytes())["created_at"]
+        return datetime.fromisoformat(said).astimezone(UTC)
+    except (OSError, ValueError, KeyError):
+        return name_instant(name)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -251,7 +276,7 @@ def _retire(publication: Path, current: str, now: datetime, *, daily: int, month
 def _add(into: Draft, table: str, file: str, *, rows: int, stamp: str | None = None) -> None:
     _finish(into.path(file))
     entry = into.tables.setdefault(str(table), {"files": [], "rows": 0})  # names of SQLAlchemy are not plain text
-    entry["files"].append({"name": file, "rows": rows} | ({"stamp": stamp} if stamp else {}))
+    entry["files"].append({"name": file, "rows": rows} | ({"stamp": f"{FORMAT}:{stamp}"} if stamp else {}))
     entry["rows"] += rows
 
 
@@ -264,17 +289,26 @@ def _finish(file: Path) -> None:
     file.chmod(0o400)
 
 
+def _free_name(into: Draft, table: str, part: str) -> str:
+    """Of a file that is not there yet: parts of two accounts may be called the same."""
+    stem = f"{table}.{part}" if part else table
+    names = chain((f"{stem}.parquet",), (f"{stem}.{n}.parquet" for n in count(2)))
+    return next(name for name in names if not into.path(name).exists())
+
+
+def _known(into: Draft, table: str, stamp: str) -> dict[str, Any] | None:
+    """What the generation before says of its file of that stamp."""
+    files = ((into.previous or {}).get("tables", {}).get(table) or {}).get("files", [])
+    return next((entry for entry in files if entry.get("stamp") == f"{FORMAT}:{stamp}"), None)
+
+
 def _link(into: Draft, table: str, file: str, stamp: str) -> bool:
-    """Take the file over from the generation before, if its rows are the same."""
-    before = ((into.previous or {}).get("tables", {}).get(table) or {}).get("files", [])
-    known = next((entry for entry in before if entry["name"] == file and entry.get("stamp") == stamp), None)
-    if known is None or into.previous is None:
+    """Take the file of that stamp over from the generation before, under the name `file`; whether there was one."""
+    known, old = _known(into, table, stamp), before(into, table, stamp)
+    if known is None or old is None:
         return False
-    old = into.publication / into.previous["generation"] / file
     try:
         os.link(old, into.path(file))
-    except FileNotFoundError:
-        return False
     except OSError:  # a disk without links
         shutil.copyfile(old, into.path(file))
     into.n_linked += 1
@@ -282,29 +316,9 @@ def _link(into: Draft, table: str, file: str, stamp: str) -> bool:
     return True
 
 
-def _write_months(into: Draft, name: str, rows: pl.LazyFrame) -> None:
-    instant = pl.col(MONTHS[name])
-    months = rows.select(instant.dt.truncate("1mo").unique().sort()).collect(engine="streaming").to_series().to_list()
-    if not months:
-        rows.collect().write_parquet(into.path(f"{name}.parquet"))
-        _add(into, name, f"{name}.parquet", rows=0)
-    for begin in months:
-        # bounds, not names of months: a file tells them of its parts, and only those that may hold the month are read
-        part = rows.filter(instant >= begin, instant < _after(begin)).collect()
-        stamp = f"{FORMAT}:{pl.__version__}:{part.height}:{part.hash_rows().sum()}:{_digest(str(part.schema))}"
-        file = f"{name}.{begin:%Y-%m}.parquet"
-        if not _link(into, name, file, stamp):
-            part.write_parquet(into.path(file), compression="zstd")
-            _add(into, name, file, rows=part.height, stamp=stamp)
-
-
 def _after(month: datetime) -> datetime:
     """The first instant of the month after the one that begins at `month`."""
     return (month + timedelta(days=32)).replace(day=1)
-
-
-def _rows(file: Path) -> int:
-    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
 
 
 def _digest(text: str) -> str:
@@ -314,6 +328,10 @@ def _digest(text: str) -> str:
 # --- canonical tables -------------------------------------------------------------------------------------------------
 
 
+Month = tuple[datetime, int, int]
+"""When it begins, how many rows it has, and the newest `load_seq` of them."""
+
+
 def export(engine: Engine, into: Draft, *, local: Mapping[str, Local] | None = None) -> None:
     """Write the canonical tables, personal data apart, every instant also as wall time and as seconds."""
     with said_plainly(into.publication), engine.begin() as connection:
@@ -321,9 +339,10 @@ def export(engine: Engine, into: Draft, *, local: Mapping[str, Local] | None = N
         zones = _zones(connection, local or {})
         for table in CANONICAL:
             public, personal = _public(table, local or {}, zones), _personal(table)
-            _export(connection, into, table, table.name, columns=public)
+            months = _months(connection, table.name)
+            _export(connection, into, table, table.name, months, columns=public)
             if personal is not None:
-                _export(connection, into, table, f"{table.name}_pii", columns=personal)
+                _export(connection, into, table, f"{table.name}_pii", months, columns=personal)
 
 
 def _claim(connection: Connection, into: Draft) -> None:
@@ -397,35 +416,40 @@ def _personal(table: Table) -> list[str] | None:
     return [f"t.{quoted(name)}" for name in (*key_of(table), *names)] if names else None
 
 
-def _export(connection: Connection, into: Draft, table: Table, name: str, *, columns: Sequence[str]) -> None:
+def _export(
+    connection: Connection, into: Draft, table: Table, name: str, months: Sequence[Month], *, columns: Sequence[str]
+) -> None:
     """Write one table, in one file or by months; rows lie in the order of the key, so equal tables are equal files."""
     source = f"SELECT {', '.join(columns)} FROM {quoted(table.name)} t"
     keys = ", ".join(f"t.{quoted(name)}" for name in key_of(table))
     cut = MONTHS.get(table.name)
-    months = _months(connection, table.name, cut) if cut else []
-    if cut is None or not months:
+    if not months:
         file = f"{name}.parquet"
         rows = _copy(connection, f"{source} ORDER BY {keys}", into.path(file))
         _add(into, name, file, rows=rows)
         return
-    for month, rows, load_seq in months:
-        begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    for begin, rows, load_seq in months:
+        month = f"{begin:%Y-%m}"
         within = (
             f"t.{cut} >= '{begin.isoformat()}'::TIMESTAMPTZ AND t.{cut} < '{_after(begin).isoformat()}'::TIMESTAMPTZ"
         )
-        stamp = f"{FORMAT}:{rows}:{load_seq}:{_digest(source)}"
+        stamp = f"{month}:{rows}:{load_seq}:{_digest(source)}"
         file = f"{name}.{month}.parquet"
         if not _link(into, name, file, stamp):
             written = _copy(connection, f"{source} WHERE {within} ORDER BY t.{cut}, {keys}", into.path(file))
             _add(into, name, file, rows=written, stamp=stamp)
 
 
-def _months(connection: Connection, table: str, cut: str) -> list[tuple[str, int, int]]:
-    found = connection.exec_driver_sql(
-        f"SELECT strftime({cut}, '%Y-%m') AS month, count(*), max(load_seq) FROM {quoted(table)} "
-        "GROUP BY month ORDER BY month"
+def _months(connection: Connection, table: str) -> list[Month]:
+    """None for a table that is not cut."""
+    cut = MONTHS.get(table)
+    if cut is None:
+        return []
+    found = connection.exec_driver_sql(  # of a plain timestamp: that of an instant asks for its zone, row by row
+        f"SELECT date_trunc('month', make_timestamp(epoch_us({cut}))) AS month, count(*), max(load_seq) "
+        f"FROM {quoted(table)} GROUP BY month ORDER BY month"
     )
-    return [(row[0], row[1], row[2]) for row in found.fetchall()]
+    return [(row[0].replace(tzinfo=UTC), row[1], row[2]) for row in found.fetchall()]
 
 
 def _copy(connection: Connection, query: str, file: Path) -> int:

@@ -1,32 +1,23 @@
 """Puts the marts together, account by account."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from metrics.calendar import WorkingWeek, calendar_days, overridden
-from metrics.marts.calls import (
-    episodes,
-    legs_table,
-    open_runs,
-    records,
-    with_client,
-    with_deal,
-    with_episode,
-    without_doubles,
-)
+from metrics.marts.calls import episodes, legs_table, records, with_episode, without_doubles
 from metrics.marts.clients import client_members, clients
 from metrics.marts.facts import Facts, three_ways
-from metrics.marts.parts import Parts
+from metrics.marts.links import Links, links, open_runs, with_client, with_deal
+from metrics.marts.parts import InMemory, Parts
 from metrics.marts.sales import sales, sales_won
 from metrics.marts.schema import MARTS, MartParams
-from metrics.marts.stages import deal_states, deals_then, runs, stays
-from metrics.marts.threads import ties, with_thread_key
-from metrics.marts.touches import other_touches, touches_by_call
+from metrics.marts.stages import deal_states, deals_then, moves, runs, stays
+from metrics.marts.threads import Threads, threads, ties, with_thread_key
+from metrics.marts.touches import other_records, other_touches, touches_by_call
 
 SPAM_REASON = "(?i)спам|spam"
 """Loss reasons by which a client whose every deal was lost is spam (R-CALLSCOPE)."""
@@ -36,6 +27,10 @@ DAYS_AHEAD = 400
 """How far after `as_of` calendars reach, for deadlines."""
 
 
+ORDERS = {"call_episode": ("started_at", "episode_id"), "touch": ("touched_at", "touch_id")}
+"""Of rows within an account, which `build` restores: parts are in order each."""
+
+
 def build(
     tables: Mapping[str, pl.LazyFrame], as_of: datetime | Mapping[str, datetime], params: MartParams
 ) -> dict[str, pl.DataFrame]:
@@ -43,64 +38,43 @@ def build(
 
     Accounts without an `as_of` are left out.
     """
-    return {name: frame.collect() for name, frame in build_lazily(tables, as_of, params, folder=None).items()}
+    parts = InMemory()
+    build_parts(tables, as_of, params, parts)
+    built = {name: parts.all(name).collect() for name in MARTS}
+    return built | {name: built[name].sort("account_id", *order) for name, order in ORDERS.items()}
 
 
-def build_lazily(
-    tables: Mapping[str, pl.LazyFrame],
-    as_of: datetime | Mapping[str, datetime],
-    params: MartParams,
-    *,
-    folder: Path | None,
-) -> dict[str, pl.LazyFrame]:
-    """`build` in bounded memory: the frames read from files in `folder`, which must outlive them and be empty now."""
+def build_parts(
+    tables: Mapping[str, pl.LazyFrame], as_of: datetime | Mapping[str, datetime], params: MartParams, parts: Parts
+) -> None:
+    """`build` in bounded memory: part by part into `parts`; those made before of the same are taken over."""
     accounts = tables["account"].select("account_id", "tz", "base_currency").sort("account_id").collect()
-    parts: list[dict[str, pl.LazyFrame]] = []
-    for n, (account_id, tz, currency) in enumerate(accounts.iter_rows()):
+    for account_id, tz, currency in accounts.iter_rows():
         own = as_of if isinstance(as_of, datetime) else as_of.get(account_id)
-        if own is None:
-            continue
-        own_folder = folder and folder / str(n)
-        if own_folder is not None:
-            own_folder.mkdir(mode=0o700)
-        facts = Facts(account_id, tz, currency, own.astimezone(UTC), tables, params)
-        parts.append(_of_account(facts, {name: Parts(name, own_folder) for name in MARTS}))
-    return {
-        name: pl.concat([part[name] for part in parts]) if parts else pl.LazyFrame(schema=schema)
-        for name, schema in MARTS.items()
-    }
+        if own is not None:
+            _of_account(Facts(account_id, tz, currency, own.astimezone(UTC), tables, params), parts)
 
 
-def _of_account(facts: Facts, into: Mapping[str, Parts]) -> dict[str, pl.LazyFrame]:
+def _of_account(facts: Facts, parts: Parts) -> None:
     def add(mart: str, rows: pl.DataFrame) -> None:
-        into[mart].add(_conform(rows, mart, facts))
+        parts.add(mart, _conform(rows, mart, facts))
 
     members = client_members(facts)
-    deals = _deals(facts, members, add)
+    deals = _deals(facts, members, parts)
     sold = sales(facts, deals.won, deals.known, members)
     client = (
         clients(members)
         .join(_spam(deals.lost), on="client_id", how="left")
         .with_columns(pl.col("is_spam").fill_null(False), is_stop_listed=pl.lit(False))
     )
-    reachable = _without_deleted(members, client)
-    tied = _calls(facts, reachable, client, deals, add)
-    for touched in other_touches(facts, reachable, deals.known, deals.opened):
-        add("touch", touched)
-    touch = into["touch"].all()
+    known = links(facts, _without_deleted(members, client), deals.known, deals.opened)
+    _calls(facts, known, client, parts)
+    _other_touches(facts, known, parts)
+    touch = parts.all("touch").filter(pl.col("account_id") == facts.account_id)
     add("client_member", members.filter(pl.col("client_id").is_not_null()).sort("entity_id"))
     add("client", _with_firsts(client, touch, sold))
     add("sale", sold)
     add("calendar_day", _calendars(facts))
-    episode = with_thread_key(into["call_episode"].all(), tied).select(*MARTS["call_episode"])
-    return {name: part.all() for name, part in into.items()} | {
-        "call_episode": episode.sort("started_at", "episode_id"),
-        "touch": touch.sort("touched_at", "touch_id"),
-    }
-
-
-Add = Callable[[str, pl.DataFrame], None]
-"""Takes rows of a mart, without account and wall times."""
 
 
 class Deals(NamedTuple):
@@ -116,20 +90,21 @@ class Deals(NamedTuple):
     """`sales_won`."""
 
 
-def _deals(facts: Facts, members: pl.DataFrame, add: Add) -> Deals:
+def _deals(facts: Facts, members: pl.DataFrame, parts: Parts) -> Deals:
     """Add `stage_interval` and `deal_state`."""
     of_deal = members.select(deal_id="entity_id", client_id="client_id")
-    parts = []
+    found = []
     for some in facts.by_deals():
-        deals = deals_then(some).join(of_deal, on="deal_id", how="left", maintain_order="left")
-        visits = stays(some, deals)
+        moved = moves(some)
+        deals = deals_then(some, moved).join(of_deal, on="deal_id", how="left", maintain_order="left")
+        visits = stays(some, deals, moved)
         run = runs(visits, deals)
         state = deal_states(some, deals, visits, run)
-        add("stage_interval", visits)
-        add("deal_state", state)
+        parts.add("stage_interval", _conform(visits, "stage_interval", facts))
+        parts.add("deal_state", _conform(state, "deal_state", facts))
         known = deals.select("deal_id", "client_id", "responsible_user_id")
-        parts.append(Deals(known, open_runs(deals, run), _lost_as_spam(some, state), sales_won(some, deals, run)))
-    return Deals(*(pl.concat(frames) for frames in zip(*parts, strict=True)))
+        found.append(Deals(known, open_runs(deals, run), _lost_as_spam(some, state), sales_won(some, deals, run)))
+    return Deals(*(pl.concat(frames) for frames in zip(*found, strict=True)))
 
 
 def _without_deleted(members: pl.DataFrame, client: pl.DataFrame) -> pl.DataFrame:
@@ -138,30 +113,72 @@ def _without_deleted(members: pl.DataFrame, client: pl.DataFrame) -> pl.DataFram
     return members.join(deleted, on="client_id", how="anti")
 
 
-def _calls(facts: Facts, members: pl.DataFrame, client: pl.DataFrame, deals: Deals, add: Add) -> pl.DataFrame:
-    """Add `call_episode` without its `thread_key`, `call_episode_leg` and the touches by call; return `ties`."""
+def _calls(facts: Facts, known: Links, client: pl.DataFrame, parts: Parts) -> None:
+    """Add `call_episode`, `call_episode_leg` and the touches by call."""
     owner = client.select("client_id", "responsible_user_id", "is_spam")
+    tied, made = [], []
+    for calls in records(facts):
+        near = known.near(calls.rename({"entity_id": "card_id"}), "started_at")
+        own = owner.join(near.clients(), on="client_id", how="semi")
+        stamp, month = facts.digest(calls, *near, own), _month(calls["started_at"])
+        episode = parts.before("call_episode", stamp)
+        if episode is None:
+            joined, leg = _episodes(facts, calls, near, own)
+            parts.add("call_episode_leg", _conform(leg, "call_episode_leg", facts), label=month, stamp=stamp)
+            touched = touches_by_call(joined, facts.params.min_talk_s)
+            parts.add("touch", _conform(touched, "touch", facts), label=f"call.{month}", stamp=stamp)
+            episode = parts.hold(_conform(joined, "call_episode", facts))
+        else:
+            parts.take("call_episode_leg", stamp, label=month)
+            parts.take("touch", stamp, label=f"call.{month}")
+        tied.append(ties(episode))
+        made.append((episode, stamp, month))
+    keys = threads(pl.concat(tied))
+    for episode, stamp, month in made:
+        if parts.before("call_episode", stamp) is not None and _are_same(episode, keys):
+            parts.take("call_episode", stamp, label=month)
+        else:
+            parts.add("call_episode", with_thread_key(episode.collect(), keys), label=month, stamp=stamp)
 
-    def added(calls: pl.DataFrame) -> pl.DataFrame:  # a function, so that one part is let go before the next comes
-        kept, became = without_doubles(calls)
-        legs = with_episode(kept, facts.params.leg_gap_s)
-        joined = episodes(legs)
-        leg = legs_table(legs, became, joined)
-        doubles = leg.group_by("episode_id").agg(n_dup_removed=pl.col("is_duplicate").sum().cast(pl.Int64))
-        linked = with_client(joined, members, facts)
-        placed = with_deal(linked, deals.known, deals.opened, key="episode_id", at="started_at")
-        episode = (
-            placed.join(doubles, on="episode_id", how="left")
-            .join(owner, on="client_id", how="left")
-            .with_columns(pl.col("is_spam").fill_null(False), thread_key=pl.lit(None, pl.String))
-            .sort("started_at", "episode_id")
-        )
-        add("call_episode", episode)
-        add("call_episode_leg", leg.sort("call_id"))
-        add("touch", touches_by_call(episode, facts.params.min_talk_s))
-        return ties(episode)
 
-    return pl.concat(map(added, records(facts)))
+def _episodes(facts: Facts, calls: pl.DataFrame, near: Links, owner: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`call_episode` without its `thread_key` and `call_episode_leg`, of one part of the calls."""
+    kept, became = without_doubles(calls)
+    legs = with_episode(kept, facts.params.leg_gap_s)
+    joined = episodes(legs)
+    leg = legs_table(legs, became, joined).sort("call_id")
+    doubles = leg.group_by("episode_id").agg(n_dup_removed=pl.col("is_duplicate").sum().cast(pl.Int64))
+    placed = with_deal(with_client(joined, near, facts.params.client_grain), near, key="episode_id", at="started_at")
+    episode = (
+        placed.join(doubles, on="episode_id", how="left")
+        .join(owner, on="client_id", how="left")
+        .with_columns(pl.col("is_spam").fill_null(False), thread_key=pl.lit(None, pl.String))
+        .sort("started_at", "episode_id")
+    )
+    return episode, leg
+
+
+def _are_same(episode: pl.LazyFrame, keys: Threads) -> bool:
+    """Whether the episodes have the keys they had."""
+    had = episode.select("client_id", "phone_key", had="thread_key").collect()
+    return with_thread_key(had, keys).filter(pl.col("thread_key").ne_missing(pl.col("had"))).is_empty()
+
+
+def _other_touches(facts: Facts, known: Links, parts: Parts) -> None:
+    for rows in other_records(facts):
+        near = known.near(rows, "touched_at")
+        stamp, label = facts.digest(rows, *near), f"other.{_month(rows['touched_at'])}"
+        if parts.before("touch", stamp) is not None:
+            parts.take("touch", stamp, label=label)
+        else:
+            touched = other_touches(rows, near, facts.params.client_grain)
+            parts.add("touch", _conform(touched, "touch", facts), label=label, stamp=stamp)
+
+
+def _month(instants: pl.Series) -> str:
+    """The month in the middle, by which people call a part."""
+    middle = instants.median()
+    return f"{middle:%Y-%m}" if isinstance(middle, datetime) else "empty"
 
 
 def _with_firsts(client: pl.DataFrame, touch: pl.LazyFrame, sold: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Calls: doubles taken out, legs joined into episodes (R-DEDUP), scope (R-CALLSCOPE), client and deal (R-ATTR)."""
+"""Calls: doubles taken out, legs joined into episodes (R-DEDUP), scope (R-CALLSCOPE)."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,10 +23,9 @@ COLUMNS += ["line", "entity_kind", "entity_id", "contact_id", "company_id", "dea
 
 
 def records(facts: Facts) -> Iterator[pl.DataFrame]:
-    """Call records seen by `as_of`, part by part, with the keys that de-duplication compares.
+    """Call records seen by `as_of`, part by part.
 
-    Records that R-DEDUP may make one are in one part: those that a later call may still join wait for it. Within a part
-    records are in order of start and id.
+    Records that R-DEDUP may make one are in one part: those that a later call may still join wait for it.
     """
     waiting: list[pl.DataFrame] = []
     for begin, end in facts.spans("call", "started_at"):
@@ -34,7 +33,7 @@ def records(facts: Facts) -> Iterator[pl.DataFrame]:
         is_last = end > facts.as_of
         is_open = pl.repeat(False, calls.height, eager=True) if is_last else _open(calls, end, facts.params.leg_gap_s)
         waiting = [calls.filter(is_open)]
-        yield _with_keys(calls.filter(~is_open))
+        yield calls.filter(~is_open)
 
 
 def _open(calls: pl.DataFrame, end: datetime, leg_gap_s: int) -> pl.Series:
@@ -59,7 +58,10 @@ def _open(calls: pl.DataFrame, end: datetime, leg_gap_s: int) -> pl.Series:
 
 
 def _with_keys(calls: pl.DataFrame) -> pl.DataFrame:
-    """Numbers instead of texts: sorting hundreds of thousands of 64-letter keys is most of the work otherwise."""
+    """`calls` in order of start and id, with the keys that de-duplication compares.
+
+    Numbers instead of texts: sorting hundreds of thousands of 64-letter keys is most of the work otherwise.
+    """
     source = (_number(name).fill_null(0) for name in ("provider", "direction"))
     uniq = pl.when(_text("external_uniq").is_not_null()).then(pl.format("{}:{}:{}", *source, "external_uniq"))
     ordered = calls.rename({"entity_kind": "card_kind", "entity_id": "card_id"}).sort("started_epoch", "call_id")
@@ -89,12 +91,13 @@ def _number(of: str | pl.Expr) -> pl.Expr:
     return text.cast(pl.Categorical).to_physical().cast(pl.Int64) + 1
 
 
-def without_doubles(calls: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """R-DEDUP steps 1 and 2.
+def without_doubles(found: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """R-DEDUP steps 1 and 2, of `records`.
 
     Returns:
         the records that stay, with the links of those that went; and call_id, kept_id: which record each became.
     """
+    calls = _with_keys(found)
     once, first = _merged(calls, _same_id(calls))
     twice, second = _merged(once, _same_instant(once))
     became = first.join(second.rename({"call_id": "kept_id", "kept_id": "final_id"}), on="kept_id")
@@ -256,92 +259,6 @@ def episodes(legs: pl.DataFrame) -> pl.DataFrame:
         is_voicemail=(pl.col("status") == "voicemail").any() & ~pl.col("is_answered").any(),
         has_recording=pl.col("has_recording").any(),
         **{name: pl.col(name).drop_nulls().first() for name in LINKS},
-    )
-
-
-def with_client(calls: pl.DataFrame, members: pl.DataFrame, facts: Facts) -> pl.DataFrame:
-    """`calls` with `client_id`: of the cards named; else (a PBX knows none) of the only client who has this phone."""
-    found = calls
-    for name in ("company_id", "contact_id", "deal_id", "card_id"):
-        of_card = members.select(pl.col("entity_id").alias(name), pl.col("client_id").alias(f"client_of_{name}"))
-        found = found.join(of_card, on=name, how="left", maintain_order="left")
-    first = ("contact_id", "deal_id", "company_id", "card_id")
-    order = first if facts.params.client_grain == "contact" else ("company_id", "contact_id", "deal_id", "card_id")
-    is_unnamed = pl.all_horizontal(pl.col(name).is_null() for name in order)
-    owners = _phone_owners(members, facts)
-    return (
-        found.join(owners, on="phone_key", how="left", maintain_order="left")
-        .with_columns(
-            client_id=pl.coalesce(*(f"client_of_{name}" for name in order), pl.when(is_unnamed).then("client_of_phone"))
-        )
-        .drop(*(f"client_of_{name}" for name in order), "client_of_phone")
-    )
-
-
-def _phone_owners(members: pl.DataFrame, facts: Facts) -> pl.DataFrame:
-    """phone_key and client_of_phone, for phones of exactly one client."""
-    phones = facts.rows("client_phone", ["entity_id", "phone_key"])
-    return (
-        phones.join(members.select("entity_id", "client_id"), on="entity_id")
-        .filter(pl.col("client_id").is_not_null())
-        .group_by("phone_key")
-        .agg(client_of_phone=pl.col("client_id").min(), n=pl.col("client_id").n_unique())
-        .filter(pl.col("n") == 1)
-        .drop("n")
-    )
-
-
-def open_runs(deals: pl.DataFrame, run: pl.DataFrame) -> pl.DataFrame:
-    """When each deal was open: open_id, its client_id and created_at, since, left_at (null: still open).
-
-    Args:
-        deals: deal_id, client_id, created_at. run: `stages.runs`.
-    """
-    first = pl.col("first_n") == 1
-    return (
-        run.filter(pl.col("outcome").is_in(["open", "unsorted"]))
-        .join(deals.select("deal_id", "client_id", "created_at"), on="deal_id")
-        .select(
-            "client_id",
-            "created_at",
-            "left_at",
-            open_id="deal_id",
-            since=pl.when(first).then("created_at").otherwise("begun_at"),
-        )
-    )
-
-
-def with_deal(calls: pl.DataFrame, deals: pl.DataFrame, opened: pl.DataFrame, *, key: str, at: str) -> pl.DataFrame:
-    """`calls` with `deal_id` and `deal_rule` (R-ATTR): the deal named, else the client's newest deal open then.
-
-    Args:
-        calls: has `key` (unique), client_id, deal_id as named, instant `at`. deals: deal_id. opened: `open_runs`.
-    """
-    alive = deals.select("deal_id", is_alive=pl.lit(True))
-    named = calls.join(alive, on="deal_id", how="left", maintain_order="left").with_columns(
-        deal_id=pl.when("is_alive").then("deal_id")
-    )
-    asked = named.filter(pl.col("deal_id").is_null() & pl.col("client_id").is_not_null()).select(key, "client_id", at)
-    is_open = (pl.col("since") <= pl.col(at)) & (pl.col("left_at").is_null() | (pl.col("left_at") > pl.col(at)))
-    newest = (
-        asked.lazy()
-        .join(opened.lazy(), on="client_id")
-        .filter(is_open)
-        .sort("created_at", "open_id")
-        .group_by(key)
-        .agg(open_id=pl.col("open_id").last())
-        .collect()
-    )
-    return (
-        named.join(newest, on=key, how="left", maintain_order="left")
-        .with_columns(
-            deal_rule=pl.when(pl.col("deal_id").is_not_null())
-            .then(pl.lit("named"))
-            .when(pl.col("open_id").is_not_null())
-            .then(pl.lit("open_deal")),
-            deal_id=pl.coalesce("deal_id", "open_id"),
-        )
-        .drop("open_id", "is_alive")
     )
 
 

@@ -7,15 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import cast
 
 import polars as pl
 import polars.selectors as cs
 
+from metrics.marts.parts import digest
 from metrics.marts.schema import MartParams
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PART_ROWS = 500_000
 """About how many rows of a large table are worked on at a time: memory hangs on it, what comes out does not."""
+SMALL = 20
+"""A month with less than this part of them is not worth a part of its own."""
 OF_DEALS = ("deal", "deal_stage_transition", "deal_owner_change", "deal_amount_change")
 """Tables whose rows are of one deal each."""
 
@@ -59,10 +63,26 @@ class Facts:
         return seen.filter(~self.is_deleted()).drop("deleted_at")
 
     def spans(self, table: str, at: str) -> list[Span]:
-        """Spans in order, one at least, that hold all that `rows` sees, each about `PART_ROWS` of it."""
-        instants = self.rows(table, [at], at=at).to_series().sort()
-        begins = instants.gather_every(PART_ROWS).unique(maintain_order=True).to_list() or [self.as_of]
-        return list(pairwise([*begins, self.as_of + timedelta(microseconds=1)]))
+        """Spans in order, one at least, that hold all that `rows` sees: months, so that what comes in changes few.
+
+        Small months go together, large ones are cut, each at `PART_ROWS` of their own.
+        """
+        instants = self.rows(table, [at], at=at).sort(at)
+        begins: list[datetime] = []
+        n = PART_ROWS
+        for (month,), rows in instants.group_by(pl.col(at).dt.truncate("1mo"), maintain_order=True):
+            if n >= PART_ROWS // SMALL:
+                begins, n = [*begins, cast(datetime, month)], 0
+            cuts = rows[at].gather_every(PART_ROWS)[1:]
+            begins, n = [*begins, *cuts.to_list()], n + rows.height - PART_ROWS * len(cuts)
+        return list(pairwise([*(sorted({*begins}) or [self.as_of]), self.as_of + timedelta(microseconds=1)]))
+
+    def digest(self, *frames: pl.DataFrame) -> str:
+        """Of all that a part of a mart is made from: `frames`, account, time zone and parameters.
+
+        `as_of` is none of it: what is visible then, the frames hold.
+        """
+        return digest(f"{self.account_id}:{self.tz}:{self.params.model_dump_json()}", *frames)
 
     def by_deals(self) -> Iterator["Facts"]:
         """The same facts with some of the deals only, deals in order of their ids, and all that is theirs."""

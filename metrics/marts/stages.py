@@ -14,10 +14,13 @@ ECHO = timedelta(minutes=1)
 """Between a card and its history, which are written one after the other."""
 
 
-def deals_then(facts: Facts) -> pl.DataFrame:
+def deals_then(facts: Facts, moved: pl.DataFrame) -> pl.DataFrame:
     """Deals alive at `as_of`, with pipeline, stage, responsible user and amount as they were then.
 
     What has changed since is undone from the change logs: the first change after `as_of` says what was before it.
+
+    Args:
+        moved: `moves`.
     """
     facts_of_deal = ["entity_kind", *PLACE, "responsible_user_id", "source_id", "loss_reason_id", "amount_minor"]
     instants = ["created_at", "closed_at", "source_updated_at"]
@@ -25,13 +28,14 @@ def deals_then(facts: Facts) -> pl.DataFrame:
         as_of=pl.lit(facts.as_of, pl.Datetime("us", "UTC")),
         closed_at=pl.when(pl.col("closed_at") <= facts.as_of).then("closed_at"),
     )
-    moves = _moves(facts).filter(pl.col("from_stage_id").is_not_null())
+    undone = moved.filter(pl.col("from_stage_id").is_not_null(), pl.col("changed_at") > facts.as_of)
+    undone = undone.sort("changed_at", "change_id")
     owners, amounts = owner_changes(facts), amount_changes(facts)
     stage = _stages(facts).select(*PLACE, kind_now="stage_kind")
     return (
         deals.with_columns(
-            value_at(deals, moves, instant="as_of", was="from_pipeline_id", now="pipeline_id"),
-            value_at(deals, moves, instant="as_of", was="from_stage_id", now="stage_id"),
+            value_at(deals, undone, instant="as_of", was="from_pipeline_id", now="pipeline_id"),
+            value_at(deals, undone, instant="as_of", was="from_stage_id", now="stage_id"),
             value_at(deals, owners, instant="as_of", was="from_user_id", now="responsible_user_id"),
             value_at(deals, amounts, instant="as_of", was="from_minor", now="amount_minor"),
         )
@@ -52,18 +56,22 @@ def amount_changes(facts: Facts) -> pl.DataFrame:
     return rows.sort("changed_at", "change_id")
 
 
-def _moves(facts: Facts) -> pl.DataFrame:
-    """Moves in order. One that does not say where it came from came from where the move before it led; so did a
-    snapshot, for more may have come to be known of the time before it since it was made."""
+def moves(facts: Facts) -> pl.DataFrame:
+    """Moves in order of deal and instant.
+
+    One that does not say where it came from came from where the move before it led; so did a snapshot, for more may
+    have come to be known of the time before it since it was made.
+    """
     columns = ["deal_id", "changed_at", "change_id", *_ends("from"), *_ends("to"), "origin"]
     rows = _without_echoes(facts.rows("deal_stage_transition", columns)).sort("deal_id", "changed_at", "change_id")
     is_told = pl.col("from_stage_id").is_not_null() & (pl.col("origin") != "snapshot")
-    before = {f"from_{name}": pl.col(f"to_{name}").shift(1).over("deal_id") for name in PLACE}
+    is_next = pl.col("deal_id") == pl.col("deal_id").shift(1)
+    before = {f"from_{name}": pl.when(is_next).then(pl.col(f"to_{name}").shift(1)) for name in PLACE}
     told = {
         name: pl.when(is_told).then(name).otherwise(pl.coalesce(place, name)).alias(name)
         for name, place in before.items()
     }
-    return rows.with_columns(**told).sort("changed_at", "change_id")
+    return rows.with_columns(**told)
 
 
 def _without_echoes(moves: pl.DataFrame) -> pl.DataFrame:
@@ -81,8 +89,8 @@ def _stages(facts: Facts) -> pl.DataFrame:
     return facts.rows("stage", [*PLACE, "kind", "sort"]).rename({"kind": "stage_kind", "sort": "stage_sort"})
 
 
-def stays(facts: Facts, deals: pl.DataFrame) -> pl.DataFrame:
-    """One row per stay of `deals` (as `deals_then` gives them), in order of deal and n.
+def stays(facts: Facts, deals: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
+    """One row per stay of `deals` (as `deals_then` gives them), in order of deal and n. moved: `moves`.
 
     A deal begins where its first move came from. Where a move does not start where the last one ended, or the last one
     does not end where the deal stands, a stay is missing: it is put in, its entry unknown (`is_inferred`).
@@ -92,9 +100,9 @@ def stays(facts: Facts, deals: pl.DataFrame) -> pl.DataFrame:
         have been.
     """
     known_from = facts.history_begins()
-    past = _moves(facts).filter(pl.col("changed_at") <= facts.as_of)
-    moves = chained(past.join(deals.select("deal_id"), on="deal_id", how="semi"))
-    parts = [_beginnings(deals, moves, known_from), _gaps(moves), _entries(moves), _endings(deals, moves, facts)]
+    past = moved.filter(pl.col("changed_at") <= facts.as_of)
+    chain = chained(past.join(deals.select("deal_id"), on="deal_id", how="semi", maintain_order="left"))
+    parts = [_beginnings(deals, chain, known_from), _gaps(chain), _entries(chain), _endings(deals, chain, facts)]
     visits = pl.concat(parts, how="diagonal_relaxed").sort("deal_id", "k", "part")
     place = pl.struct("deal_id", *PLACE)
     is_new = place.ne_missing(place.shift(1))

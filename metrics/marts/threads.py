@@ -4,6 +4,8 @@ One person is often on several cards, and the card of a new caller is made after
 number that was missed is a call back, whichever card it was written on.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 from scipy.sparse import coo_array
@@ -13,30 +15,44 @@ CLIENTS_PER_PHONE = 10
 """A number on calls with more clients than this is nobody's own: a switchboard, a made-up number. It ties none."""
 
 
-def ties(episodes: pl.DataFrame) -> pl.DataFrame:
+def ties(episodes: pl.LazyFrame) -> pl.DataFrame:
     """client_id and phone_key that calls tie together. Extensions tie nobody."""
     outside = pl.col("phone_digits").fill_null(1) > 0
     tied = episodes.filter(~pl.col("is_internal").fill_null(False), outside).select("client_id", "phone_key")
-    return tied.drop_nulls().unique()
+    return tied.drop_nulls().unique().collect()
 
 
-def with_thread_key(episodes: pl.LazyFrame, tied: pl.DataFrame) -> pl.LazyFrame:
+class Threads(NamedTuple):
+    """Which key clients and phones have, where it is not their own."""
+
+    of_client: pl.DataFrame
+    """client_id, of_client."""
+    of_phone: pl.DataFrame
+    """phone_key, of_phone."""
+
+
+def threads(tied: pl.DataFrame) -> Threads:
+    """tied: `ties` of all episodes."""
+    own = tied.unique().filter(pl.len().over("phone_key") <= CLIENTS_PER_PHONE).sort("client_id", "phone_key")
+    keys = _components(own)
+    renamed = keys.filter(pl.col("client_id") != pl.col("thread_key"))
+    return Threads(
+        renamed.select("client_id", of_client="thread_key").unique(),
+        keys.select("phone_key", of_phone="thread_key").unique(),
+    )
+
+
+def with_thread_key(episodes: pl.DataFrame, known: Threads) -> pl.DataFrame:
     """`episodes` with `thread_key`: the smallest client of the connected component of client and phone, else the phone.
 
     Two calls have one key if a chain of calls leads from one to the other in which neighbours share client or phone.
     Numbers of more than `CLIENTS_PER_PHONE` clients tie nobody. Null without client and phone.
-
-    Args:
-        tied: `ties` of all episodes.
     """
-    own = tied.unique().filter(pl.len().over("phone_key") <= CLIENTS_PER_PHONE).sort("client_id", "phone_key")
-    keys = _components(own)
-    renamed = keys.filter(pl.col("client_id") != pl.col("thread_key"))
-    of_client = renamed.select("client_id", of_client="thread_key").unique()
-    of_phone = keys.select("phone_key", of_phone="thread_key").unique()
+    unknown = episodes.filter(pl.col("client_id").is_null()).select("phone_key").unique()
+    of_phone = known.of_phone.join(unknown, on="phone_key", how="semi")  # all of them would be sorted in for each part
     return (
-        episodes.join(of_client.lazy(), on="client_id", how="left", maintain_order="left")
-        .join(of_phone.lazy(), on="phone_key", how="left", maintain_order="left")
+        episodes.join(known.of_client, on="client_id", how="left", maintain_order="left")
+        .join(of_phone, on="phone_key", how="left", maintain_order="left")
         .with_columns(
             thread_key=pl.when(pl.col("client_id").is_null())
             .then(pl.coalesce("of_phone", "phone_key"))

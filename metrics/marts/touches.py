@@ -5,12 +5,11 @@ becomes of the task: completed at another instant, opened again, deleted.
 """
 
 from collections.abc import Iterator
-from itertools import chain
 
 import polars as pl
 
-from metrics.marts.calls import with_client, with_deal
 from metrics.marts.facts import Facts, Span
+from metrics.marts.links import CARDS, Links, with_client, with_deal
 
 COLUMNS = [
     "touch_id",
@@ -40,16 +39,25 @@ def touches_by_call(episodes: pl.DataFrame, min_talk_s: int) -> pl.DataFrame:
     return _of_clients(known)
 
 
-def other_touches(
-    facts: Facts, members: pl.DataFrame, deals: pl.DataFrame, opened: pl.DataFrame
-) -> Iterator[pl.DataFrame]:
-    """The same of what is no call, part by part."""
-    messages = (_messages(facts, within) for within in facts.spans("message", "sent_at"))
-    for rows in chain(messages, (_activities(facts), _meetings(facts))):
-        found = rows.with_columns(
-            pl.lit(None, pl.String).alias(name) for name in ("phone_key", "card_id") if name not in rows.columns
-        )
-        yield _of_clients(with_deal(with_client(found, members, facts), deals, opened, key="touch_id", at="touched_at"))
+def other_records(facts: Facts) -> Iterator[pl.DataFrame]:
+    """What is no call, part by part: columns of `touch` that the rows themselves tell, and whom they name."""
+    of_tables = (
+        (_messages, "message", "sent_at"),
+        (_activities, "activity", "done_at"),
+        (_meetings, "task", "completed_at"),
+    )
+    for rows_of, table, at in of_tables:
+        for within in facts.spans(table, at):
+            rows = rows_of(facts, within)
+            yield rows.with_columns(
+                pl.lit(None, pl.String).alias(name) for name in (*CARDS, "phone_key") if name not in rows.columns
+            )
+
+
+def other_touches(records: pl.DataFrame, known: Links, client_grain: str) -> pl.DataFrame:
+    """`touches_by_call`, of `other_records`."""
+    linked = with_deal(with_client(records, known, client_grain), known, key="touch_id", at="touched_at")
+    return _of_clients(linked).sort("touched_at", "touch_id")
 
 
 def _of_clients(rows: pl.DataFrame) -> pl.DataFrame:
@@ -73,14 +81,12 @@ def _messages(facts: Facts, within: Span) -> pl.DataFrame:
     )
 
 
-def _meetings(facts: Facts) -> pl.DataFrame:
+def _meetings(facts: Facts, within: Span) -> pl.DataFrame:
     columns = ["task_id", "kind", "is_completed", "completed_at", "responsible_user_id", "entity_kind", "entity_id"]
-    rows = facts.alive("task", columns, at="completed_at")
+    rows = facts.alive("task", columns, at="completed_at", within=within)
     nothing = pl.lit(None, pl.String)
     return rows.filter(pl.col("kind") == "meeting", pl.col("is_completed")).select(
         nothing.alias("direction"),
-        nothing.alias("contact_id"),
-        nothing.alias("company_id"),
         user_id="responsible_user_id",
         deal_id=pl.when(pl.col("entity_kind").is_in(["deal", "lead"])).then("entity_id"),
         card_id="entity_id",
@@ -92,9 +98,10 @@ def _meetings(facts: Facts) -> pl.DataFrame:
     )
 
 
-def _activities(facts: Facts) -> pl.DataFrame:
+def _activities(facts: Facts, within: Span) -> pl.DataFrame:
     links = ["contact_id", "company_id", "deal_id"]
-    rows = facts.alive("activity", ["activity_id", "kind", "done_at", "user_id", *links], at="done_at")
+    columns = ["activity_id", "kind", "done_at", "user_id", *links]
+    rows = facts.alive("activity", columns, at="done_at", within=within)
     return rows.filter(pl.col("kind").is_in(["meeting", "visit"])).select(
         "user_id",
         pl.lit(None, pl.String).alias("direction"),

@@ -10,7 +10,7 @@ from published import canonical
 
 from metrics.evaluate import evaluate
 from metrics.marts import MartParams, build
-from metrics.marts.threads import CLIENTS_PER_PHONE, ties, with_thread_key
+from metrics.marts.threads import CLIENTS_PER_PHONE, threads, ties, with_thread_key
 from metrics.metric import Period
 from metrics.missed_calls import METRIC
 
@@ -30,7 +30,7 @@ def keys(*pairs, **more):
     """thread_key of calls given as (client, phone)."""
     rows = [{"client_id": c, "phone_key": p, "phone_digits": 11, "is_internal": False, **more} for c, p in pairs]
     calls = pl.DataFrame(rows, schema=COLUMNS)
-    return with_thread_key(calls.lazy(), ties(calls)).collect()["thread_key"].to_list()
+    return with_thread_key(calls, threads(ties(calls.lazy())))["thread_key"].to_list()
 
 
 def call(number, contact, phone, hours, **changes):

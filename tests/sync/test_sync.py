@@ -419,7 +419,7 @@ def test_a_row_that_is_there_twice_is_never_published(data_dir: Path):
 
 def test_marts_that_fail_leave_no_draft(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
     sync(data_dir, [account(filled())])
-    monkeypatch.setattr(publication, "build_lazily", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(publication, "build_parts", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         publish_all(data_dir, now=START)
     assert list((data_dir / "publication").iterdir()) == []

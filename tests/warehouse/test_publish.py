@@ -319,18 +319,61 @@ def test_another_time_zone_rewrites_every_month(filled: Engine, publication: Pat
     assert table(publication, "call")["started_local"].max() == wall(2026, 3, 2, 18)
 
 
-def test_months_of_a_mart_are_linked_when_their_rows_are_the_same(filled: Engine, publication: Path):
-    def touches(*days: int) -> pl.DataFrame:
-        at = pl.Series([MARCH - timedelta(days=day) for day in days], dtype=pl.Datetime("us", "UTC"))
-        return pl.DataFrame({"account_id": "main", "touch_id": [str(day) for day in days], "touched_at": at})
+def touches(*names: str) -> pl.DataFrame:
+    return pl.DataFrame({"account_id": "main", "touch_id": names})
 
-    make(filled, publication, marts={"touch": touches(1, 20, 21)})
-    before = current(publication)
-    make(filled, publication, NIGHT + timedelta(days=1), marts={"touch": touches(21, 1, 20, 0)})
-    february, march = "touch.2026-02.parquet", "touch.2026-03.parquet"
-    assert (before / february).stat().st_ino == (current(publication) / february).stat().st_ino
-    assert (before / march).stat().st_ino != (current(publication) / march).stat().st_ino
-    assert table(publication, "touch").height == 4
+
+def taken(publication: Path, engine: Engine, stamp: str) -> bool:
+    """Whether a part of a mart with this stamp is taken over by the next generation, or written."""
+    draft = publish.begin(publication, now=NIGHT + timedelta(days=1))
+    publish.export(engine, draft)
+    found = publish.before(draft, "touch", stamp) is not None
+    assert publish.take(draft, "touch", stamp, part="2026-02") is found
+    if not found:
+        publish.write(draft, "touch", touches("new"), part="2026-02", stamp=stamp)
+    publish.seal(draft, publish.describe(engine, now=NIGHT))
+    return found
+
+
+@pytest.fixture
+def parted(filled: Engine, publication: Path) -> Engine:
+    """Published with a mart of two parts, of which the second has a stamp."""
+    draft = publish.begin(publication, now=NIGHT)
+    publish.export(filled, draft)
+    for name, stamp in (("old", None), ("stamped", "s")):
+        publish.write(draft, "touch", touches(name), part="2026-02", stamp=stamp)
+    publish.seal(draft, publish.describe(filled, now=NIGHT))
+    return filled
+
+
+def test_parts_of_a_mart_are_files_even_if_people_call_them_the_same(parted: Engine, publication: Path):
+    files = (publish.read_manifest(publication) or {})["tables"]["touch"]["files"]
+    assert [file["name"] for file in files] == ["touch.2026-02.parquet", "touch.2026-02.2.parquet"]
+    assert table(publication, "touch")["touch_id"].to_list() == ["old", "stamped"]
+
+
+def test_a_part_of_a_mart_is_linked_by_its_stamp_whatever_its_name_was(parted: Engine, publication: Path):
+    before = current(publication) / "touch.2026-02.2.parquet"
+    assert taken(publication, parted, "s")
+    assert (current(publication) / "touch.2026-02.parquet").stat().st_ino == before.stat().st_ino
+    assert table(publication, "touch")["touch_id"].to_list() == ["stamped"]
+
+
+def test_a_part_of_another_stamp_is_written(parted: Engine, publication: Path):
+    assert not taken(publication, parted, "other")
+    assert table(publication, "touch")["touch_id"].to_list() == ["new"]
+
+
+def test_a_part_is_written_when_files_are_to_be_of_another_format(
+    parted: Engine, publication: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publish, "FORMAT", publish.FORMAT + 1)
+    assert not taken(publication, parted, "s")
+
+
+def test_a_part_whose_file_is_gone_is_written(parted: Engine, publication: Path):
+    (current(publication) / "touch.2026-02.2.parquet").unlink()
+    assert not taken(publication, parted, "s")
 
 
 def test_an_incremental_publish_equals_a_full_one(filled: Engine, publication: Path):
@@ -342,16 +385,15 @@ def test_an_incremental_publish_equals_a_full_one(filled: Engine, publication: P
     assert everything(publication) == incremental
 
 
-def test_a_month_of_a_mart_has_all_its_instants_and_none_of_its_neighbours(filled: Engine, publication: Path):
+def test_a_month_has_all_its_instants_and_none_of_its_neighbours(filled: Engine, publication: Path):
     edges = [datetime(2026, month, 1, tzinfo=UTC) - timedelta(microseconds=off) for month in (2, 3) for off in (0, 1)]
-    at = pl.Series(edges, dtype=pl.Datetime("us", "UTC"))
-    touches = pl.DataFrame({"account_id": "main", "touch_id": [str(one) for one in edges], "touched_at": at})
-    manifest = make(filled, publication, marts={"touch": touches.lazy()})
-    files = manifest["tables"]["touch"]["files"]
+    load(filled, *((2, call(10 + n, at)) for n, at in enumerate(edges)), load_seq=2)
+    make(filled, publication)
+    manifest = make(filled, publication, NIGHT + timedelta(days=1))
+    files = manifest["tables"]["call"]["files"]
     assert [(file["name"], file["rows"]) for file in files] == [
-        ("touch.2026-01.parquet", 1), ("touch.2026-02.parquet", 2), ("touch.2026-03.parquet", 1)
+        ("call.2026-01.parquet", 1), ("call.2026-02.parquet", 3), ("call.2026-03.parquet", 2)
     ]  # fmt: skip
-    assert table(publication, "touch").sort("touched_at")["touched_at"].to_list() == sorted(edges)
 
 
 def test_once_a_week_everything_is_written_anew(filled: Engine, publication: Path):
@@ -487,12 +529,9 @@ def test_a_full_disk_in_the_middle_is_a_sentence(filled: Engine, publication: Pa
         publish.export(filled, draft)
 
 
-def names(*instants: datetime) -> list[str]:
-    return [publish.instant_name(at) for at in instants]
-
-
 def kept(instants: list[datetime], now: datetime) -> list[datetime]:
-    found = publish.keep(names(*instants), now=now, daily=7, monthly=12)
+    made_at = {publish.instant_name(at): at for at in instants}
+    found = publish.keep(made_at, now=now, daily=7, monthly=12)
     return [at for at in instants if publish.instant_name(at) in found]
 
 
