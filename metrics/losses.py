@@ -57,7 +57,7 @@ def decided(frames: Frames, since: date, until: date, *, pipeline_id: str | None
             (col("entity_kind") == "deal").fill_null(True),
             col("outcome").is_in(["won", "lost"]),
             col("is_sales").fill_null(True),
-            nw.lit(True) if pipeline_id is None else col("pipeline_id") == pipeline_id,
+            *([] if pipeline_id is None else [col("pipeline_id") == pipeline_id]),
             col("outcome_local") >= start_of(since),
             col("outcome_local") < start_of(until),
         )

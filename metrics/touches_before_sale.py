@@ -46,7 +46,7 @@ def reduce(frames: Frames, params: TouchesBeforeSaleParams, period: Period) -> d
             (col("entity_kind") == "deal").fill_null(True),
             col("outcome").is_in(["won", "lost"]),
             col("is_sales").fill_null(True),
-            nw.lit(True) if params.pipeline_id is None else col("pipeline_id") == params.pipeline_id,
+            *([] if params.pipeline_id is None else [col("pipeline_id") == params.pipeline_id]),
         )
         .join(now, on="account_id")
         .filter(

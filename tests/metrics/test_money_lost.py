@@ -31,7 +31,7 @@ def asked(engine, rows, visits, **params):
 
 @on_every_engine
 def test_c4_the_example_of_the_catalogue(engine):
-    """A million lost early and 300 thousand lost late; the chances are 0.098 and 0.7, for no counts give 0.1 and 0.6."""
+    """A million lost early, 300 thousand late; the chances are 0.098 and 0.7, for no counts give 0.1 and 0.6."""
     rows, visits = [deal(1, amount_minor=100_000_000), deal(2, amount_minor=30_000_000)], []
     visits += [*stays(1, NEW, LOST), *stays(2, OFFER, LOST)]
     past = [(100, "won", NEW, 1), (200, "lost", NEW, 40), (300, "won", OFFER, 3), (400, "lost", OFFER, 1)]
