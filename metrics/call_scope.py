@@ -66,6 +66,11 @@ def is_short(short_abandon_s: int) -> nw.Expr:
     return IS_MISSED & (nw.col("wait_s") < short_abandon_s).fill_null(False)
 
 
+def is_conversation(min_talk_s: int) -> nw.Expr:
+    """Answered, and talked for so many seconds; where no length is known the telephony is believed."""
+    return IS_ANSWERED & (nw.col("talk_s") >= min_talk_s).fill_null(True)
+
+
 def with_hours(calls: Lazy, frames: Frames, stem: str = "started") -> Lazy:
     """`calls` with `hours`, one of `HOURS` by the account's calendar; null where the calendar has no such day."""
     col = nw.col

@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import polars as pl
 from pydantic import Field
 
-from metrics.call_scope import HAS_THREAD_KEY, IS_ANSWERED, card, in_period, in_scope, with_performer, with_receiver
+from metrics.call_scope import HAS_THREAD_KEY, card, in_period, in_scope, is_conversation, with_performer, with_receiver
 from metrics.metric import Frames, Metric, MetricResult, Params, Period, Text, drilldown_rows
 from metrics.people import group_key, of_population
 from metrics.rates import MIN_N, low_n, rate_columns
@@ -37,17 +37,13 @@ def reduce(frames: Frames, params: DialRateParams, period: Period) -> dict[str, 
     return {"dialled": _dialled(frames, params).select(*DIALLED), "rung": _rung(frames)}
 
 
-def _is_reached(min_talk_s: int) -> nw.Expr:
-    return IS_ANSWERED & (nw.col("talk_s") >= min_talk_s).fill_null(True)
-
-
 def _dialled(frames: Frames, params: DialRateParams) -> Lazy:
     """Outbound calls with is_reached, and is_open: a person with a number whom nobody has talked to since."""
     col = nw.col
     calls = in_scope(frames).with_columns(
         caller=nw.when(HAS_THREAD_KEY).then(col("thread_key")),
-        is_reached=(col("direction") == "out") & _is_reached(params.min_talk_s),
-        talked_epoch=nw.when(_is_reached(params.min_talk_s)).then(col("started_epoch")),
+        is_reached=(col("direction") == "out") & is_conversation(params.min_talk_s),
+        talked_epoch=nw.when(is_conversation(params.min_talk_s)).then(col("started_epoch")),
     )
     last_talk = (
         calls.filter(~col("caller").is_null()).group_by("account_id", "caller").agg(last_talk=col("talked_epoch").max())
