@@ -10,8 +10,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from audit import take_over
 from commands.audit import noted
+from commands.erasing import forget_again
+from commands.forget import proven
 from commands.text import _, say
 from config import Config
+from warehouse import suppression
 from warehouse.backup import Manifest, Moved, backup, restore
 from warehouse.database import WAREHOUSE
 
@@ -38,6 +41,7 @@ def run_restore(config: Config, file: Path, *, force: bool) -> int:
     at = done.manifest.created_at.astimezone(UTC)
     if done.aside is not None:
         take_over(config.settings_path, done.aside / config.settings_path.name)
+    again = forget_again(config)
     noted(config, "restore", file=str(file.absolute()), made=f"{at:%Y-%m-%d %H:%M}")
     say(
         _("Restored into {folder} as of {at} UTC: {size}.").format(
@@ -50,8 +54,13 @@ def run_restore(config: Config, file: Path, *, force: bool) -> int:
                 aside=done.aside
             )
         )
+    if again.people:
+        say(_("People forgotten since the backup and erased from it again: {n}.").format(n=len(again.people)))
+    elif len(listed := suppression.saved(config.data_dir)["hashes"]):
+        say(_("Nobody on the list of those who were forgotten ({n} hashes) was in it.").format(n=len(listed)))
+    left = [proven(config, person) for person in again.people]
     say(_("Now: `voronka publish`, so that readers see what was restored."))
-    return 0
+    return max(left, default=0)
 
 
 def program() -> str:

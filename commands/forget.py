@@ -29,8 +29,10 @@ from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.phones import to_e164
 from metrics.links import CARDS, card_url
+from settings import SettingsStore
 from warehouse import suppression
 from warehouse.accounts import is_anything_read
+from warehouse.backup import set_aside
 from warehouse.database import WAREHOUSE, open_warehouse, personal_key, said_plainly, writer_lock
 from warehouse.forgetting import Asked, Erased, Person, erase, find, spellings
 from warehouse.publish import read_manifest
@@ -61,7 +63,7 @@ def run_forget(config: Config, who: str | None, *, account: str | None, yes: boo
         if person is None:
             return FAILED
         publish_without(config)
-        return proven(config.data_dir, person)
+        return proven(config, person)
 
 
 def erased_in_warehouse(config: Config, who: str, account: str | None, *, yes: bool) -> Person | None:
@@ -199,10 +201,10 @@ def published_anew(config: Config, holds: Callable[[dict[str, Any]], bool]) -> i
         return remove_generations(config.publication, holds)
 
 
-def proven(data_dir: Path, person: Person) -> int:
+def proven(config: Config, person: Person) -> int:
     """Search everything and say where; 1 where the person is still found."""
-    with writer_lock(data_dir):
-        found = search(data_dir, Wanted(spellings(person), person.cards))
+    with writer_lock(config.data_dir):
+        found = search(config.data_dir, Wanted(spellings(person), person.cards))
     note(
         _("Searched: {columns} columns of {tables} tables, {files} files byte by byte ({mb} MB).").format(
             columns=found.n_columns, tables=found.n_tables, files=found.n_files, mb=f"{found.n_bytes / 1e6:.0f}"
@@ -212,10 +214,29 @@ def proven(data_dir: Path, person: Person) -> int:
         note(_("The name was not searched for: it is unknown, too short, or somebody else has it too."))
     for where, n in found.places:
         note(_("Still there: {where} ({n}).").format(where=where, n=n))
+    for where in found.unread:
+        note(_("Damaged, so nobody can say who is in it: {where}. Delete it.").format(where=where))
     if not found.places:
         note(_("Found: 0."))
+    list_copies(config)
     note(_("Backups and exports made before still hold the person: delete them. The CRM too: it is never written to."))
-    return FAILED if found.places else 0
+    return FAILED if found.places or found.unread else 0
+
+
+def list_copies(config: Config) -> None:
+    """Copies that may hold the person and are still where they were made: what restores moved aside, backups, and
+    exports with personal columns, as the audit log knows them."""
+    copies = {str(folder): "before-restore" for folder in set_aside(config.data_dir)}
+    for line in SettingsStore(config.settings_path).audit(MOST_LINES):
+        detail = line["detail"]
+        for file in (detail.get("file"), detail.get("to")) if detail.get("is_personal") else ():
+            if file and Path(file).is_file():
+                copies.setdefault(file, line["action"])
+    for file, what in copies.items():
+        note(_("Made before, look whether it goes: {file} ({what}).").format(file=file, what=what))
+
+
+MOST_LINES = 1_000_000
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from app.i18n import translated
+from commands.erasing import forget_again
 from commands.progress import Bars
 from commands.run import collecting_rarely, targets_of
 from commands.text import _, note
@@ -21,6 +22,7 @@ def run_remap(config: Config, accounts: Sequence[str], *, stop: threading.Event)
     named = {target.target for target in targets}
     sources = [one for one in targets_of(config, (), os.environ) if one.target in named]
     told = 0
+    forget_again(config)
     with Bars() as bars, collecting_rarely():
         for done in remap(config.data_dir, sources, progress=bars.move, stop=stop):
             told += 1

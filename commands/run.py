@@ -13,6 +13,7 @@ from typing import Any
 
 import scheduler
 from app.i18n import translated
+from commands.erasing import forget_again
 from commands.progress import SyncProgress, lines
 from commands.text import _, note, say
 from config import Config, ConfigError
@@ -57,6 +58,7 @@ def sync_with(
     """One run over the configured accounts."""
     targets = targets_of(config, accounts, env)
     check_resources(resources, targets)
+    forget_again(config)
     with SyncProgress() as progress, collecting_rarely():
         return sync(
             config.data_dir,
@@ -137,6 +139,7 @@ def run_publish(config: Config) -> int:
 
 def publish_with(config: Config, *, full: bool = False) -> dict[str, Any]:
     """A generation of what the warehouse holds; its manifest. full: nothing is linked from the one before."""
+    forget_again(config)
     return publish_all(
         config.data_dir,
         local={entry.id: local_of(config, entry) for entry in config.accounts if not entry.feeds},

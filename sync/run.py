@@ -16,7 +16,7 @@ from sync import inbox
 from sync.events import AccountDone, Event, Stopped, SyncAccount
 from sync.reader import Reader
 from sync.writer import Progress, Writer
-from warehouse import state
+from warehouse import state, suppression
 from warehouse.database import (
     WAREHOUSE,
     open_warehouse,
@@ -71,6 +71,8 @@ def sync(
                     full=full, resources=resources, overlap=overlap, progress=progress, parallel=parallel
                 )
                 forget_old(connection, days=raw_versions_days, now=run.started_at)
+                with connection.begin():
+                    suppression.save(connection, data_dir)
         finally:
             engine.dispose()
         if is_new and all(account.name is None for account in run.accounts):

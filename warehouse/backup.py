@@ -43,6 +43,7 @@ from warehouse.database import (
 )
 from warehouse.status import FILE as STATUS
 from warehouse.status import replace_file, sync_folder
+from warehouse.suppression import TO_FORGET, save_closed
 
 MANIFEST, FORMAT = "backup.json", 1
 MANIFEST_MOST = 10_000_000  # bytes
@@ -230,6 +231,9 @@ def restore(
 ) -> Restored:
     """Put what `file` holds into `data_dir`, once all of it is verified.
 
+    Who was forgotten since may be in it: then `TO_FORGET` stands there until they were erased again, and nothing is
+    published meanwhile.
+
     What was there is moved into a folder of its own, and back when anything fails. Killed in the middle, the warehouse
     cannot be opened until the next call, which first puts back what was there.
 
@@ -251,6 +255,8 @@ def restore(
         stage = data_dir / UNPACKED
         try:
             manifest = _unpack(file, stage, moved)
+            if save_closed(data_dir):
+                replace_file(data_dir / TO_FORGET, b"")
             aside = _exchange(data_dir, stage, now)
         finally:
             shutil.rmtree(stage, ignore_errors=True)

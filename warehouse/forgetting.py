@@ -23,8 +23,9 @@ Inflected names («Ивану Иванову») and single names in texts of oth
 
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,15 +37,18 @@ from warehouse.columns import quoted
 from warehouse.models import CANONICAL, key_of
 from warehouse.suppression import (
     CARD_COLUMNS,
+    EMAILS,
     EMPLOYEES,
     FACT_COLUMNS,
     OF_TYPE,
+    PHONES,
     STAND_IN,
     WORDS,
     Name,
     Suppression,
     card_hash,
     hashed,
+    numbers_in,
     remember,
 )
 
@@ -106,15 +110,30 @@ class Erased:
     renamed: dict[Name, str] = field(default_factory=dict)
 
 
+@dataclass
+class Returned:
+    """People that a restored warehouse still had, and what was erased of each."""
+
+    people: list[Person] = field(default_factory=list)
+    erased: list[Erased] = field(default_factory=list)
+
+
 # --- who --------------------------------------------------------------------------------------------------------------
 
 
 def find(connection: Connection, asked: Asked) -> Person:
     """Everything the warehouse knows to be of the person; nobody where it knows nothing."""
-    first = _carriers(connection, asked)
+    first, known = _carriers(connection, asked), {asked.kind: {asked.value}}
     companies = [name for name in first if name[1].startswith("company:") and asked.kind != "card"]
-    own = _merged(connection, [name for name in first if name not in companies])
-    phones, emails, odd, n_shared = _points(connection, own, asked)
+    return _person(connection, [name for name in first if name not in companies], companies, known)
+
+
+def _person(
+    connection: Connection, first: Sequence[Name], companies: Sequence[Name], known: Mapping[str, set[str]]
+) -> Person:
+    """Whose cards `first` are, with all these were merged with. known: numbers (phone) and addresses (email)."""
+    own = _merged(connection, first)
+    phones, emails, odd, n_shared = _points(connection, own, known)
     return Person(
         cards=tuple(name for name in own if not name[1].startswith("lead:")),
         leads=tuple(name for name in own if name[1].startswith("lead:")),
@@ -136,11 +155,16 @@ def _carriers(connection: Connection, asked: Asked) -> list[Name]:
             "AND (account_id = ? OR ? IS NULL) ORDER BY ALL",
             (asked.value, asked.account_id, asked.account_id) * 3,
         )
-    else:
-        table, column = ("client_phone", "phone_e164") if asked.kind == "phone" else ("client_email", "email_norm")
-        found = connection.exec_driver_sql(
-            f"SELECT DISTINCT account_id, entity_id FROM {table} WHERE {column} = ? ORDER BY ALL", (asked.value,)
-        )
+        return [(row[0], row[1]) for row in found.fetchall()]
+    return _carrying(connection, asked.kind, asked.value)
+
+
+def _carrying(connection: Connection, kind: str, value: str) -> list[Name]:
+    """Cards with a phone or an e-mail."""
+    table, column = ("client_phone", "phone_e164") if kind == "phone" else ("client_email", "email_norm")
+    found = connection.exec_driver_sql(
+        f"SELECT DISTINCT account_id, entity_id FROM {table} WHERE {column} = ? ORDER BY ALL", (value,)
+    )
     return [(row[0], row[1]) for row in found.fetchall()]
 
 
@@ -161,12 +185,10 @@ def _merged(connection: Connection, cards: Sequence[Name]) -> list[Name]:
 
 
 def _points(
-    connection: Connection, cards: Sequence[Name], asked: Asked
+    connection: Connection, cards: Sequence[Name], known: Mapping[str, set[str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], int]:
     """Phones, e-mails and odd phones that are the person's alone, and how many others have too."""
-    mine: dict[str, set[str]] = {"phone": set(), "email": set(), "odd": set()}
-    if asked.kind in mine:
-        mine[asked.kind].add(asked.value)
+    mine: dict[str, set[str]] = {kind: set(known.get(kind, ())) for kind in ("phone", "email", "odd")}
     n_shared = 0
     for kind, table, column in (
         ("phone", "client_phone", "phone_e164"),
@@ -313,6 +335,77 @@ def erase_met(connection: Connection, met: Suppression, *, load_seq: int, now: d
             leads=tuple(name for kind, name in mine if kind == "fact"),
         )
         erase(connection, person, belongs_to=belongs_to, key=met.key, load_seq=load_seq, now=now)
+
+
+Listed = tuple[str, str, str, datetime]
+"""Kind, hash, person and when, as the list has it."""
+
+
+def erase_returned(
+    connection: Connection, listed: Sequence[Listed], *, key: bytes, load_seq: int, now: datetime
+) -> Returned:
+    """Erase, inside the caller's transaction, people of a list that the warehouse's own list does not have: after a
+    restore. What is on hand is searched for their numbers, addresses and cards, for a list knows hashes only."""
+    own = {tuple(row) for row in connection.exec_driver_sql("SELECT kind, hash FROM forgotten").fetchall()}
+    new = [row for row in listed if row[:2] not in own]
+    for kind, one, belongs_to, at in new:
+        connection.exec_driver_sql("INSERT INTO forgotten VALUES (?, ?, ?, ?, 0)", (kind, one, belongs_to, at))
+    met, done = Suppression(connection, key=key), Returned()
+    for belongs_to, values in sorted(_on_hand(connection, met).items() if new else ()):
+        person = _of_values(connection, values)
+        erased = erase(connection, person, belongs_to=belongs_to, key=key, load_seq=load_seq, now=now)
+        if erased.rows or erased.n_raw:
+            done.people.append(person)
+            done.erased.append(erased)
+    return done
+
+
+Values = dict[str, set[Any]]
+"""Of one person: phone and email as they are, names of card and fact."""
+
+
+def _of_values(connection: Connection, values: Values) -> Person:
+    carrying = [(kind, value) for kind in ("phone", "email") for value in values[kind]]
+    carriers = {name for kind, value in carrying for name in _carrying(connection, kind, value)}
+    companies = {name for name in carriers if name[1].startswith("company:")} - values["card"]
+    person = _person(connection, sorted((values["card"] | carriers) - companies), sorted(companies), values)
+    return replace(person, leads=tuple(sorted({*person.leads, *values["fact"]})))
+
+
+def _on_hand(connection: Connection, met: Suppression) -> dict[str, Values]:
+    """What is on hand of people on the list, by person."""
+    found: dict[str, Values] = defaultdict(lambda: {kind: set() for kind in ("phone", "email", "card", "fact")})
+    for account_id, token, kind in _tokens(connection):
+        region = met.regions.get(account_id) or "RU"
+        for value in numbers_in(token, region) if kind == "phone" else (token.lower(),):
+            if whose := met.person(kind, value):
+                found[whose][kind].add(value)
+    for table in CANONICAL:
+        for column in [name for name in dict.fromkeys((*CARD_COLUMNS, *FACT_COLUMNS)) if name in table.columns]:
+            names = connection.exec_driver_sql(
+                f"SELECT DISTINCT account_id, {column} FROM {quoted(table.name)} WHERE {column} IS NOT NULL"
+            ).fetchall()
+            for account_id, name in names:
+                for kind in ("card", "fact"):
+                    if whose := met.owner(kind, account_id, name):
+                        found[whose][kind].add((account_id, name))
+    return found
+
+
+def _tokens(connection: Connection) -> Iterator[tuple[str, str, str]]:
+    """Account, text and kind of whatever may be a number or an address, in all texts on hand."""
+    texts = [(quoted(table.name), quoted(column.name)) for table in CANONICAL for column in _texts(table)]
+    for table, text in [*texts, ("raw_record", "decode(body)")]:
+        for kind, pattern in (("phone", PHONES), ("email", EMAILS)):
+            rows = connection.exec_driver_sql(
+                f"SELECT DISTINCT account_id, unnest(regexp_extract_all({text}, ?)) FROM {table}", (pattern,)
+            )
+            yield from [(row[0], row[1], kind) for row in rows.fetchall()]
+
+
+def _texts(table: Table) -> list[Any]:
+    apart = {"account_id", "raw_hash", *CARD_COLUMNS, *FACT_COLUMNS}
+    return [one for one in table.columns if isinstance(one.type, Text) and one.name not in apart]
 
 
 TEMPORARY = ("gone_card", "gone_fact", "gone_key", "gone_row_key", "gone_key_name", "gone_raw")

@@ -33,13 +33,14 @@ class Wanted:
 @dataclass
 class Searched:
     """n_columns: of text and bytes, in how many tables (n_tables) and files. places: where something was found, and how
-    often."""
+    often. unread: files that are damaged."""
 
     n_tables: int = 0
     n_columns: int = 0
     n_files: int = 0
     n_bytes: int = 0
     places: list[tuple[str, int]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def note(self, where: str, n: int) -> None:
         if n:
@@ -54,20 +55,27 @@ def search(data_dir: Path, wanted: Wanted) -> Searched:
         connection.execute("SET TimeZone = 'UTC'")
         for file in files:
             where = str(file.relative_to(data_dir))
-            if file.suffix == ".duckdb":
-                connection.execute(f"ATTACH {_text(str(file))} AS w (READ_ONLY)")
-                for (table,) in connection.execute(
-                    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'w' ORDER BY 1"
-                ).fetchall():
-                    _table(connection, found, f"w.{quoted(table)}", f"{where}: {table}", wanted)
-                connection.execute("DETACH w")
-            elif file.suffix == ".parquet":
-                _table(connection, found, f"read_parquet({_text(str(file))})", where, wanted)
-            elif file.suffix == ".sqlite":
-                _sqlite(found, file, where, wanted)
+            try:
+                _tables(connection, found, file, where, wanted)
+            except (duckdb.Error, sqlite3.DatabaseError):  # damaged: nobody can say what is in it
+                found.unread.append(where)
     for file in files:
         _bytes(found, file, str(file.relative_to(data_dir)), wanted)
     return found
+
+
+def _tables(connection: duckdb.DuckDBPyConnection, found: Searched, file: Path, where: str, wanted: Wanted) -> None:
+    if file.suffix == ".duckdb":
+        connection.execute(f"ATTACH {_text(str(file))} AS w (READ_ONLY)")
+        for (table,) in connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'w' ORDER BY 1"
+        ).fetchall():
+            _table(connection, found, f"w.{quoted(table)}", f"{where}: {table}", wanted)
+        connection.execute("DETACH w")
+    elif file.suffix == ".parquet":
+        _table(connection, found, f"read_parquet({_text(str(file))})", where, wanted)
+    elif file.suffix == ".sqlite":
+        _sqlite(found, file, where, wanted)
 
 
 def _table(connection: duckdb.DuckDBPyConnection, found: Searched, source: str, where: str, wanted: Wanted) -> None:

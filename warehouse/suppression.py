@@ -17,8 +17,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+import orjson
 import polars as pl
 from sqlalchemy import Connection
 
@@ -37,13 +40,19 @@ from connectors.records import (
     Record,
 )
 from warehouse.columns import layout
+from warehouse.database import WAREHOUSE
 from warehouse.models import metadata
+from warehouse.status import replace_file
 
 if TYPE_CHECKING:
     from warehouse.load import Sorted
 
 STAND_IN = "forgotten-"
 """What a forgotten card or number is called in the rows that stay: `contact:forgotten-<random>`. Kept nowhere else."""
+
+LIST = "forgotten.json"
+TO_FORGET = "forget.unfinished"
+"""While it is there, people of `LIST` are still to be erased from a warehouse that was restored."""
 
 CARDS: tuple[type[Record], ...] = (Contact, Company)
 CARD_COLUMNS = ("contact_id", "company_id", "main_contact_id", "entity_id", "from_id", "into_id")
@@ -426,6 +435,39 @@ def listed(connection: Connection) -> list[dict[str, Any]]:
         "FROM forgotten GROUP BY person ORDER BY 2, 1"
     )
     return [dict(row._mapping) for row in rows]
+
+
+def save(connection: Connection, data_dir: Path) -> None:
+    """Keep the list beside the warehouse too: a backup made before somebody was forgotten knows nothing of them."""
+    key = connection.exec_driver_sql("SELECT key_fingerprint FROM identity").scalar_one()
+    rows = connection.exec_driver_sql("SELECT kind, hash, person, forgotten_at FROM forgotten ORDER BY ALL").fetchall()
+    if rows or (data_dir / LIST).exists():
+        replace_file(data_dir / LIST, orjson.dumps({"key": key, "hashes": [list(row) for row in rows]}))
+
+
+def save_closed(data_dir: Path) -> bool:
+    """The same of a warehouse nobody has open, where it can still be read; whether there is anybody on the list."""
+    try:
+        with duckdb.connect(str(data_dir / WAREHOUSE), read_only=True) as connection:
+            key = connection.execute("SELECT key_fingerprint FROM identity").fetchall()[0][0]
+            rows = connection.execute("SELECT kind, hash, person, forgotten_at::VARCHAR FROM forgotten").fetchall()
+    except duckdb.Error:  # none, a damaged one, one from before there was a list
+        rows = []
+    if rows:
+        before = saved(data_dir)
+        known = [tuple(row) for row in before["hashes"]] if before["key"] == key else []
+        listed = {row[:2]: row for row in [*known, *rows]}
+        replace_file(data_dir / LIST, orjson.dumps({"key": key, "hashes": [*listed.values()]}))
+    return bool(saved(data_dir)["hashes"])
+
+
+def saved(data_dir: Path) -> dict[str, Any]:
+    """The list beside the warehouse: key, the fingerprint of `phone.key`, and hashes: kind, hash, person, when."""
+    try:
+        found: dict[str, Any] = orjson.loads((data_dir / LIST).read_bytes())
+    except FileNotFoundError:
+        return {"key": None, "hashes": []}
+    return found
 
 
 def remember(connection: Connection, person: str, hashes: Sequence[tuple[str, str]], *, now: datetime) -> None:
