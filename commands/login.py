@@ -6,7 +6,7 @@ import sys
 from commands.text import _, note, say
 from config import Config, ConfigError
 from connectors.connector import find_connectors
-from warehouse.database import private_folder
+from warehouse.database import private_folder, said_plainly
 
 NO_OAUTH = "The connector {connector} of account {id} has no OAuth; it uses what `token_env` or `webhook_env` names."
 
@@ -22,7 +22,8 @@ def run_login(config: Config, account_id: str, *, code: str | None, redirect_url
     state_dir = config.data_dir / "state" / account_id
     for folder in (config.data_dir, state_dir.parent, state_dir):
         private_folder(folder)
-    connector.login(entry, answer, env=os.environ, state_dir=str(state_dir))
+    with said_plainly(state_dir):
+        connector.login(entry, answer, env=os.environ, state_dir=str(state_dir))
     say(_("Allowed. Now: `voronka sync`."))
     return 0
 

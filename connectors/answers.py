@@ -86,8 +86,10 @@ class Answers:
             raise PassingError(Phrase("the answer was cut off"))
         if not response.is_success:
             self.refuse(response, asked)
-        if not response.content.strip():
+        if response.status_code == httpx.codes.NO_CONTENT:
             return None
+        if not response.content.strip():
+            raise PassingError(Phrase("the answer was empty"))
         try:
             return json_of(response.content)
         except ValueError:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import httpx
 import orjson
 
 from connectors.errors import CredentialsError, Phrase, RetriableError
-from connectors.http import TIMEOUT, Pace, SourceAuth, user_agent
+from connectors.http import TIMEOUT, Pace, SourceAuth, limit, user_agent
 
 log = logging.getLogger(__name__)
 
@@ -329,11 +330,15 @@ def exchange(
     """Turn the code of a consent into tokens, and store them before anything uses them."""
     with httpx.Client(transport=transport, timeout=TIMEOUT) as http, store.locked(), store.room() as put:
         pace.wait()
+        http.event_hooks = {"response": [partial(limit, since=pace.clock(), clock=pace.clock)]}
         try:
             answer = http.send(client.request(grant_type="authorization_code", code=code))
-        except httpx.TransportError:
+        except (httpx.TransportError, httpx.DecodingError):
             raise RetriableError(
-                "{host}: cannot connect to exchange the code; try again.", host=httpx.URL(client.token_url).host
+                "{host}: the code could not be exchanged, for no whole answer came. A code can be used once: run "
+                "voronka login {account} again.",
+                host=httpx.URL(client.token_url).host,
+                account=client.account,
             ) from None
         put(client.tokens(answer, now=clock()))
 
@@ -370,7 +375,7 @@ def tokens_from(answer: httpx.Response, client: OAuthClient, *, now: float) -> T
         body = orjson.loads(answer.content)
     except orjson.JSONDecodeError:
         body = None
-    if answer.status_code == httpx.codes.OK and isinstance(body, dict):
+    if answer.status_code == httpx.codes.OK:
         try:
             return Tokens.from_answer(body, host=host, now=now)
         except (KeyError, TypeError, ValueError):

@@ -189,7 +189,11 @@ class Pace:
 def _opened(file: Path) -> int:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-    os.ftruncate(handle, SHARED.size)
+    try:
+        os.posix_fallocate(handle, 0, SHARED.size)  # a hole would kill whoever writes to it on a full disk (SIGBUS)
+    except OSError:
+        os.close(handle)
+        raise
     return handle
 
 
@@ -210,6 +214,12 @@ class Timely(httpx.SyncByteStream):
 
     def close(self) -> None:
         self.stream.close()
+
+
+def limit(response: httpx.Response, *, since: float, clock: Callable[[], float]) -> None:
+    """Put the deadline on an answer's body."""
+    assert isinstance(response.stream, httpx.SyncByteStream)
+    response.stream = Timely(response.stream, until=since + DEADLINE_S, clock=clock)
 
 
 class SourceAuth(httpx.Auth):
@@ -447,8 +457,7 @@ class ApiClient:
     def _after(self, response: httpx.Response) -> None:
         """Put a deadline on any answer's body, and heed it if it is about our pace."""
         sent = response.request.extensions
-        assert isinstance(response.stream, httpx.SyncByteStream)
-        response.stream = Timely(response.stream, until=sent[SENT_AT] + DEADLINE_S, clock=self._pace.clock)
+        limit(response, since=sent[SENT_AT], clock=self._pace.clock)
         if self._answers.is_too_fast(response):
             response.read()
             self._pause_after(response, sent[N_PAUSES])

@@ -33,6 +33,7 @@ from sync.events import (
 from sync.identity import other_viewer, read_twice, sight
 from sync.plan import Step, catch_up, joined, plan
 from warehouse import state
+from warehouse.database import plainly
 from warehouse.load import Read
 from warehouse.state import CLOCK_TOLERANCE
 
@@ -354,6 +355,9 @@ class Reader:
     def _give_up(self, resource: str | None, error: Exception) -> None:
         if isinstance(error, ConnectorError):
             self._fail(resource, error.said)
+            return
+        if isinstance(error, OSError) and (said := plainly(error, self.state_dir)):  # the network's are ConnectorErrors
+            self._fail(resource, said)
             return
         log.exception("%s: a bug in the connector", self.target.account_id, exc_info=error)
         self._fail(

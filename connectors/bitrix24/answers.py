@@ -145,6 +145,8 @@ class BitrixAnswers(Answers):
             raise PassingError(Phrase("status {status}", status=status))
         if not isinstance(body, dict) or not response.is_success:
             raise PayloadError("{where}: refused with {status}{said}.", where=asked.where, status=status, said="")
+        if "result" not in body:
+            raise PassingError(Phrase("the answer was empty"))
         return body
 
     def clean(self, body: bytes) -> bytes:

@@ -76,8 +76,23 @@ class List:
         return Reference(f"$result[{key}]{path}[{PAGE - 1}][{self.key}]")
 
     def rows_of(self, result: Any) -> list[Json]:
+        """Raises PayloadError for a result that is something else than this list: taken as an empty one it would end
+        the walk, and what is missing would never be asked for again."""
         found = as_object(result).get(self.rows) if self.rows else result
-        return [row for row in as_list(found) if isinstance(row, dict)]
+        rows = [row for row in as_list(found) if isinstance(row, dict)]
+        if result and not rows and (found or self.rows not in as_object(result)):
+            raise self._other()
+        return rows
+
+    def numbered(self, result: Any) -> dict[int, Json]:
+        """The rows by their ids. Raises PayloadError where one has none."""
+        try:
+            return {int(row[self.key]): row for row in self.rows_of(result)}
+        except (KeyError, TypeError, ValueError):
+            raise self._other() from None
+
+    def _other(self) -> PayloadError:
+        return PayloadError("{list}: the answer is not this list; nothing of it was believed.", list=self.method)
 
 
 def walk(api: BitrixApi, listing: List, window: Window) -> Iterator[list[Json]]:
@@ -167,17 +182,16 @@ class Place:
 
     def take(self, outcome: Outcome) -> list[Json]:
         """The rows of a page that are within the walk; moves on."""
-        rows = self.listing.rows_of(outcome.result)
-        page = {int(row[self.listing.key]): row for row in rows}
+        page, n_rows = self.listing.numbered(outcome.result), len(self.listing.rows_of(outcome.result))
         if page and max(page) <= self.at:
             raise PayloadError(
                 "{list}: the list does not go on after id {number} but begins anew, so it cannot be read whole.",
                 list=self.listing.method,
                 number=self.at,
             )
-        before, is_short = self.at, len(rows) < PAGE
+        before, is_short = self.at, n_rows < PAGE
         self.is_broken = is_short
-        self.is_end = not rows or (is_short and self.trusts_short)
+        self.is_end = not n_rows or (is_short and self.trusts_short)
         if page:
             self.at = max(page)
             self.n_rows += len(page)
@@ -212,7 +226,7 @@ def pages_of(api: BitrixApi, listing: List, commands: Mapping[str, Command]) -> 
     for outcome in api.batch(commands).values():
         if outcome.error is not None:
             raise outcome.error
-        if page := list({int(row[listing.key]): row for row in listing.rows_of(outcome.result)}.values()):
+        if page := list(listing.numbered(outcome.result).values()):
             yield page
 
 
@@ -222,12 +236,12 @@ def by_start(api: BitrixApi, listing: List, params: Mapping[str, Any] | None = N
     seen: set[int] = set()
     ordered = {"sort": listing.cursor, "order": "ASC", **listing.params, **(params or {})}
     while True:
-        rows = listing.rows_of(api.call(listing.method, {**ordered, "start": len(seen)}))
-        page = {int(row[listing.key]): row for row in rows if int(row[listing.key]) not in seen}
+        result = api.call(listing.method, {**ordered, "start": len(seen)})
+        page = {number: row for number, row in listing.numbered(result).items() if number not in seen}
         if page:
             yield list(page.values())
         seen.update(page)
-        if len(rows) < PAGE or not page:
+        if len(listing.rows_of(result)) < PAGE or not page:
             return
 
 
@@ -252,7 +266,7 @@ def spans(api: BitrixApi, lists: Mapping[str, List]) -> dict[str, Span]:
         errors = [end.error for end in ends if end.error is not None]
         if errors and not isinstance(errors[0], ForbiddenError | MissingError):
             raise errors[0]
-        numbers = [int(row[listing.key]) for end in ends for row in listing.rows_of(end.result)]
+        numbers = [number for end in ends for number in listing.numbered(end.result)]
         if errors:
             found[part] = Span(0, 0)
         elif numbers:

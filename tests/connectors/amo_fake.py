@@ -156,7 +156,7 @@ def page(collection: str, *items: Any, has_next: bool = False, next_href: str = 
     links = {"next": {"href": next_href}} if has_next else {}
     return httpx.Response(
         200,
-        json={"_page": 1, "_links": links, "_embedded": {collection: list(items)}},
+        json={"_links": links, "_embedded": {collection: list(items)}},
         headers={"Content-Type": "application/hal+json"},
     )
 

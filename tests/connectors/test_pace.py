@@ -238,3 +238,8 @@ def test_the_end_of_a_run_wakes_whoever_waits_for_a_turn():
     pace.end()
     thread.join(30)
     assert woken
+
+
+def test_room_for_the_pace_is_on_the_disk_before_it_is_used(tmp_path: Path):
+    Pace(1, tmp_path / "main.pace")
+    assert (tmp_path / "main.pace").stat().st_blocks > 0  # a write to a hole of a full disk kills the process

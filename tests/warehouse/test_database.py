@@ -1,5 +1,7 @@
 """Opening the warehouse: schema, refusals, rights."""
 
+import errno
+import os
 import stat
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from warehouse.database import (
     migrate,
     open_warehouse,
     personal_key,
+    said_plainly,
     writer_lock,
 )
 from warehouse.models import key_of, metadata
@@ -68,6 +71,22 @@ def test_a_damaged_file_is_refused_with_a_sentence(tmp_path: Path):
     (tmp_path / "warehouse.duckdb").write_bytes(b"garbage" * 1000)
     with pytest.raises(WarehouseError, match="is damaged"):
         open_warehouse(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "is full"),
+        (errno.EDQUOT, "is full"),
+        (errno.EFBIG, "may grow no more"),
+        (errno.EIO, "fails"),
+        (errno.EROFS, "cannot be written to"),
+        (errno.EACCES, "cannot be written to"),
+    ],
+)
+def test_what_a_disk_does_to_us_is_a_sentence(tmp_path: Path, number: int, words: str):
+    with pytest.raises(WarehouseError, match=words), said_plainly(tmp_path):
+        raise OSError(number, os.strerror(number))
 
 
 def test_folder_file_and_key_are_for_their_owner_only(tmp_path: Path):

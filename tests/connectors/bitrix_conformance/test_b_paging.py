@@ -184,6 +184,20 @@ def test_b46_no_rows_and_no_total_are_no_rows():
     assert len(portal.asked("/user.get")) == 1
 
 
+@pytest.mark.parametrize(
+    "result", [{"ID": "5", "ADMIN": True}, [{"STATUS_ID": "NEW"}], {"items": [{"id": 7}]}, [["1"]]], ids=str
+)
+def test_an_answer_that_is_another_list_is_no_empty_one(result):
+    for listing in (OLD_DEALS, TASKS):
+        with pytest.raises(PayloadError, match="not this list"):
+            listing.numbered(result)
+
+
+@pytest.mark.parametrize("result", [None, [], {}, {"tasks": []}, {"tasks": None}], ids=str)
+def test_a_list_of_tasks_without_rows_is_empty_however_it_is_written(result):
+    assert TASKS.numbered(result) == {}
+
+
 @pytest.mark.parametrize("how", HOW)
 def test_users_are_read_by_id_too(how):
     portal = Portal({"user": [user(number) for number in upto(130)]})

@@ -196,7 +196,7 @@ def test_b09_pages_of_a_gateway_are_no_data_and_are_asked_for_again():
     assert [entry["status"] for entry in portal.asked()] == [502, 502, 200]
 
 
-@pytest.mark.parametrize("body", ["<h1>Maintenance</h1>", '{"result": [{"ID": '])
+@pytest.mark.parametrize("body", ["<h1>Maintenance</h1>", '{"result": [{"ID": ', "{}", '{"time": {}}'])
 def test_b09_a_page_with_status_200_is_not_read_as_data(body):
     portal = Portal()
     portal.before = lambda _: httpx.Response(200, text=body)

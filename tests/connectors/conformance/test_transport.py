@@ -187,6 +187,27 @@ def test_c22_a_body_that_breaks_off_is_read_again_and_no_half_page_is_stored(bro
     assert len(server.asked("/api/v4/contacts/notes")) == 2
 
 
+def test_a_200_without_a_body_is_no_empty_list_and_is_asked_for_again():
+    api, server = amo({LEADS: [httpx.Response(200), page("leads", lead(1))]})
+    assert len(of(Deal, read(api, "leads", FIRST))) == 1
+    assert len(server.asked(LEADS)) == 2
+
+
+@pytest.mark.parametrize("of_another", [f"{LEADS}?page=7", "/api/v4/contacts?page=1"])
+def test_an_answer_that_says_it_is_to_another_request_is_asked_for_again(of_another):
+    number, name = (7, "leads") if of_another.startswith(LEADS) else (1, "contacts")
+    mixed_up = {"_page": number, "_links": {"self": {"href": HOST + of_another}}, "_embedded": {name: [{"id": 9}]}}
+    api, server = amo({LEADS: [httpx.Response(200, json=mixed_up), page("leads", lead(1))]})
+    assert [one.deal_id for one in of(Deal, read(api, "leads", FIRST))] == ["lead:1"]
+    assert len(server.asked(LEADS)) == 2
+
+
+def test_a_list_that_always_calls_itself_by_another_name_is_believed():
+    named = {"_page": 1, "_links": {"self": {"href": f"{HOST}/api/v2/leads"}}, "_embedded": {"leads": [lead(1)]}}
+    api, _ = amo({LEADS: httpx.Response(200, json=named)})
+    assert len(of(Deal, read(api, "leads", FIRST))) == 1
+
+
 def test_c23_a_slow_answer_is_waited_for_a_minute():
     api, _ = amo()
     timeout = api._client._http().timeout
