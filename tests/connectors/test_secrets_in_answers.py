@@ -22,6 +22,8 @@ OF_FILE = b"NGYz"
 class Asked(Portal):
     """Remembers what was answered."""
 
+    is_touched = True
+
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = super().handle_request(request)
         self.told = getattr(self, "told", b"") + answer.content
