@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = [page.url for page in find_pages()]
 WORDS = json.loads((Path(app.__file__).parent / "static" / "ru.json").read_text("utf-8"))
-LAPTOP, PHONE = (1366, 900), (390, 844)
+PHONE = (390, 844)
 SEEN = """() => {
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -75,14 +75,11 @@ def test_from_a_number_to_its_rows_and_from_a_row_to_the_card(open_window, demo_
     window.errors.clear()  # the guard cut that request off
 
 
-@pytest.mark.parametrize(("scheme", "size"), [("light", LAPTOP), ("dark", PHONE)], ids=["laptop", "phone in the dark"])
-@pytest.mark.parametrize("url", PAGES)
-def test_a_page_draws_everything_itself_and_fits_its_window(open_window, url, scheme, size):
-    page = open_window(scheme=scheme, size=size).open(address(url))
+def draws_everything_itself_and_fits(page, *, is_light):
     assert page.locator("h1").inner_text()
     colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     brightness = sum(int(part) for part in re.findall(r"\d+", colour)[:3])
-    assert (brightness > 600) == (scheme == "light")
+    assert (brightness > 600) == is_light
     for chart in page.locator("[data-testid=stEChartsChart]").all():
         expect(chart.locator("svg")).to_have_count(1)  # waits: a drawn chart is drawn anew when its fonts or theme come
     wide = page.evaluate(
@@ -92,9 +89,16 @@ def test_a_page_draws_everything_itself_and_fits_its_window(open_window, url, sc
 
 
 @pytest.mark.parametrize("url", PAGES)
-def test_no_english_words_of_the_framework_are_left(open_window, url):
+def test_a_page_draws_everything_itself_and_fits_a_phone_in_the_dark(open_window, url):
+    page = open_window(scheme="dark", size=PHONE).open(address(url))
+    draws_everything_itself_and_fits(page, is_light=False)
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_a_page_fits_a_laptop_and_no_english_words_of_the_framework_are_left(open_window, url):
     window = open_window()
     page = window.open(address(url))
+    draws_everything_itself_and_fits(page, is_light=True)
     assert page.locator("html").get_attribute("lang") == "ru"
     for opener in ("stSelectbox", "stMultiSelect"):
         for box in page.locator(f"[data-testid={opener}] input").all():
