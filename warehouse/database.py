@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -31,13 +32,16 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
 BEFORE_MIGRATION = "warehouse.before-migration-from-{revision}.duckdb"
 UNFINISHED_RESTORE = "restore.unfinished"  # while it is there, a restore (`backup`) is in the middle of its renames
-UNPACKED, REWRITTEN, REMAPPED = ".restoring", ".rewritten.duckdb", "remap.duckdb"
+BEGUN, UNPACKED, REWRITTEN, REMAPPED = ".begun.duckdb", ".restoring", ".rewritten.duckdb", "remap.duckdb"
 LEFTOVERS = (
-    *(UNPACKED, f"{WAREHOUSE}.tmp"),
+    *(BEGUN, UNPACKED, f"{WAREHOUSE}.tmp"),
     *(f"{name}{ending}" for name in (REWRITTEN, REMAPPED) for ending in ("", ".wal", ".tmp")),
 )
-"""What a restore, a rewriting and a remap make beside the warehouse, and DuckDB's spills: killed, they leave it."""
+"""What a first start, a restore, a rewriting and a remap make beside the warehouse, and DuckDB's spills: killed, they
+leave it."""
 
+PARTIAL = ".partial"  # of a copy before a migration
+READING = ".diff-"  # folders of readers that compare generations
 KEY_BYTES = 32
 MEMORY_LIMIT = "2GB"  # beyond it DuckDB spills into <warehouse>.tmp beside the file
 SPARE = 16 << 20  # bytes of disk left free beside what a copy needs: logs, folders, what others write meanwhile
@@ -121,6 +125,8 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads:
     event.listen(engine, "connect", _set_utc)
     try:
         with said_plainly(data_dir):
+            if not file.exists():
+                _make_empty(file)
             _bring_to_head(engine, data_dir)
             file.chmod(0o600)
         remove_leftovers(data_dir)
@@ -130,11 +136,45 @@ def open_warehouse(data_dir: Path, *, memory_limit: str = MEMORY_LIMIT, threads:
     return engine
 
 
+def _make_empty(file: Path) -> None:
+    """A database without tables, whole or not at all: DuckDB writes its first pages one by one, and calls a file
+    without the last of them damaged."""
+    new = file.with_name(BEGUN)
+    new.unlink(missing_ok=True)
+    duckdb.connect(str(new)).close()
+    new.replace(file)
+    sync_folder(file.parent)
+
+
 def remove_leftovers(data_dir: Path) -> None:
     """Remove what killed processes left: it holds personal data. By whoever alone may write, and before writing."""
-    for path in (data_dir / name for name in LEFTOVERS):
+    halves = data_dir.glob(Path(BEFORE_MIGRATION.format(revision="*")).with_suffix(PARTIAL).name)
+    for path in (*(data_dir / name for name in LEFTOVERS), *halves):
         with suppress(OSError):  # a disk that cannot be written to is spoken of by whoever needs it
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for folder in data_dir.glob(f"{READING}*"):
+        with suppress(OSError), _held(folder, fcntl.LOCK_EX):
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def reading_folder(data_dir: Path) -> Iterator[Path]:
+    """A folder under `data_dir` for what a reader needs in between; left by a killed one, the next opening removes it,
+    for nobody holds it then."""
+    made = TemporaryDirectory(dir=data_dir, prefix=READING, ignore_cleanup_errors=True)
+    with made as name, _held(Path(name), fcntl.LOCK_SH):
+        yield Path(name)
+
+
+@contextmanager
+def _held(folder: Path, how: int) -> Iterator[None]:
+    """Hold a folder as long as this process lives. Raises BlockingIOError while somebody else holds it otherwise."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove_warehouse(data_dir: Path) -> None:
@@ -197,7 +237,7 @@ def copies_of_migrations(data_dir: Path) -> list[Path]:
 def _copy_aside(data_dir: Path, revision: str) -> Path:
     """Copy the closed warehouse; the copy is there whole or not at all. Older ones go, for they are of no use."""
     file, copy = data_dir / WAREHOUSE, data_dir / BEFORE_MIGRATION.format(revision=revision)
-    partial = copy.with_suffix(".partial")
+    partial = copy.with_suffix(PARTIAL)
     partial.unlink(missing_ok=True)
     _remove_copies(data_dir)
     ask_for_room(data_dir, file.stat().st_size)
