@@ -58,11 +58,11 @@ def reduce(frames: Frames, params: BackMovesParams, period: Period) -> dict[str,
         "again": again.join(own, on=MEMBER, how="semi")
         .group_by(*MEMBER)
         .agg(again_s=nw.col("again_s").sum().cast(nw.Int64)),
-        "moves": with_user_flags(_moves(seen, frames).join(members, on=MEMBER, how="inner"), frames, "by_user_id"),
+        "moves": with_user_flags(moves_back(seen, frames).join(members, on=MEMBER, how="inner"), frames, "by_user_id"),
     }
 
 
-def _moves(seen: Scope, frames: Frames) -> Lazy:
+def moves_back(seen: Scope, frames: Frames) -> Lazy:
     """Back-moves and reopenings: MEMBER, n, kind, from_stage_id, to_stage_id, moved_at, by_user_id."""
     col = nw.col
     stood = seen.visits.filter(~col("is_pass_through").fill_null(False))

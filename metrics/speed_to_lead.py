@@ -334,8 +334,8 @@ def _curve(leads: pl.DataFrame) -> dict[str, float | None]:
 def _buckets(leads: pl.DataFrame, params: SpeedToLeadParams) -> pl.DataFrame:
     """By source, for faster answers go to hotter sources."""
     names = list(BUCKETS)
-    answered = pl.col("response_s").cut(list(BUCKETS.values())[:-1], labels=names).cast(pl.String)
-    bucket = pl.when("is_answered").then(answered).otherwise(pl.lit("none"))
+    ends = [pl.when(pl.col("response_s") <= end).then(pl.lit(name)) for name, end in BUCKETS.items()]
+    bucket = pl.when("is_answered").then(pl.coalesce(ends)).otherwise(pl.lit("none"))
     place = {name: number for number, name in enumerate([*names, "none"])}
     decided = pl.col("outcome").is_in(["won", "lost"])
     return (
