@@ -1,6 +1,5 @@
 """`voronka diff`: why numbers changed between two publications, in parts that sum to the change."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -31,6 +30,7 @@ from metrics.metric import find_metrics
 from metrics.row_changes import PARTS
 from metrics.user_set import user_set_frames
 from settings import SettingsStore
+from warehouse.database import reading_folder
 
 TextFormat = Literal["table", "json", "csv"]
 
@@ -161,9 +161,9 @@ def _asked(compared: Compared, older: FrameSet, newer: FrameSet, zone: ZoneInfo)
 
 def _explained(asked: Sequence[Asked], older: FrameSet, newer: FrameSet, config: Config) -> list[Difference]:
     # Beside the publication: in between, tables are as large as there.
-    with tempfile.TemporaryDirectory(dir=config.data_dir, prefix=".diff-", ignore_cleanup_errors=True) as folder:
+    with reading_folder(config.data_dir) as folder:
         try:
-            return differences(asked, older, newer, Path(folder))
+            return differences(asked, older, newer, folder)
         except MISSING_FILE:
             raise ConfigError(GONE_MEANWHILE, known=_listed(generations(config.publication))) from None
         except (pl.exceptions.ColumnNotFoundError, UnknownTableError) as error:

@@ -6,6 +6,7 @@ a person understands.
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -27,6 +28,8 @@ from sqlalchemy.pool import StaticPool
 
 from connectors.errors import Phrase, SpokenError
 from warehouse.status import sync_folder
+
+logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # what breaks is raised; here it would be shown twice
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAREHOUSE, PHONE_KEY = "warehouse.duckdb", "phone.key"
@@ -392,6 +395,7 @@ TROUBLES = {
     "failed to allocate": FULL,
     "File too large": TOO_LARGE,
     "Input/output error": BROKEN,
+    "fsync failed": BROKEN,
     "Conflicting lock is held": OPEN_ELSEWHERE,
     "not a valid DuckDB database file": DAMAGED,
     "Could not read enough bytes": DAMAGED,

@@ -12,7 +12,14 @@ from sqlalchemy import Engine
 from test_database import KEYS, SCHEMA, rows
 
 from warehouse import database
-from warehouse.database import WAREHOUSE, WarehouseError, open_warehouse, writer_lock
+from warehouse.database import (
+    WAREHOUSE,
+    WarehouseError,
+    open_warehouse,
+    reading_folder,
+    remove_leftovers,
+    writer_lock,
+)
 from warehouse.rewriting import rewrite
 
 HOUSE = Path(__file__).parents[2]
@@ -101,3 +108,16 @@ def test_killed_in_the_middle_the_next_one_ends_it(data_dir: Path, where: str):
     rewrite(data_dir)
     assert folder_holds(data_dir, PERSON) == []
     assert [path.name for path in data_dir.iterdir()] == [WAREHOUSE]
+
+
+def test_what_a_killed_comparison_left_goes_with_the_next_opening_and_a_running_one_keeps_its_own(tmp_path: Path):
+    killed = tmp_path / ".diff-killed"
+    killed.mkdir()
+    (tmp_path / "warehouse.before-migration-from-0001.partial").write_bytes(b"Anna")
+    (killed / "deal_pii.parquet").write_bytes(b"Anna")
+    with reading_folder(tmp_path) as folder:
+        (folder / "deal.parquet").write_bytes(b"")
+        remove_leftovers(tmp_path)
+        assert (killed.exists(), (folder / "deal.parquet").exists()) == (False, True)
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert not folder.exists()
