@@ -9,16 +9,26 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
 from apscheduler.triggers.cron import CronTrigger
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from connectors.errors import Phrase
+from connectors.records import RECORDS
 from metrics.calendar import Calendar
 from metrics.marts import DEFAULT_CALENDAR, MartParams
 
@@ -188,16 +198,54 @@ class SyncConfig(Section):
     windows_in_parallel: int = Field(default=8, ge=1, le=32)
 
 
+Days = int | Literal["keep"]
+LOGS: dict[str, Days] = {"sync_run": 400, "audit": 1095}
+"""Tables that nothing is counted from, and how many days their rows stay."""
+
+
+def _table(name: str) -> str:
+    if name not in LOGS and name not in RECORDS:
+        raise ValueError("it must be the name of a table, such as sync_run, audit or call")
+    return name
+
+
+def _days(value: Any) -> Days:
+    if value == "keep" or (type(value) is int and value > 0):
+        kept: Days = value
+        return kept
+    raise ValueError("it must be a number of days, or keep")
+
+
+def _kept(tables: dict[str, Days]) -> dict[str, Days]:
+    if any(days != "keep" for name, days in tables.items() if name not in LOGS):
+        raise ValueError(
+            "only sync_run and audit can be cut: numbers are counted from the rows of all others, so these are keep"
+        )
+    return {**LOGS, **tables}
+
+
 class RetentionConfig(Section):
     """How many old publications stay besides the newest three: the last of each day, the last of each month.
 
     raw_versions_days: how long versions of objects that others have taken the place of stay after they were last read,
     for `voronka remap`; the newest of each object always does. 0: for ever.
+    tables: how many days rows of a table stay, or keep. Only logs can be cut.
     """
 
     daily_generations: int = Field(default=7, ge=0)
     monthly_generations: int = Field(default=12, ge=0)
     raw_versions_days: int = Field(default=400, ge=0)
+    tables: Annotated[
+        dict[Annotated[str, AfterValidator(_table)], Annotated[Days, PlainValidator(_days)]], AfterValidator(_kept)
+    ] = LOGS
+
+    def since(self, table: str, now: datetime) -> datetime | None:
+        """From when on rows of a log stay; None: all do. Runs stay as long as versions that were read in them: how old
+        those are is known by nothing else."""
+        days = self.tables[table]
+        if days == "keep" or (table == "sync_run" and self.raw_versions_days == 0):
+            return None
+        return now - timedelta(days=max(days, self.raw_versions_days) if table == "sync_run" else days)
 
 
 class ViewerConfig(Section):

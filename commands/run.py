@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import scheduler
@@ -29,6 +29,8 @@ from warehouse.status import RunStatus, plain, read_status
 log = logging.getLogger("voronka")
 
 FAILED = 1
+MOST_LINES = 1_000_000
+"""Of the audit log, however long they are kept: some 300 MB."""
 
 NO_ACCOUNTS = "There are no accounts in the configuration. Add one to `accounts`, or run `voronka init`."
 CRM_FEEDS = (
@@ -59,6 +61,8 @@ def sync_with(
     targets = targets_of(config, accounts, env)
     check_resources(resources, targets)
     forget_again(config)
+    kept, now = config.retention, datetime.now(UTC)
+    SettingsStore(config.settings_path).prune_audit(before=kept.since("audit", now), most=MOST_LINES)
     with SyncProgress() as progress, collecting_rarely():
         return sync(
             config.data_dir,
@@ -68,7 +72,8 @@ def sync_with(
             overlap=timedelta(seconds=config.sync.overlap_s),
             progress=progress,
             parallel=config.sync.windows_in_parallel,
-            raw_versions_days=config.retention.raw_versions_days,
+            raw_versions_days=kept.raw_versions_days,
+            runs_since=kept.since("sync_run", now),
             stop=stop,
         )
 

@@ -44,6 +44,7 @@ def sync(
     progress: Progress | None = None,
     parallel: int = 8,
     raw_versions_days: int = 0,
+    runs_since: datetime | None = None,
     stop: threading.Event | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunStatus:
@@ -56,6 +57,7 @@ def sync(
         overlap: how far before its watermark a resource is read again.
         parallel: windows read at once, per account.
         raw_versions_days: how long superseded versions of raw objects stay; 0: for ever.
+        runs_since: lines of the run log from before go; None: all stay.
         stop: set from elsewhere (a signal) to end the run; what was committed stays, the next run goes on from there.
 
     Raises:
@@ -73,6 +75,8 @@ def sync(
                 forget_old(connection, days=raw_versions_days, now=run.started_at)
                 with connection.begin():
                     suppression.save(connection, data_dir)
+                    if runs_since is not None:
+                        state.forget_runs(connection, before=runs_since)
         finally:
             engine.dispose()
         if is_new and all(account.name is None for account in run.accounts):

@@ -73,11 +73,12 @@ def forget_old(connection: Connection, *, days: int, now: datetime) -> int:
         return 0
     since = now - timedelta(days=days)
     with connection.begin():
-        run_id = connection.exec_driver_sql("SELECT min(run_id) FROM sync_run WHERE started_at >= ?", (since,)).scalar()
+        # the last run before: those that began later may stand in the log no more
+        run_id = connection.exec_driver_sql("SELECT max(run_id) FROM sync_run WHERE started_at < ?", (since,)).scalar()
         accounts = [row[0] for row in connection.exec_driver_sql("SELECT DISTINCT target_account_id FROM sync_account")]
     if run_id is None:
         return 0
-    return sum(_forget(connection, account_id, before=run_id << 32, since=since) for account_id in accounts)
+    return sum(_forget(connection, account_id, before=(run_id + 1) << 32, since=since) for account_id in accounts)
 
 
 def _forget(connection: Connection, account_id: str, *, before: int, since: datetime) -> int:

@@ -160,6 +160,19 @@ def log(connection: Connection, lines: Iterable[Logged]) -> None:
     write(connection, "sync_run", [*lines], otherwise=f"DO UPDATE SET {update}")
 
 
+def forget_runs(connection: Connection, *, before: datetime) -> int:
+    """Drop lines of the run log from before an instant; how many. The last run of each resource stays, and so does what
+    `raw.forget_old` knows the age of readings by: the last run from before."""
+    gone = connection.exec_driver_sql(
+        "DELETE FROM sync_run t WHERE started_at < $1 "
+        "AND run_id < (SELECT max(run_id) FROM sync_run WHERE started_at < $1) "
+        "AND EXISTS (FROM sync_run n WHERE n.account_id = t.account_id AND n.resource = t.resource "
+        "AND n.run_id > t.run_id)",
+        (before,),
+    )
+    return int(gone.scalar() or 0)
+
+
 def known_account(connection: Connection, account_id: str) -> KnownAccount:
     """Who answered to an account so far."""
     found = connection.exec_driver_sql(

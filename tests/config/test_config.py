@@ -1,5 +1,6 @@
 """What may stand in config.yaml, and the sentence about what may not."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,26 @@ def test_the_example_configuration_is_valid_and_shows_the_defaults():
     plain = Config()
     same = ("timezone", "calendar", "schedule", "sync", "marts", "retention", "viewers")
     assert {name: getattr(example, name) for name in same} == {name: getattr(plain, name) for name in same}
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ("{cals: 30}", "retention.tables.cals` is 'cals', but it must be the name of a table"),
+        ("{call: 30}", "`retention.tables`: only sync_run and audit can be cut"),
+        ("{audit: often}", "retention.tables.audit` is 'often', but it must be a number of days, or keep"),
+        ("{audit: 0}", "it must be a number of days"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_with_a_sentence(read, tables, said):
+    assert said in str(refusal(read, f"retention: {{tables: {tables}}}"))
+
+
+def test_a_table_that_is_not_named_stays_as_long_as_ever(read):
+    now = datetime(2026, 3, 31, tzinfo=UTC)
+    kept = read("retention: {tables: {audit: 30, call: keep}}").retention
+    assert kept.since("audit", now) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert kept.since("sync_run", now) == now - timedelta(days=400)
+    longer = read("retention: {raw_versions_days: 500, tables: {sync_run: 30}}").retention
+    assert longer.since("sync_run", now) == now - timedelta(days=500)
+    assert read("retention: {tables: {audit: keep}}").retention.since("audit", now) is None
