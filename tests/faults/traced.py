@@ -101,8 +101,8 @@ FAULTS: Mapping[str, Fault] = {fault.__name__: fault for fault in (killed, full,
 
 @dataclass
 class Ran:
-    """steps: all of the folder, in their order. error: kind and text of what the function raised. was_killed: by us, or by
-    DuckDB. met: for people, what went wrong where."""
+    """steps: all of the folder, in their order. error: kind and text of what the function raised. was_killed: by us, or
+    by DuckDB. met: for people, what went wrong where."""
 
     steps: list[Step] = field(default_factory=list)
     result: Any = None
@@ -205,6 +205,11 @@ def process(work: Callable[..., Any], *args: Any) -> Any:
     started = _context().Process(target=work, args=args)
     started.start()
     return started
+
+
+def queue() -> Any:
+    """By which processes tell what they saw."""
+    return _context().Queue()
 
 
 def _child(there: Connection, work: Callable[..., Any], args: Sequence[Any]) -> None:
