@@ -88,10 +88,10 @@ def test_touches_on_deals_already_won_serve_an_order(polars_engine):
         known(1),
         touch(1, TURN - 11 * DAY, deal_id="lead:1"),
         touch(1, TURN - 9 * DAY, deal_id="lead:1"),
-        touch(1, TURN - 8 * DAY),
+        touch(1, TURN - 8 * DAY, deal_id="lead:1"),
     ]
     result = answer(polars_engine, [client(1)], touches, deal_state=deals)
-    assert result.tables["buckets"]["bucket"].to_list() == ["2–3"]
+    assert result.tables["buckets"]["bucket"].to_list() == ["1"]
 
 
 def test_who_was_unknown_before_the_turning_point_is_not_looked_at(polars_engine):
