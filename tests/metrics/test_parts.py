@@ -83,7 +83,7 @@ def cut(tables, n_rows, monkeypatch, as_of=AS_OF):
 
 
 def night(tables, last, as_of, params=PARAMS):
-    """The marts, with what was made the night before at hand; and how many parts of them were taken over."""
+    """The marts, with what was made the night before at hand."""
     made = InMemory(last)
     build_parts(tables, as_of, params, made)
     return made
