@@ -43,7 +43,7 @@ FACTS: dict[str, pl.DataType] = {"part": pl.String(), "table": pl.String(), "n":
 
 ROW_KEYS = (
     *("account_id", "user_id", "pipeline_id", "source_id", "month", "segment", "semantics", "horizon_d", "bucket"),
-    *("code", "destination", "to_stage_id", "stage_id"),
+    *("hour", "code", "destination", "to_stage_id", "stage_id"),
 )
 """What tells rows of an aggregate apart. A stage last: some tables have one row per pipeline and name a stage in it."""
 OF_CARDS = {*CARDS, "client_id", "thread_id", "episode_id", "call_id"}

@@ -33,6 +33,7 @@ NOW_ONLY: dict[str, Said | None] = {
     "deal_amount_change": None,
     "deal_contact": ("контакты сделок", "contacts of deals"),
     "deal_invoice": ("сделки счетов", "deals of invoices"),
+    "deal_item": ("товары сделок", "items of deals"),
     "deal_owner_change": None,
     "deal_stage_transition": None,
     "fx_rate": None,
@@ -42,11 +43,14 @@ NOW_ONLY: dict[str, Said | None] = {
     "message": ("правки сообщений и их карточки", "edits of messages and the cards they are on"),
     "payment": ("правки платежей", "edits of payments"),
     "pipeline": ("названия и порядок воронок", "names and order of pipelines"),
+    "request": ("правки заявок", "edits of requests"),
     "sales_doc": ("правки отгрузок", "edits of shipments"),
+    "source": ("названия источников", "names of sources"),
     "stage": ("виды и порядок этапов", "kinds and order of stages"),
     "task": ("сроки, виды и ответственные задач", "deadlines, kinds and responsible users of tasks"),
     "task_link": ("карточки задач", "cards of tasks"),
     "user": ("кто из сотрудников работает", "which users are active"),
+    "user_absence": ("отпуска и больничные", "absences"),
 }
 
 SETTINGS: Said = ("настройки", "settings")

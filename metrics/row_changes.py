@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "deal_amount_change": ("change_id",),
     "deal_contact": ("deal_id", "contact_id"),
     "deal_invoice": ("deal_id", "invoice_id"),
+    "deal_item": ("deal_item_id",),
     "deal_owner_change": ("change_id",),
     "deal_stage_transition": ("change_id",),
     "fx_rate": ("day", "currency"),
@@ -41,11 +42,14 @@ KEYS: dict[str, tuple[str, ...]] = {
     "message": ("message_id",),
     "payment": ("payment_id",),
     "pipeline": ("pipeline_id",),
+    "request": ("request_id",),
     "sales_doc": ("doc_id",),
+    "source": ("source_id",),
     "stage": ("pipeline_id", "stage_id"),
     "task": ("task_id",),
     "task_link": ("task_id", "entity_id"),
     "user": ("user_id",),
+    "user_absence": ("user_id", "first_day"),
 }
 
 WHOLE = {

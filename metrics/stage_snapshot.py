@@ -58,6 +58,7 @@ def finish(collected: dict[str, pl.DataFrame], params: StageSnapshotParams, peri
     deals = with_odds(imputed(collected["deals"], collected["won_amounts"]), chances).with_columns(
         stage_key(), is_late=pl.col("clock_s") > pl.col("sla_s")
     )
+    deals = deals.sort("account_id", "deal_id")  # sums of floats hang on the order of their parts
     pipelines, rungs = collected["pipelines"], only_with_deals(collected["rungs"], collected["deals"])
     stages = rungs.join(_counted(deals, STAGE), on=STAGE, how="left", maintain_order="left").with_columns(
         pl.col("n", "n_null_amount", "amount_minor", "weighted_minor", "num", "den", "n_age_unknown").fill_null(0)

@@ -58,6 +58,7 @@ def finish(collected: dict[str, pl.DataFrame], params: WeightedPipelineParams, p
     """Money by stage, pipeline and manager, and the open deals behind it."""
     chances = odds(collected["rungs"], collected["reached"], params)
     deals = with_odds(imputed(collected["deals"], collected["won_amounts"]), chances).with_columns(stage_key())
+    deals = deals.sort("account_id", "deal_id")  # sums of floats hang on the order of their parts
     pipelines = collected["pipelines"]
     rungs = only_with_deals(collected["rungs"], deals)
     stages = (

@@ -112,3 +112,12 @@ def canonical(
 
 
 ALWAYS = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def set_by_people(stages: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """What metrics need people to say, said of `stages`: a deadline of three days for each, and a key stage."""
+    key = ["account_id", "pipeline_id", "stage_id"]
+    rungs = stages.filter(kind="open").sort("account_id", "pipeline_id", "sort", "stage_id")
+    is_second = pl.int_range(pl.len()).over("account_id", "pipeline_id") == 1
+    told = rungs.select(*key, sla_s=pl.lit(3 * 86_400), sla_clock=pl.lit("wall"), is_kev=is_second)
+    return {"stage": told}

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from demo_tables import demo_tables
 from polars.testing import assert_frame_equal
-from published import SCHEMAS, canonical
+from published import SCHEMAS, canonical, set_by_people
 
 from demo.company import build
 from demo.earlier import company_then
@@ -33,7 +33,7 @@ def published(company, as_of):
     built = marts.build({name: frame.lazy() for name, frame in tables.items()}, as_of, marts.MartParams())
     account = {"account_id": "main", "connector": "amocrm", "base_url": "https://x", "tz": "Europe/Moscow"}
     account |= {"base_currency": "RUB", "calendar_id": "default", "as_of": as_of}
-    frames = frames_from({**tables, **built}, "polars", [account])
+    frames = frames_from({**tables, **built}, "polars", [account], user_set=set_by_people(tables["stage"]))
     frames.manifest["as_of"] = as_of
     return frames
 

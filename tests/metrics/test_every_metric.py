@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from published import canonical
+from published import canonical, set_by_people
 from small_companies import AS_OF, OTHERWISE, company, in_dollars
 
 from metrics import marts
@@ -50,7 +50,8 @@ def opened(tables: Any, as_of: datetime, engine: Any = "polars") -> FrameSet:
     whole = {name: frame.collect() for name, frame in canonical(tables).items()}
     built = marts.build({name: frame.lazy() for name, frame in whole.items()}, as_of, marts.MartParams())
     collected = {name: frame.lazy().collect() for name, frame in built.items()}
-    return frames_from({**whole, **collected}, engine, [{**ACCOUNT, "as_of": as_of}])
+    said = set_by_people(whole["stage"])
+    return frames_from({**whole, **collected}, engine, [{**ACCOUNT, "as_of": as_of}], user_set=said)
 
 
 @lru_cache(maxsize=64)
