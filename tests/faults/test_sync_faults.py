@@ -27,6 +27,7 @@ SAMPLED = (
     "kill",
     "kill at the next write",
     "disk full",
+    "flushes fail",
     "disk read-only",
     "clock ahead three days",
     "empty body",
