@@ -16,7 +16,7 @@ pytestmark = traced.needed
 
 WHOLE = pytest.param(None, marks=pytest.mark.slow, id="every step")
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
-n_steps = pytest.mark.parametrize("n", [3, WHOLE])
+n_steps = pytest.mark.parametrize("n", [2, WHOLE])
 every_fault = pytest.mark.parametrize("fault", FAULTS)
 
 

@@ -1,11 +1,13 @@
 """A publish that is killed, or loses its disk, at any step: readers see whole generations, and the next is as ever."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import traced
 from publish_words import (
+    NIGHT,
     assert_generations_are_whole,
     everything,
     published,
@@ -13,6 +15,12 @@ from publish_words import (
     told,
 )
 from traced import FAULTS, Ran, copied
+
+from commands.forget import run_forget
+from config import Config
+from warehouse import publish
+from warehouse.backup import backup, restore
+from warehouse.database import LockedError
 
 pytestmark = traced.needed
 
@@ -49,11 +57,38 @@ def repaired(scanned: Iterable[tuple[Path, Ran]], before: Path, undisturbed: Pat
         assert {path.name for path in folder.iterdir()} == names, ran.met
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("fault", "n"), [("killed", 2), ("full", 1), ("read_only", 1)])
 def test_whatever_goes_wrong_readers_see_a_whole_generation_and_the_next_publish_is_as_ever(
-    fault: str, before: Path, undisturbed: Path, tmp_path: Path
+    fault: str, n: int, before: Path, undisturbed: Path, tmp_path: Path
 ):
-    repaired(traced.scan(published, 3, before=before, to=tmp_path, fault=fault, n=3), before, undisturbed)
+    repaired(traced.scan(published, 3, before=before, to=tmp_path, fault=fault, n=n), before, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda folder: published(folder, 3),
+        lambda folder: backup(folder, folder / "backup.tar", program="1.0", now=NIGHT),
+        lambda folder: run_forget(Config(data_dir=folder), "contact:1", account=None, yes=True),
+        lambda folder: restore(folder / "backup.tar", folder, force=True, now=NIGHT),
+    ],
+    ids=["publish", "backup", "forget", "restore"],
+)
+def test_beside_a_publish_nobody_else_writes(
+    other: Callable[[Path], Any], before: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = copied(before, tmp_path / "data")
+    seal = publish.seal
+
+    def sealed_beside_another(*args: Any, **options: Any) -> Any:
+        with pytest.raises(LockedError):
+            other(folder)
+        return seal(*args, **options)
+
+    monkeypatch.setattr(publish, "seal", sealed_beside_another)
+    published(folder, 3)
+    assert everything(folder) == everything(undisturbed)
+    assert_generations_are_whole(folder)
 
 
 @pytest.mark.slow
