@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_ALL := $(VENV)/.ready-all
-# Files of tests are shared out among the processors: one file stays in one process, so its fixtures are made once.
-PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
+# Each processor begins with its part of the tests in their order, so that fixtures are made once, and takes from the
+# end of another's part when it has done its own.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
 export UV_PYTHON_DOWNLOADS := never
 # Compiled once here, not by each process that starts: several may be the first, and some machines forbid it later.
@@ -54,8 +55,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# One thread for Polars in each process: the processes have all processors busy already.
 test: lint
-	$(PYTEST) -m "not slow and not spark and not validation"
+	POLARS_MAX_THREADS=1 $(PYTEST) -m "not slow and not spark and not validation"
 
 test-all: lint $(READY_ALL)
 	$(PYTEST) --hypothesis-profile=random
