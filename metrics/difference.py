@@ -43,7 +43,9 @@ FACTS: dict[str, pl.DataType] = {"part": pl.String(), "table": pl.String(), "n":
 
 ROW_KEYS = (
     *("account_id", "user_id", "pipeline_id", "source_id", "month", "segment", "semantics", "horizon_d", "bucket"),
-    *("hour", "code", "destination", "to_stage_id", "stage_id"),
+    *("hours", "weekday", "hour", "day", "bucket_from_s", "unit", "pair", "is_repeat", "is_contacted"),
+    *("series", "week", "attempt", "is_working"),
+    *("loss_reason_id", "category", "stage_pipeline_id", "code", "destination", "to_stage_id", "stage_id"),
 )
 """What tells rows of an aggregate apart. A stage last: some tables have one row per pipeline and name a stage in it."""
 OF_CARDS = {*CARDS, "client_id", "thread_id", "episode_id", "call_id"}
