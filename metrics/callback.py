@@ -118,7 +118,7 @@ def finish(collected: dict[str, pl.DataFrame], params: CallbackParams, period: P
         "num",
         "den",
         within=["account_id"],
-        tested=is_of_team & ~pl.col("low_n"),
+        tested=~pl.col("low_n"),
         in_team=is_of_team,
         min_effect=params.min_effect,
     )

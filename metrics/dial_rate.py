@@ -163,9 +163,7 @@ def _beside_team(by_user: pl.DataFrame, params: DialRateParams) -> pl.DataFrame:
         nulls_last=True,
     )
     rows = [
-        ordered.select(
-            "account_id", rate=pl.lit(name), num=num, den=den, tested=is_of_team & ~pl.col(few), team=is_of_team
-        )
+        ordered.select("account_id", rate=pl.lit(name), num=num, den=den, tested=~pl.col(few), team=is_of_team)
         for name, (num, den, few) in RATES.items()
     ]
     found = compared(

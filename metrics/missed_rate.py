@@ -94,7 +94,7 @@ def finish(collected: dict[str, pl.DataFrame], params: MissedRateParams, period:
         "num",
         "den",
         within=["account_id"],
-        tested=is_of_team & ~pl.col("low_n"),
+        tested=~pl.col("low_n"),
         in_team=is_of_team,
         min_effect=params.min_effect,
     )

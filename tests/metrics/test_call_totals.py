@@ -123,6 +123,11 @@ def test_a_month_cut_by_the_period_is_not_complete(polars_engine):
     period = Period(APRIL.as_of, date(2026, 2, 2), date(2026, 4, 1))
     found = answer(METRIC, polars_engine, calls, period=period, params={"grain": "month"}).tables["over_time"]
     assert found.select("month", "complete").rows() == [(date(2026, 2, 1), False), (date(2026, 3, 1), True)]
+    period = Period(APRIL.as_of, date(2026, 2, 1), date(2026, 3, 15))
+    found = answer(
+        METRIC, polars_engine, [calls[1], got_in("i3", "2026-03-02 10:00")], period=period, params={"grain": "month"}
+    )
+    assert found.tables["over_time"]["complete"].to_list() == [True, False]
 
 
 def test_every_call_opens_its_card(polars_engine):
