@@ -7,14 +7,15 @@ import narwhals.stable.v2 as nw
 from metrics.metric import Frames
 
 STEMS: dict[str, str] = {
-    # category: stems of Russian names, first match in this order
+    # category: stems of Russian names, first match in this order. More than the catalogue's: amoCRM gives every account
+    # «Пропала потребность» and «Выбрали других», and people write «Не дозвонились» as often as «Недозвон».
     "price": "дорог|цен|бюджет|денег",
-    "competitor": "конкурент|у других|купил",
+    "competitor": "конкурент|у других|выбрали друг|купил",
     "timing": "подума|отлож|позже|не сейчас|ожида",
-    "no_contact": "недозвон|не отвеч|пропал|нет связи",
+    "no_need": "неактуал|не актуал|не нужн|потребност",
+    "no_contact": "недозвон|не дозв|не отвеч|не выходит на связь|пропал|нет связи",
     "duplicate": "дубл",
     "spam_invalid": "спам|ошиб|не туда|тест",
-    "no_need": "неактуал|не нужн|нет потреб",
 }
 
 DISQUALIFIED = ("spam_invalid", "duplicate")

@@ -20,6 +20,11 @@ from metrics.loss_categories import loss_categories
         ("Дубль", "duplicate"),
         ("Неактуально", "no_need"),
         ("Нет бюджета, купил у других", "price"),  # the first match in the order
+        ("Не дозвонились", "no_contact"),
+        ("Клиент пропал", "no_contact"),
+        ("Пропала потребность", "no_need"),
+        ("Выбрали других", "competitor"),
+        ("Не устроили условия", "other"),
         ("Прочее", "other"),
     ],
 )
