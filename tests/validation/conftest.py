@@ -26,3 +26,12 @@ def bpic2012(outside_data: Path) -> Path:
     if not log.exists():
         pytest.skip(f"{log.name} is not in {outside_data}")
     return log
+
+
+@pytest.fixture(scope="session")
+def maven_crm(outside_data: Path) -> Path:
+    """The folder of Maven Analytics' "CRM Sales Opportunities": 8 800 opportunities."""
+    folder = outside_data / "maven_crm"
+    if not (folder / "sales_pipeline.csv").exists():
+        pytest.skip(f"maven_crm/sales_pipeline.csv is not in {outside_data}")
+    return folder
