@@ -1,10 +1,11 @@
 """Reads all leads or deals with a public client: run by `bench/sync_amocrm.py` and `bench/sync_bitrix24.py`, in an
 environment that has nothing of ours.
 
-python bench/peers.py CLIENT URL      prints {"seconds": …, "ids": …}
+python bench/peers.py CLIENT URL      prints {"seconds": …, "ids": …}; without what Python needs to import the client
 """
 
 import asyncio
+import importlib
 import json
 import sys
 import time
@@ -67,14 +68,17 @@ def b24pysdk(url: str) -> list[int]:
 
 
 CLIENTS = {
-    "aioamocrm": aioamocrm,
-    "amocrm-api-wrapper": amocrm_api_wrapper,
-    "amocrm-api": amocrm_api,
-    "fast-bitrix24": fast_bitrix24,
-    "b24pysdk": b24pysdk,
+    "aioamocrm": ("aioamocrm", aioamocrm),
+    "amocrm-api-wrapper": ("amocrm_api", amocrm_api_wrapper),
+    "amocrm-api": ("amocrm.v2", amocrm_api),
+    "fast-bitrix24": ("fast_bitrix24", fast_bitrix24),
+    "b24pysdk": ("b24pysdk", b24pysdk),
 }
+"""What to import, and what reads, by the client's name."""
 
 if __name__ == "__main__":
+    module, read = CLIENTS[sys.argv[1]]
+    importlib.import_module(module)
     begun = time.perf_counter()
-    ids = CLIENTS[sys.argv[1]](sys.argv[2])
+    ids = read(sys.argv[2])
     print(json.dumps({"seconds": time.perf_counter() - begun, "ids": [int(one) for one in ids]}))

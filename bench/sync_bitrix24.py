@@ -6,8 +6,9 @@
              periods' time is used up, against what the reference's arithmetic allows (9.2 of bitrix24.md); refusals
 * `company`  a whole first sync of the demo company, the limits on: no refusals
 * `peers`    public clients (`peers_bitrix24.txt`, an environment of their own) read the same deals from the same
-             server, the limits on, while people change, delete and add some: who reads how fast, loses or doubles what
-* `--million`  peak memory of a first sync of 100 000 and of 1 000 000 deals
+             server, the limits on, while people change, delete and add some: who reads how fast, loses or doubles what.
+             They keep nothing: beside them stands our reading, mapped and not
+* `--million`  peak memory of a first sync of 100 000, of 300 000 and of 1 000 000 deals
 
 The server's minute is `--minute` seconds long and its limit so much shorter too: 48 s of server time in 60 s instead of
 480 s in 600 s. `--real` leaves both as they are. Every measurement is a process of its own.
@@ -30,6 +31,7 @@ PAGE = 50
 LIMIT_S, MINUTE_S, N_MINUTES = 480.0, 60.0, 10
 WINDOWS = 8
 CLIENTS = ("fast-bitrix24", "b24pysdk")
+OURS = {"Voronka, read": "bare", "Voronka, read and mapped": "mapped"}
 EVERY = 8
 """Of how many commands people change something before one."""
 DELETED = 30
@@ -54,12 +56,17 @@ def measure_fast_sync(url: str, *resources: str) -> dict[str, Any]:
         return sync(Path(made), BITRIX24, url, parallel=2, resources=resources)
 
 
-def measure_reading(url: str, limit_s: str = "480") -> dict[str, Any]:
-    """Deals read, mapped and thrown away, in the windows of a first sync, at the documented pace."""
+def measure_reading(url: str, how: str = "mapped", limit_s: str = "480") -> dict[str, Any]:
+    """Deals read and thrown away, in the windows of a first sync, at the documented pace. how: mapped, or as they
+    came."""
     from itertools import count
 
     from commands.run import collecting_rarely
     from connectors.bitrix24 import CONNECTOR
+    from connectors.bitrix24.lists import DEALS
+    from connectors.bitrix24.paging import walk
+    from connectors.bitrix24.reading import DEAL
+    from connectors.bitrix24.walking import reading_of, with_fields
     from demo.run import BITRIX24
     from sync.plan import by_number
 
@@ -77,11 +84,16 @@ def measure_reading(url: str, limit_s: str = "480") -> dict[str, Any]:
         assert deals.spans is not None
         windows = [window for part, span in deals.spans(api).items() for window in by_number(part, span, None)]
 
-        def ids(window: Any) -> list[int]:
+        def mapped(window: Any) -> list[int]:
             return [int(one.native_id) for one in deals.read(api, account, window) if is_deal(one)]
 
+        def as_they_came(window: Any) -> list[int]:
+            listing = with_fields(DEALS, reading_of(api, account, DEAL))
+            return [int(row[DEALS.key]) for page in walk(api, listing, window) for row in page]
+
         with collecting_rarely(), ThreadPoolExecutor(WINDOWS) as pool:  # as a sync does
-            found = [number for part in pool.map(ids, windows) for number in part]
+            ids = pool.map({"mapped": mapped, "bare": as_they_came}[how], windows)
+            found = [number for part in ids for number in part]
         return {"seconds": time.perf_counter() - begun, "ids": found}
 
 
@@ -128,7 +140,7 @@ def refusals(url: str) -> tuple[int, int]:
 def limits(deals: int, page_s: float, minute_s: float) -> None:
     limit_s = LIMIT_S * minute_s / MINUTE_S
     with portal(deals, "--limit", **costly(page_s, minute_s)) as url:
-        found = apart(__file__, "reading", url, limit_s)
+        found = apart(__file__, "reading", url, "mapped", limit_s)
         over_time, over_rate = refusals(url)
     assert len(set(found["ids"])) == len(found["ids"]) == deals, (len(found["ids"]), deals)
     server_s = ceil(deals / PAGE) * page_s
@@ -164,15 +176,15 @@ def peers(deals: int, page_s: float) -> None:
             print(
                 f"peers      {deals:,} deals, {page_s:g} s a page, {'changing' if changes else 'at rest'}", flush=True
             )
-            for name in ("Voronka", *CLIENTS):
+            for name in (*OURS, *CLIENTS):
                 with portal(deals, "--limit", **costly(page_s, MINUTE_S)) as url:
                     there = disturb(url, deals) if changes else set(range(first(), first() + deals))
-                    if name == "Voronka":
-                        found = apart(__file__, "reading", url)
+                    if name in OURS:
+                        found = apart(__file__, "reading", url, OURS[name])
                     else:
                         found = outcome([python, BENCH / "peers.py", name, url])
                     over_time, over_rate = refusals(url)
-                print(f"           {name:<16}{told_of(found, there)}; refused: {over_time}, {over_rate}", flush=True)
+                print(f"           {name:<26}{told_of(found, there)}; refused: {over_time}, {over_rate}", flush=True)
 
 
 def first() -> int:
@@ -206,7 +218,7 @@ def told_of(found: dict[str, Any], there: set[int]) -> str:
 
 
 def million() -> None:
-    for deals in (100_000, 1_000_000):
+    for deals in (100_000, 300_000, 1_000_000):
         with portal(deals) as url:
             found = apart(__file__, "fast_sync", url, "deals", "history")
         print(

@@ -222,7 +222,7 @@ def other_task(activity: Json, reading: Reading, raw_hash: str) -> Iterator[Yiel
     """A task that the list of tasks has too, where that is read; but who is no administrator misses those of others
     there. A mention does for them once they are over: nothing would tell of one that is deleted while it is open, which
     would stay so for ever."""
-    number, is_listed = ref(activity.get("ASSOCIATED_ENTITY_ID")), reading.book.reads("tasks.task.list")
+    number, is_listed = ref(activity.get("ASSOCIATED_ENTITY_ID")), reading.reads("tasks.task.list")
     task_id = f"task:{number}" if number else row_id(activity)
     task = a_task(activity, "todo", task_id, reading, raw_hash)
     links = task_links(cards_of(activity), task_id, reading, raw_hash)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -129,6 +130,7 @@ class BitrixApi:
         self._calls = calls
         self._number = number
         self._lock = Lock()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix=settings.id)
 
     def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """The `result` of one method."""
@@ -141,6 +143,11 @@ class BitrixApi:
     def chain(self, method: str, wanted: int, commands: Callable[[int], list[Command]]) -> list[Outcome]:
         """Outcomes of commands that refer to each other, up to the first that failed."""
         return self._calls.chain(method, wanted, commands)
+
+    def ahead(self, ask: Callable[[], object]) -> None:
+        """Let something be asked that is asked once a run, while others go on: who needs it waits for it, and asks
+        again where it failed."""
+        self._ahead.submit(ask)
 
     def in_hand(self) -> AbstractContextManager[None]:
         """Hold the rows of a batch: only so many threads may at once."""
@@ -158,6 +165,7 @@ class BitrixApi:
         self._client.end()
 
     def close(self) -> None:
+        self._ahead.shutdown(cancel_futures=True)
         self._client.close()
 
     def tells_operating(self) -> bool:

@@ -192,13 +192,16 @@ class Batching:
             assert not key.isdigit(), "numeric keys make a list of the results"
             self._allow(command.method)
         seen: dict[str, Json] = {}
+        first: dict[str, Json] = {}
         cmd = {key: str(command) for key, command in chunk.items()}
         try:
             envelope = self._client.post(BATCH, {"halt": int(halt), "cmd": cmd}, is_divisible=len(chunk) > 1)
             seen[BATCH] = self._time_of(envelope)
             parts = as_object(envelope.get("result"))
             times = as_object(parts.get("result_time"))
-            seen |= {command.method: as_object(times[key]) for key, command in chunk.items() if key in times}
+            of_methods = [(command.method, as_object(times[key])) for key, command in chunk.items() if key in times]
+            seen |= dict(of_methods)
+            first |= dict(reversed(of_methods))
         except BusyError as error:
             self._budget.refused(BATCH, self._reset_in_s(error))
             return {key: Outcome(error=error) for key in chunk}
@@ -208,7 +211,7 @@ class Batching:
             self._halve(chunk)
             return {key: Outcome(error=error) for key in chunk}
         finally:
-            self._budget.settle(taken, seen)
+            self._budget.settle(taken, seen, first)
         self._resize([command.method for command in chunk.values()])
         results, errors = as_object(parts.get("result")), as_object(parts.get("result_error"))
         totals = as_object(parts.get("result_total"))

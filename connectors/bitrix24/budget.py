@@ -52,14 +52,17 @@ class Use:
     n_under_way: int = 0
     n_requests: int = 0
 
-    def note(self, seen_s: float, seen_at: float, n: int) -> None:
-        """A value that came with the answer to `n` commands. Answers may be read in another order than they came in."""
+    def note(self, seen_s: float, seen_at: float, n: int, began_s: float | None = None) -> None:
+        """A value that came with the answer to `n` commands. began_s: the value after the first of them, where there
+        were more. Answers may be read in another order than they came in."""
         before_s = self.seen_s
         has_fallen = before_s is not None and seen_s < before_s and seen_at > self.seen_at
         if before_s is None or seen_s >= before_s or has_fallen:
             self.seen_s, self.seen_at = seen_s, max(seen_at, self.seen_at)
-        if before_s is None or has_fallen:
-            return  # nobody knows what part of such a value is ours
+        if before_s is None or has_fallen:  # what part of such a value is ours only the answer itself can tell
+            if began_s is None or began_s >= seen_s:
+                return
+            before_s, n = began_s, n - 1
         self.cost_s += max(0.0, seen_s - before_s)
         self.n_counted += n
         if self.n_counted > REMEMBERED:
@@ -98,15 +101,19 @@ class Budget:
                 wait_s = min(self._uses[method].frees_at for method in awaited) - self._clock()
             self._sleep(max(wait_s, SHORTEST_SLEEP_S))
 
-    def settle(self, taken: Mapping[str, int], seen: Mapping[str, Json]) -> None:
-        """What was taken is not under way any more. seen: the last `time` of each method in the answer, if any."""
+    def settle(
+        self, taken: Mapping[str, int], seen: Mapping[str, Json], first: Mapping[str, Json] | None = None
+    ) -> None:
+        """What was taken is not under way any more. seen: the last `time` of each method in the answer, if any. first:
+        the first of those of several commands."""
         with self._changed:
             self._changed.notify_all()
             for method, n in taken.items():
                 self._uses[method].n_under_way -= n
                 self._uses[method].n_requests -= 1
             for method, time in seen.items():
-                self._note(self._uses[method], time, taken.get(method, 0))
+                began_s = instant((first or {}).get(method, {}).get("operating"))
+                self._note(self._uses[method], time, taken.get(method, 0), began_s)
 
     def refused(self, method: str, reset_in_s: float | None = None) -> None:
         """The portal has refused a method: it is full, until what the answer or an earlier one said. Where that was not
@@ -152,13 +159,13 @@ class Budget:
         fit = min(wanted, int(left_s / each_s)) if each_s else wanted
         return fit or (1 if is_idle else 0)
 
-    def _note(self, use: Use, time: Json, n: int) -> None:
+    def _note(self, use: Use, time: Json, n: int, began_s: float | None) -> None:
         seen_at, seen_s = instant(time.get("finish")) or 0.0, instant(time.get("operating"))
         if seen_s is None:
             use.seen_s = use.seen_s or 0.0
             return
         self.is_told = True
-        use.note(seen_s, seen_at, n)
+        use.note(seen_s, seen_at, n, began_s)
         reset_at = instant(time.get("operating_reset_at"))
         if reset_at is not None and seen_at >= use.seen_at:
             shortest_s = SHORTEST_WAIT_S if seen_s >= SHARE * self._limit_s else 0.0

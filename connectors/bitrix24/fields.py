@@ -149,8 +149,8 @@ def field_values(card: Json, entity_id: str, type_id: int, reading: Reading, raw
             **columns,
         )
         for name, info in reading.fields.items()
-        if name in card
-        for position, value in positions(values_of(card[name], info))
+        if (said := card.get(name)) is not None and said not in ("", [])  # most are
+        for position, value in positions(values_of(said, info))
         if (columns := decoded(value, info, reading))
     ]
 

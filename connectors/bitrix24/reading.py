@@ -1,10 +1,11 @@
 """What mapping needs to know of the account, and what it notices on the way through one window."""
 
 import threading
-from collections.abc import Callable, Mapping, Set
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any
+from typing import Any, TypeVar
 
 from connectors.bitrix24.settings import BitrixSettings
 from connectors.bitrix24.values import ref
@@ -24,6 +25,7 @@ Place = tuple[str, str]
 SEMANTICS = {"S": "won", "F": "lost"}
 """Kind of a stage by its semantics. In process comes as P, as "" and as null."""
 CLOSED = ("won", "lost")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -39,57 +41,47 @@ class FieldInfo:
 
 @dataclass
 class Book:
-    """What one run has read of the account, shared by its threads.
+    """What one run has read of the account, shared by its threads: each thing once, and nobody waits but for what he
+    needs.
 
     employees: users that are listed; None: the list was not read. processes: titles of smart processes by entity type.
     """
 
     employees: Set[str] | None = None
     processes: Mapping[int, str] | None = None
-    _fields: dict[int, Mapping[str, FieldInfo]] = field(default_factory=dict)
-    _directories: list[Json] | None = None
-    _stages: Mapping[Place, str] | None = None
-    _refusals: Mapping[str, ConnectorError] | None = None
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _read: dict[Hashable, Any] = field(default_factory=dict)
+    _locks: defaultdict[Hashable, threading.RLock] = field(default_factory=lambda: defaultdict(threading.RLock))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fields(self, type_id: int, read: Callable[[], Mapping[str, FieldInfo]]) -> Mapping[str, FieldInfo]:
-        """Custom fields of an entity type, by their names in rows; read once a run."""
-        with self._lock:
-            if type_id not in self._fields:
-                self._fields[type_id] = read()
-            return self._fields[type_id]
+        """Custom fields of an entity type, by their names in rows."""
+        return self._once(("fields", type_id), read)
 
     def directories(self, read: Callable[[], list[Json]]) -> list[Json]:
-        """Entries of all directories, read once a run."""
-        with self._lock:
-            if self._directories is None:
-                self._directories = read()
-            return self._directories
+        """Entries of all directories."""
+        return self._once("directories", read)
 
     def stages(self, read: Callable[[], Mapping[Place, str]]) -> Mapping[Place, str]:
-        """Kinds of stages, read once a run."""
-        with self._lock:
-            if self._stages is None:
-                self._stages = read()
-            return self._stages
+        """Kinds of stages."""
+        return self._once("stages", read)
 
     def titles(self, read: Callable[[], Mapping[int, str]]) -> Mapping[int, str]:
-        """`processes`, read once a run."""
-        with self._lock:
-            if self.processes is None:
-                self.processes = read()
-            return self.processes
+        """`processes`."""
+        self.processes = self._once("titles", read)
+        return self.processes
 
     def refusals(self, ask: Callable[[], Mapping[str, ConnectorError]]) -> Mapping[str, ConnectorError]:
-        """Methods that this portal refuses, and why; asked once a run."""
-        with self._lock:
-            if self._refusals is None:
-                self._refusals = ask()
-            return self._refusals
+        """Methods that this portal refuses, and why."""
+        return self._once("refusals", ask)
 
-    def reads(self, method: str) -> bool:
-        """Whether a list is read in this run, as far as was asked."""
-        return method not in (self._refusals or {})
+    def _once(self, what: Hashable, read: Callable[[], Result]) -> Result:
+        with self._lock:
+            lock = self._locks[what]
+        with lock:
+            if what not in self._read:
+                self._read[what] = read()
+            found: Result = self._read[what]
+            return found
 
 
 @dataclass(kw_only=True)
@@ -97,7 +89,7 @@ class Reading(Walk):
     """One walk over one window of one resource.
 
     zone: the account's. currency: its base one. region: country for phones. fields: of the entity type being read.
-    stages: gives the kinds of those that are listed.
+    stages: gives the kinds of those that are listed. closed: gives the methods that this portal refuses.
     task_zone: in which dates of tasks are told, where that is known.
     is_again: rows are read because they have changed, or are asked for by id: they may have been something else before.
     refused: ids of rows some of which there was no right to: they are to be asked for again.
@@ -113,6 +105,7 @@ class Reading(Walk):
     book: Book = field(default_factory=Book)
     fields: Mapping[str, FieldInfo] = field(default_factory=dict)
     stages: Callable[[], Mapping[Place, str]] = dict
+    closed: Callable[[], Collection[str]] = frozenset
 
     def author(self, native_id: Any) -> str | None:
         """`user:<n>` of who did something; 0 is a robot."""
@@ -120,9 +113,16 @@ class Reading(Walk):
             return None
         number = ref(native_id) or 0
         user_id = f"user:{number}"
-        is_active = not self.book.reads("user.get")
-        self.mention(User, number, lambda: mentioned_user(self.account_id, number, is_active=is_active))
+        self.mention(User, number, lambda: self._unlisted(number))
         return user_id
+
+    def _unlisted(self, number: int) -> User:
+        """Where users are not listed, nobody says that they have left."""
+        return mentioned_user(self.account_id, number, is_active=not self.reads("user.get"))
+
+    def reads(self, method: str) -> bool:
+        """Whether a list is read in this run."""
+        return method not in self.closed()
 
     def responsible(self, native_id: Any) -> str | None:
         """`user:<n>` of who owns something; 0 is nobody."""

@@ -39,7 +39,6 @@ from connectors.bitrix24.stages import category_records, kinds, status_records
 from connectors.bitrix24.values import ref, text
 from connectors.bitrix24.walking import ToRecords
 from connectors.connector import Replay
-from connectors.errors import MissingError
 from connectors.paging import Json, as_object
 from connectors.records import Account, FxRate, RawRecord, Record, UserDepartment, Yield
 from connectors.walk import kept_raw, records_of
@@ -99,7 +98,7 @@ class BitrixReplay(Replay):
         self.stages: dict[Place, str] = {}
         self.fields: dict[int, Mapping[str, FieldInfo]] = {}
         self.book = Book(employees=self.employees if USERS.method in entities else None, processes=self.titles)
-        self.book.refusals(lambda: {method: MissingError("") for method in QUESTIONS if method not in entities})
+        closed = QUESTIONS.keys() - entities
         self.reading = Reading(
             account_id=account.account_id,
             is_replay=True,
@@ -110,6 +109,7 @@ class BitrixReplay(Replay):
             is_again=True,
             book=self.book,
             stages=lambda: self.stages,
+            closed=lambda: closed,
         )
 
     def knows(self, entity: str) -> bool:

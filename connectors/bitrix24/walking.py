@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, product
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors.bitrix24.api import BitrixApi
-from connectors.bitrix24.availability import closed, left_out, with_cost
+from connectors.bitrix24.availability import COSTS, closed, left_out, with_cost
 from connectors.bitrix24.fields import infos
 from connectors.bitrix24.paging import List, keyset, spans, walk, whole
-from connectors.bitrix24.reading import FieldInfo, Reading
+from connectors.bitrix24.reading import FieldInfo, Place, Reading
 from connectors.bitrix24.stages import kinds
 from connectors.connector import Span, Window, WindowKind
 from connectors.errors import ForbiddenError
@@ -69,7 +70,8 @@ def reading_of(api: BitrixApi, account: Account, type_id: int | None = None, *, 
         is_again=is_again,
         book=api.book,
         fields=fields_of(api, type_id) if type_id else {},
-        stages=lambda: api.book.stages(lambda: kinds(directories(api))),
+        stages=partial(stages_of, api),
+        closed=partial(closed, api),
     )
 
 
@@ -85,12 +87,16 @@ def directories(api: BitrixApi) -> list[Json]:
     return api.book.directories(lambda: whole(api, "crm.status.list"))
 
 
+def stages_of(api: BitrixApi) -> Mapping[Place, str]:
+    return api.book.stages(lambda: kinds(directories(api)))
+
+
 def fields_of(api: BitrixApi, type_id: int) -> Mapping[str, FieldInfo]:
     return api.book.fields(type_id, lambda: infos(api.call("crm.item.fields", {"entityTypeId": type_id})))
 
 
 def is_closed(api: BitrixApi, query: Query) -> bool:
-    return closing(query) in closed(api)
+    return closing(query) in COSTS and closing(query) in closed(api)
 
 
 def closing(query: Query) -> str:
@@ -99,8 +105,17 @@ def closing(query: Query) -> str:
 
 
 def spans_of(queries: Queries, api: BitrixApi) -> Mapping[str, Span]:
-    """How far the numbers of each list of a resource reach."""
-    return spans(api, {part: query.listing for part, query in queries(api).items()})
+    """How far the numbers of each list of a resource reach. What its rows will need is asked meanwhile, or while they
+    are read."""
+    lists = queries(api)
+    cards = [query.type_id for query in lists.values() if query.type_id]
+    for type_id in cards:
+        api.ahead(partial(fields_of, api, type_id))
+    found = spans(api, {part: query.listing for part, query in lists.items()})
+    api.ahead(partial(closed, api))
+    if cards:
+        api.ahead(partial(stages_of, api))
+    return found
 
 
 def read(

@@ -13,7 +13,7 @@ from bitrix_portal import DEALS, NOW, OLD_DEALS, TASKS, Portal, error, ids, many
 from connectors.bitrix24.access import portal_pace
 from connectors.bitrix24.batching import MOST_IN_HAND, Command
 from connectors.bitrix24.budget import AFTER_RESET_S, BATCH, FIRST_COMMANDS, SHARE, Budget
-from connectors.bitrix24.paging import keyset
+from connectors.bitrix24.paging import keyset, spans
 from connectors.errors import PayloadError, RetriableError
 from connectors.http import HEADROOM, Pace
 from demo.gate import Fault
@@ -224,6 +224,17 @@ def test_full_batches_of_unknown_cost_go_at_once_as_far_as_a_minute_of_each_is_l
     budget.settle(taken, {method: {"operating": used_s, "operating_reset_at": 600, "finish": 1.0}})
     assert [budget.take(full, most=50, in_batch=True)[method] for _ in range(at_once)] == [50] * at_once
     assert budget._room(method, 50) == 0
+
+
+def test_an_answer_to_several_commands_tells_what_one_of_them_costs():
+    """So as many full batches go at once as there are threads, and not as many as could be cut."""
+    portal = Portal({"deal": many(1000)}, page_cost_s=0.2, clock_runs=False)
+    api = portal.open()
+    spans(api, {"": DEALS})
+    budget, method = api._calls._budget, DEALS.method
+    for _ in range(MOST_IN_HAND):
+        assert budget._room(method, 50) == 50
+        budget.take({method: 50}, most=50, in_batch=True)
 
 
 def test_what_is_left_for_less_than_a_request_that_is_cut_is_tried_with_a_few_commands():
