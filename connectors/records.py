@@ -25,6 +25,8 @@ from connectors.errors import Phrase
 
 
 def _utc(value: datetime) -> datetime:
+    if value.tzinfo is UTC:  # as nearly all are
+        return value
     if value.tzinfo is None:
         raise ValueError("an instant needs a time zone")
     return value.astimezone(UTC)
