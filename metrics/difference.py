@@ -43,7 +43,7 @@ FACTS: dict[str, pl.DataType] = {"part": pl.String(), "table": pl.String(), "n":
 
 ROW_KEYS = (
     *("account_id", "user_id", "pipeline_id", "source_id", "month", "segment", "semantics", "horizon_d", "bucket"),
-    *("hours", "weekday", "hour", "day", "bucket_from_s", "unit", "pair", "is_repeat", "is_contacted"),
+    *("hours", "weekday", "hour", "line", "day", "bucket_from_s", "unit", "pair", "is_repeat", "is_contacted"),
     *("series", "week", "attempt", "is_working"),
     *("loss_reason_id", "category", "stage_pipeline_id", "code", "destination", "to_stage_id", "stage_id"),
 )
@@ -300,8 +300,8 @@ def _long(table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     values = [_exact(name, table.schema[name]) for name in numeric]
     return (
         table.select(pl.concat_str(named, separator=" ").alias("row"), *values)
-        .unpivot(index="row", on=numeric, variable_name="number", value_name="value")
-        .with_columns(pl.col("value").cast(NUMBER))
+        .unpivot(index="row", on=numeric, variable_name="number", value_name="_value")
+        .select("row", "number", value=pl.col("_value").cast(NUMBER))  # a number may be called `value` itself
         .drop_nulls("value")
     )
 
