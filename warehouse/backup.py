@@ -109,9 +109,12 @@ def backup(
         raise WarehouseError("There is no warehouse in {folder}, so there is nothing to back up.", folder=data_dir)
     if file.is_dir() or not file.parent.is_dir():
         raise WarehouseError("{file} must be the name of a file in a folder that is there.", file=file)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.unlink(missing_ok=True)
+    # named after whose it is: only who holds that lock knows that nobody is writing it
+    ours = f"{hashlib.sha256(bytes(data_dir.resolve())).hexdigest()[:8]}.partial"
+    partial = file.with_name(f".{file.name}.{ours}")
     with writer_lock(data_dir), said_plainly(file.parent):
+        for left in file.parent.glob(f".*.{ours}"):
+            left.unlink()  # by a backup that was killed
         settle(data_dir)
         contents: dict[str, bytes | Path] = {WAREHOUSE: data_dir / WAREHOUSE, **_small(data_dir)}
         size = sum(len(one) if isinstance(one, bytes) else one.stat().st_size for one in contents.values())
@@ -357,10 +360,11 @@ def _exchange(data_dir: Path, stage: Path, now: datetime) -> Path | None:
     new = sorted(path.name for path in stage.iterdir())
     replace_file(data_dir / UNFINISHED_RESTORE, orjson.dumps({"aside": aside.name, "had": had, "new": new}))
     try:
-        aside.mkdir(mode=0o700)
-        for name in had:
-            (data_dir / name).rename(aside / name)
-        sync_folder(aside)
+        if had:
+            aside.mkdir(mode=0o700)
+            for name in had:
+                (data_dir / name).rename(aside / name)
+            sync_folder(aside)
         for name in new:
             (stage / name).rename(data_dir / name)
         sync_folder(data_dir)
@@ -369,8 +373,6 @@ def _exchange(data_dir: Path, stage: Path, now: datetime) -> Path | None:
         raise
     (data_dir / UNFINISHED_RESTORE).unlink()
     sync_folder(data_dir)
-    if not had:
-        aside.rmdir()
     return aside if had else None
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import traced
 from test_migrations import BEFORE_HEAD, HEAD, columns_in, fill, opened, state_of
-from traced import FAULTS
+from traced import FAULTS, copied
 
 from warehouse.backup import backup, restore
-from warehouse.database import WAREHOUSE, migrate, open_warehouse
+from warehouse.database import WAREHOUSE, LockedError, migrate, open_warehouse
 from warehouse.rewriting import rewrite
 
 pytestmark = traced.needed
@@ -101,7 +101,7 @@ def restored(folder: Path) -> None:
 def two(new: Path, old: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of one warehouse, beside another with the key of phones, a setting and somebody's tokens."""
     folder = tmp_path_factory.mktemp("two")
-    traced.copied(new, folder / "data")
+    copied(new, folder / "data")
     backed_up(folder)
     data = folder / "data"
     (data / WAREHOUSE).unlink()
@@ -142,3 +142,37 @@ def test_a_backup_that_was_cut_off_leaves_the_one_before_it(fault: str, n: int |
         restore(folder / "backup.tar", folder / "elsewhere", force=False, now=NOW)
         backed_up(folder)
         assert names(folder) == {"data", "elsewhere", "backup.tar"}, ran.met
+
+
+def test_what_a_killed_backup_left_goes_with_the_next_whatever_that_is_called(two: Path, tmp_path: Path):
+    folder = copied(two, tmp_path / "two")
+    steps = traced.run(backed_up, folder, folder=folder).steps
+    (begun,) = (n for n, step in enumerate(steps) if step.call == "fsync" and step.path.endswith(".partial"))
+    assert traced.run(backed_up, folder, folder=folder, fault=traced.killed, at=begun).was_killed
+    (folder / ".notes.partial").touch()  # of another program
+    assert len(names(folder)) == 4
+    backup(folder / "data", folder / "tuesday.tar", program="1.0", now=NOW)
+    assert names(folder) == {"data", "backup.tar", "tuesday.tar", ".notes.partial"}
+
+
+def test_a_backup_that_has_to_wait_leaves_the_one_that_runs_alone(two: Path, tmp_path: Path):
+    folder, n = copied(two, tmp_path / "two"), 0
+
+    def beside(_done: int, _of: int) -> None:
+        nonlocal n
+        n += 1
+        with pytest.raises(LockedError):
+            backed_up(folder)
+
+    backup(folder / "data", folder / "backup.tar", program="1.0", now=NOW, moved=beside)
+    assert n
+    restore(folder / "backup.tar", folder / "elsewhere", force=False, now=NOW)
+
+
+def test_a_restore_killed_before_it_moved_anything_leaves_no_empty_folder(two: Path, tmp_path: Path):
+    folder = copied(two, tmp_path / "two")
+    (folder / "data").rename(folder / "old data")
+    steps = traced.run(restored, copied(folder, tmp_path / "recorded"), folder=tmp_path / "recorded").steps
+    last = max(number for number, step in enumerate(steps) if step.path == "data/restore.unfinished")
+    assert traced.run(restored, folder, folder=folder, fault=traced.killed, at=last + 2).was_killed
+    assert not [*(folder / "data").glob("before-restore-*")]
