@@ -21,7 +21,7 @@ def incidence(
 
     Args:
         rows: a row per case; `outcome` other than one of `causes` is censored at `duration`. Events come before
-            censorings of the same time. horizons: in the unit of `duration`.
+            censorings of the same time. by: one column at least. horizons: in the unit of `duration`.
 
     Returns:
         by, horizon, n (cases of the group), n_at_risk (cases at least so old), cif_<cause>, still_open.
@@ -29,15 +29,14 @@ def incidence(
     keys = list(by)
     happened = [(pl.col(outcome) == cause).sum().alias(f"d_{cause}") for cause in causes]
     counted = rows.group_by(*keys, duration).agg(pl.len().alias("gone"), *happened).sort(*keys, duration)
-    over = keys or [pl.lit(0)]
     d = pl.sum_horizontal(f"d_{cause}" for cause in causes)
     curve = (
-        counted.with_columns(total=pl.col("gone").sum().over(over))
-        .with_columns(at_risk=pl.col("total") - pl.col("gone").cum_sum().over(over) + pl.col("gone"))
-        .with_columns(open=(1 - d / pl.col("at_risk")).cum_prod().over(over))
-        .with_columns(before=pl.col("open").shift(1, fill_value=1.0).over(over))
+        counted.with_columns(total=pl.col("gone").sum().over(keys))
+        .with_columns(at_risk=pl.col("total") - pl.col("gone").cum_sum().over(keys) + pl.col("gone"))
+        .with_columns(open=(1 - d / pl.col("at_risk")).cum_prod().over(keys))
+        .with_columns(before=pl.col("open").shift(1, fill_value=1.0).over(keys))
         .with_columns(
-            (pl.col("before") * pl.col(f"d_{cause}") / pl.col("at_risk")).cum_sum().over(over).alias(f"cif_{cause}")
+            (pl.col("before") * pl.col(f"d_{cause}") / pl.col("at_risk")).cum_sum().over(keys).alias(f"cif_{cause}")
             for cause in causes
         )
     )

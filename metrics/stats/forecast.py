@@ -24,12 +24,13 @@ def sum_quantiles(amounts: ArrayLike, p: ArrayLike, shares: Sequence[float], *, 
     Exact while there are few different sums; else from `DRAWS` draws with `seed`.
     """
     a, chance = np.asarray(amounts, dtype=float), np.asarray(p, dtype=float)
-    sums, masses = np.zeros(1), np.ones(1)
+    sums: Floats = np.zeros(1)
+    masses: Floats = np.ones(1)
     for amount, likely in zip(a, chance, strict=True):
         both = np.concatenate((sums, sums + amount))
         weights = np.concatenate((masses * (1 - likely), masses * likely))
         sums, place = np.unique(both, return_inverse=True)
-        masses = np.bincount(place, weights=weights)
+        masses = np.bincount(place, weights=weights).astype(np.float64)
         if sums.size > EXACT_SUMS:
             return _drawn(a, chance, shares, seed)
     reached = np.cumsum(masses)
