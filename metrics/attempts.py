@@ -47,7 +47,7 @@ def reduce(frames: Frames, params: AttemptsParams, period: Period) -> dict[str, 
     series = _series(frames, params)
     return {
         "clients": _clients(series, frames, params).select(*CLIENTS),
-        "gaps": series.filter(nw.col("attempt_no") > 1, nw.col("is_inbound") == 0, nw.col("breaks") == 0).select(
+        "gaps": series.filter(nw.col("attempt_no") > 1, nw.col("is_inbound") == 0).select(
             *CALLER, gap_s=nw.col("started_epoch") - nw.col("before_epoch")
         ),
     }
@@ -76,7 +76,7 @@ def _series(frames: Frames, params: AttemptsParams) -> Lazy:
         .with_columns(breaks=_running("is_late"))
     )
     until_talk = col("talks") - col("talk") == 0
-    begun = events.filter(until_talk & (col("breaks") <= 1))
+    begun = events.filter(until_talk & (col("breaks") == 0))
     first = begun.filter(col("attempt_no") == 1, col("is_inbound") == 0, col("started_epoch") < col("to_epoch"))
     return begun.join(first.select(*CALLER), on=CALLER, how="semi")
 
@@ -93,31 +93,24 @@ def _running(flag: str) -> nw.Expr:
 def _clients(series: Lazy, frames: Frames, params: AttemptsParams) -> Lazy:
     """One row per client: who dialled him first and when, n_attempts, and what became of it (`state`)."""
     col = nw.col
-    own = series.filter(col("breaks") == 0)
-    ended = own.group_by(*CALLER).agg(
+    ended = series.group_by(*CALLER).agg(
         n_attempts=col("attempt_no").max(),
         n_reached=nw.when(col("is_inbound") == 0).then(col("talk")).otherwise(nw.lit(0)).max(),
         n_called_us=col("is_inbound").max(),
         last_epoch=col("started_epoch").max(),
     )
-    broken = series.filter(col("breaks") == 1).select(*CALLER).unique(CALLER).with_columns(is_broken=nw.lit(True))
-    first = own.filter(col("attempt_no") == 1, col("is_inbound") == 0)
+    first = series.filter(col("attempt_no") == 1, col("is_inbound") == 0)
     has_passed = col("as_of_epoch") - col("last_epoch") > params.given_up_after_d * DAY_S
     state = (
         nw.when(col("n_reached") == 1)
         .then(nw.lit("reached"))
         .when(col("n_called_us") == 1)
         .then(nw.lit("called_us"))
-        .when(has_passed | col("is_broken").fill_null(False))
+        .when(has_passed)
         .then(nw.lit("given_up"))
         .otherwise(nw.lit("trying"))
     )
-    return (
-        with_performer(first, frames)
-        .join(ended, on=CALLER)
-        .join(broken, on=CALLER, how="left")
-        .with_columns(state=state)
-    )
+    return with_performer(first, frames).join(ended, on=CALLER).with_columns(state=state)
 
 
 CLIENTS = (
