@@ -6,13 +6,12 @@ What was lost as spam or a duplicate is listed only if the client is still in to
 Source: the metric catalogue, C7. What a loss is: `metrics.losses`. What a touch is: `metrics.last_touch`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metrics.calendar import with_worked
 from metrics.channels import calls_only_notices, message_coverage
@@ -31,29 +30,26 @@ CLIENT = ["account_id", "client_id"]
 
 @dataclass(frozen=True)
 class Rule:
-    """Why a loss is doubtful, and how much that weighs."""
+    """Why a loss is doubtful. How much that weighs is the parameter of the same name."""
 
     code: str
-    weight: int
     ru: str
     en: str
 
 
 RULES = (
-    Rule("NO_TOUCH", 5, "не было ни касаний, ни попыток", "nobody ever touched the client or tried to"),
-    Rule("FAST", 4, "закрыта раньше 10 рабочих минут без звонка", "closed within 10 working minutes without a call"),
-    Rule("FEW_TRIES", 4, "«недозвон», а попыток меньше трёх или в один день", "“no answer” after too few attempts"),
-    Rule("ACTIVE_CLIENT", 4, "клиент писал или звонил около отказа или после", "the client is still in touch"),
-    Rule("NO_REASON", 3, "нет причины или «другое» без пояснения", "no reason, or “other” without a word"),
-    Rule("PRICE_NO_OFFER", 3, "«дорого», а предложения не было", "“too expensive” without an offer"),
-    Rule("HIGH_VALUE", 3, "крупная: не меньше 10 % самых дорогих выигранных", "as dear as the top tenth of wins"),
-    Rule("BATCH", 3, "одна из десяти и больше, закрытых разом", "one of ten or more closed at once"),
-    Rule("SLOW_FIRST", 2, "первый ответ позже 4 рабочих часов", "first response after more than 4 working hours"),
-    Rule("OPEN_TASK", 2, "осталась задача на будущее", "a task for the future is still open"),
-    Rule("REPEAT_BUYER", 2, "клиент уже покупал", "the client has bought before"),
+    Rule("NO_TOUCH", "не было ни касаний, ни попыток", "nobody ever touched the client or tried to"),
+    Rule("FAST", "закрыта раньше 10 рабочих минут без звонка", "closed within 10 working minutes without a call"),
+    Rule("FEW_TRIES", "«недозвон», а попыток меньше трёх или в один день", "“no answer” after too few attempts"),
+    Rule("ACTIVE_CLIENT", "клиент писал или звонил около отказа или после", "the client is still in touch"),
+    Rule("NO_REASON", "нет причины или «другое» без пояснения", "no reason, or “other” without a word"),
+    Rule("PRICE_NO_OFFER", "«дорого», а предложения не было", "“too expensive” without an offer"),
+    Rule("HIGH_VALUE", "крупная: не меньше 10 % самых дорогих выигранных", "as dear as the top tenth of wins"),
+    Rule("BATCH", "одна из десяти и больше, закрытых разом", "one of ten or more closed at once"),
+    Rule("SLOW_FIRST", "первый ответ позже 4 рабочих часов", "first response after more than 4 working hours"),
+    Rule("OPEN_TASK", "осталась задача на будущее", "a task for the future is still open"),
+    Rule("REPEAT_BUYER", "клиент уже покупал", "the client has bought before"),
 )
-WEIGHTS = {rule.code: rule.weight for rule in RULES}
-
 FAST_S = 600
 SLOW_FIRST_S = 4 * 3600
 MIN_ATTEMPTS, MIN_ATTEMPT_DAYS = 3, 2
@@ -63,25 +59,25 @@ BATCH_N, BATCH_S = 10, 300
 
 
 class DoubtfulLossesParams(LossParams):
-    """What each doubt weighs, and from where on a loss is listed."""
+    """What each doubt weighs (0: nothing, the rule is off), and from where on a loss is listed."""
 
-    weights: Mapping[str, int] = Field(default_factory=dict)
-    """Weights other than the catalogue's, by the code of the rule; 0 switches a rule off."""
+    no_touch: int = Field(default=5, ge=0)
+    fast: int = Field(default=4, ge=0)
+    few_tries: int = Field(default=4, ge=0)
+    active_client: int = Field(default=4, ge=0)
+    no_reason: int = Field(default=3, ge=0)
+    price_no_offer: int = Field(default=3, ge=0)
+    high_value: int = Field(default=3, ge=0)
+    batch: int = Field(default=3, ge=0)
+    slow_first: int = Field(default=2, ge=0)
+    open_task: int = Field(default=2, ge=0)
+    repeat_buyer: int = Field(default=2, ge=0)
     min_score: int = Field(default=4, ge=1)
     """Losses of so much and more are listed."""
     offer_stems: str = Field(default="кп|предложен|смет|счет|счёт|договор|offer|quote|proposal")
     """A stage whose name holds one of these means that an offer was made. Where no stage does, the rule is silent."""
     min_n: int = Field(default=MIN_N, ge=0)
     """Below so many losses a manager's share is marked low_n."""
-
-    @field_validator("weights")
-    @classmethod
-    def _are_of_rules(cls, weights: Mapping[str, int]) -> Mapping[str, int]:
-        if unknown := sorted(set(weights) - set(WEIGHTS)):
-            raise ValueError(f"there is no rule {', '.join(unknown)}; rules are {', '.join(WEIGHTS)}")
-        if any(weight < 0 for weight in weights.values()):
-            raise ValueError("a weight is 0 or more")
-        return weights
 
 
 # --- reduce: one row per loss, with what each rule asks about --------------------------------------------------------
@@ -363,7 +359,8 @@ def _judged(losses: pl.DataFrame, collected: dict[str, pl.DataFrame], params: Do
 
 
 def _weight(rule: Rule, params: DoubtfulLossesParams) -> int:
-    return params.weights.get(rule.code, rule.weight)
+    weight: int = getattr(params, rule.code.lower())
+    return weight
 
 
 COUNTS = (

@@ -21,6 +21,7 @@ from metrics.marts import MARTS
 from metrics.metric import Metric, Period, find_metrics
 from warehouse import status
 from warehouse.models import key_of, metadata
+from warehouse.publish import DERIVED
 
 HOUSE = Path(__file__).parent.parent
 OURS = {
@@ -130,7 +131,7 @@ def schema_of(name: str) -> dict[str, pl.DataType]:
             }
         elif kind in kinds:
             schema[column.name] = kinds[kind]
-    return schema
+    return schema | dict.fromkeys(DERIVED.get(name, ()), pl.Int64())
 
 
 @pytest.mark.parametrize("metric", find_metrics().values(), ids=list(find_metrics()))
