@@ -104,7 +104,12 @@ def pages(body: Any) -> Iterator[list[Any]]:
         results = [*result["result"].values()] if isinstance(result["result"], dict) else []
     for one in results:
         parts = one.values() if isinstance(one, dict) else [one]
-        yield from (rows for rows in parts if isinstance(rows, list) and all(isinstance(row, dict) for row in rows))
+        yield from (rows for rows in parts if is_page(rows))
+
+
+def is_page(rows: Any) -> bool:
+    """A list of rows of their own; lines of a card are a part of it."""
+    return isinstance(rows, list) and all(isinstance(row, dict) and "ownerId" not in row for row in rows)
 
 
 SPOILERS: Mapping[str, Callable[[], Spoiler]] = {

@@ -3,6 +3,7 @@
 Steps are found by a run that nothing happens to; `doomed` says what they are.
 """
 
+import atexit
 import os
 import shutil
 import socket
@@ -20,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import httpx
-from demo_crm import scratch
+from demo_crm import scratch, tables_of
 from doomed import Order, answer, ask
 from fault_answers import SPOILERS
 from fault_sources import SECRETS
@@ -57,7 +58,9 @@ class Doomed:
 
 @cache
 def doomed() -> Doomed:
-    return Doomed()
+    process = Doomed()
+    atexit.register(process.close)
+    return process
 
 
 @contextmanager
@@ -140,10 +143,15 @@ def begun(case: Case, folder: Path) -> tuple[Source, Order]:
     return source, order
 
 
+def recorded(connector: str, state: str) -> Path:
+    """Where the run that nothing happens to leaves its data."""
+    return Path(scratch().name) / f"recorded-{connector}-{state}"
+
+
 @cache
 def steps_of(connector: str, state: str) -> tuple[str, ...]:
     """All steps of a sync that nothing happens to; it ends as any other."""
-    folder = Path(scratch().name) / f"recorded-{connector}-{state}"
+    folder = recorded(connector, state)
     source, order = begun(Case(connector, state), folder)
     ended = play(source, order)
     assert ended.code == 0, ended.said
@@ -160,12 +168,20 @@ def trouble(case: Case, folder: Path) -> str:
         repaired = run(source, folder)
         if not repaired.is_well:
             found = f"the next sync failed: {[account.error for account in repaired.accounts]}"
-        elif differing := differences(contents(folder), STATES[case.state][1](case.connector)):
-            found = f"other rows in {differing}"
+        else:
+            expected = held(recorded(case.connector, case.state), case.fault)
+            differing = differences(held(folder, case.fault), expected)
+            found = f"other rows in {differing}" if differing else ""
     shutil.rmtree(folder)
     return f"{case}: {found} (code {ended.code})\n{ended.said}" if found else ""
 
 
+def held(folder: Path, fault: str) -> Contents:
+    """What a warehouse holds; raw objects left out where the source itself writes them otherwise."""
+    return tables_of(folder, without=("raw_hash",)) if fault in REARRANGED else contents(folder)
+
+
+REARRANGED = ("rows doubled", "rows shuffled")
 KILLS = {"kill": -9, "kill at the next write": -31, "kill at the next flush": -31}
 
 

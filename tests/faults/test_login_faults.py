@@ -22,7 +22,8 @@ pytestmark = pytest.mark.skipif(not seccomp.is_possible(), reason="system calls 
 ASKS_FOR_A_PERSON = "voronka login main"
 LOST_ANSWERS = ("reset", "slow drip", "body cut", "empty body")
 FAULTS = (*KILLS, *DISKS, *LOST_ANSWERS)
-SAMPLED = ("kill", "disk full", "disk read-only", "slow drip")
+SAMPLED = ("kill", "disk read-only", "slow drip")
+"""One for each of the states."""
 RENEWING = "sync, authorised long ago"
 LONG_AGO = timedelta(days=2)
 """Longer than an access token lives."""
@@ -106,7 +107,7 @@ def aftermath(case: Case, source: Source, folder: Path, struck: Ended) -> str:
 @pytest.mark.parametrize("fault", SAMPLED)
 @pytest.mark.parametrize("connector", sorted(find_sources()))
 def test_a_login_something_happens_to_is_repaired_by_the_next(connector: str, fault: str, tmp_path: Path):
-    state = sorted(STATES)[SAMPLED.index(fault) % len(STATES)]
+    state = sorted(STATES)[SAMPLED.index(fault)]
     (step,) = drawn(fault, steps_of(connector, state), n=1, seed=connector)
     assert not trouble(Case(connector, state, fault, step), tmp_path / "data")
 

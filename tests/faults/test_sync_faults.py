@@ -3,6 +3,7 @@ that nothing happened to. tests/connectors/suite kills syncs after every answer.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,31 +24,28 @@ CLOCKS = (
     "another time zone",
 )
 FAULTS = (*KILLS, *DISKS, *CLOCKS, *SPOILERS)
-SAMPLED = (
-    "kill",
-    "kill at the next write",
-    "disk full",
-    "flushes fail",
-    "disk read-only",
-    "clock ahead three days",
-    "empty body",
-    "answer of another request",
-)
+UNSEEN = {("bitrix24", "answer of another request")}
+"""Its answers name neither method nor page: one of the same shape cannot be told from the right one. Those of other
+shapes are refused (tests/connectors/bitrix_conformance)."""
+SAMPLED = ("kill", "kill at the next write", "disk full", "flushes fail", "clock ahead three days", "empty body")
 N_SCANNED = os.environ.get("VORONKA_FAULT_STEPS", "2")
 """At so many steps of each run every fault is tried in `make test-all`; `all`: at every one, which takes days."""
 
 
-@pytest.mark.parametrize("fault", SAMPLED)
-@pytest.mark.parametrize("connector", sorted(find_sources()))
+def of_each(faults: Sequence[str]) -> list[tuple[str, str]]:
+    """Each connector with each fault that it could do something about."""
+    return [(name, fault) for name in sorted(find_sources()) for fault in faults if (name, fault) not in UNSEEN]
+
+
+@pytest.mark.parametrize(("connector", "fault"), of_each(SAMPLED))
 def test_a_sync_something_happens_to_is_repaired_by_the_next(connector: str, fault: str, tmp_path: Path):
     (step,) = drawn(fault, steps_of(connector, "yesterday"), n=1, seed=connector)
     assert not trouble(Case(connector, "yesterday", fault, step), tmp_path / "data")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("state", sorted(STATES))
-@pytest.mark.parametrize("connector", sorted(find_sources()))
+@pytest.mark.parametrize(("connector", "fault"), of_each(FAULTS))
 def test_whatever_happens_to_a_sync_is_repaired_by_the_next(connector: str, state: str, fault: str, tmp_path: Path):
     steps = steps_of(connector, state)
     chosen = (
