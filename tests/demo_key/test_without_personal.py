@@ -12,7 +12,7 @@ import pytest
 from connectors.phones import to_e164
 from metrics.frames import open_frames
 from metrics.metric import Metric, MetricResult, find_metrics
-from warehouse.suppression import EMAIL_TOKEN, PHONE_TOKEN
+from warehouse.suppression import EMAILS, PHONES
 
 TABLE = re.compile(r"^[a-z_]+")
 
@@ -90,8 +90,8 @@ def people(company: Any) -> tuple[set[str], set[str], set[str]]:
 def found_in(values: list[str], company: Any) -> set[str]:
     """Which of the people's phones, e-mails and names stand in texts."""
     phones, emails, names = people(company)
-    found = {to_e164(token, "RU") for text in values for token in PHONE_TOKEN.findall(text)} & phones
-    found |= {token.lower() for text in values for token in EMAIL_TOKEN.findall(text)} & emails
+    found = {to_e164(token, "RU") for text in values for token in re.findall(PHONES, text)} & phones
+    found |= {token.lower() for text in values for token in re.findall(EMAILS, text)} & emails
     hits = pl.Series(values, dtype=pl.String).str.extract_many(sorted(names), ascii_case_insensitive=True)
     return {str(one) for one in found} | set(hits.explode().drop_nulls().to_list())
 
