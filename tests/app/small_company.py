@@ -42,7 +42,10 @@ def published(table: Table) -> dict[str, pl.DataType]:
 
 
 PII = {"deal_pii": "deal_id", "contact_pii": "contact_id", "company_pii": "company_id"}
-DERIVED: dict[str, dict[str, pl.DataType]] = {"call": {"has_recording": pl.Boolean()}}
+DERIVED: dict[str, dict[str, pl.DataType]] = {
+    "call": {"has_recording": pl.Boolean()},
+    "deal": {"comment_letters": pl.Int64()},
+}
 SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     **{
         name: published(table) | DERIVED.get(name, {})

@@ -40,11 +40,18 @@ def test_whom_to_call_back_holds_the_running_day_once_it_runs(data_dir, passed_s
     assert data.default_period(publication, data.metric("B2"))[1] == publication.today
 
 
+SILENT_HERE = {"E8": "no stage has a deadline", "E15": "no leads, and no pipeline for them"}
+"""Metrics the small company has nothing for."""
+
+
 @pytest.mark.parametrize("metric_id", find_metrics())
 def test_days_change_the_answer_of_a_metric_unless_it_says_that_it_reads_none(publication, metric_id):
     today = publication.today
     periods = [(today - timedelta(days=n), today - timedelta(days=m)) for n, m in ((400, 0), (100, 60))]
     one, other = (data.run(publication, LOCAL_OWNER, metric_id, period=period).result for period in periods)
+    if metric_id in SILENT_HERE:
+        assert all(table.is_empty() for table in one.tables.values())
+        return
     is_same = all(one.tables[name].equals(other.tables[name]) for name in one.tables)
     assert is_same == (not data.metric(metric_id).reads_period)
 

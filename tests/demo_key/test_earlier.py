@@ -1,10 +1,9 @@
 """As of, along the whole straight line: a company synced and published on a day, and again thirty days later."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import pytest
+from deadlines import with_deadlines
 from polars.testing import assert_frame_equal
 
 from demo.earlier import served_then
@@ -22,14 +21,7 @@ def published(company, straight_line, tmp_path_factory):
     straight_line(served_then(company, THEN), data_dir, THEN)
     publication = straight_line(company, data_dir, THEN + timedelta(days=30))
     opened = [open_frames(publication, generation=name) for name in generations(publication)]
-    return [replace(frames, user_set={"stage": with_deadlines(frames)}, opened={}) for frames in opened]
-
-
-def with_deadlines(frames):
-    """Three days for every open stage: without a deadline nothing is late."""
-    stages = frames["stage"].collect("polars").to_native().filter(kind="open")
-    key = stages.select("account_id", "pipeline_id", "stage_id")
-    return key.with_columns(sla_s=pl.lit(3 * 86_400), sla_clock=pl.lit("wall"))
+    return [with_deadlines(frames) for frames in opened]
 
 
 @pytest.mark.parametrize("metric", find_metrics().values(), ids=lambda metric: metric.id)

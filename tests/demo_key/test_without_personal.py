@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from deadlines import with_deadlines
 
 from connectors.phones import to_e164
 from metrics.frames import open_frames
@@ -44,7 +45,7 @@ def without(publication: Path, folder: Path, instead: Any) -> Path:
 
 
 def said(metric: Metric, publication: Path, answer: Any) -> MetricResult:
-    return answer(metric, open_frames(publication), 180)
+    return answer(metric, with_deadlines(open_frames(publication)), 180)
 
 
 @pytest.mark.parametrize("metric", find_metrics().values(), ids=lambda metric: metric.id)
