@@ -29,8 +29,12 @@ ACCOUNT = {
 }
 PERIOD = Period(AS_OF, date(2026, 1, 1), date(2026, 4, 1))
 LONG_AGO = Period(datetime(2020, 1, 1, tzinfo=UTC), date(2019, 10, 1), date(2020, 1, 1))
-TO_THE_ROWS: dict[str, dict[str, Any]] = {"E6": {"drill": "all"}}
-"""Parameters under which the drill-down is whole, where it is a choice."""
+TO_THE_ROWS: dict[str, dict[str, Any]] = {
+    "E6": {"drill": "all"},
+    "E7": {"min_n": 2, "min_deals": 1},
+    "E13": {"horizon_d": 20, "min_n": 1},
+}
+"""Parameters under which the drill-down is whole, where it is a choice, and a small company has rows to show."""
 
 seeds = st.integers(0, 10_000)
 few = settings(
