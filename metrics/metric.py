@@ -179,7 +179,12 @@ def known_until(now: datetime) -> date:
 
 @cache
 def find_metrics() -> dict[str, Metric]:
-    """Every metric of this package by its id, in the order of ids."""
+    """Every metric of this package by its id, in the catalogue's order: A2 before A10."""
     modules = [importlib.import_module(f"metrics.{module.name}") for module in pkgutil.iter_modules(metrics.__path__)]
     found = [m for module in modules for m in (getattr(module, "METRIC", None), *getattr(module, "METRICS", ()))]
-    return {metric.id: metric for metric in sorted((m for m in found if m is not None), key=lambda m: m.id)}
+    return {metric.id: metric for metric in sorted((m for m in found if m is not None), key=place)}
+
+
+def place(metric: Metric) -> tuple[str, int]:
+    """Where a metric stands in the catalogue: its letter and its number."""
+    return metric.id[:1], int(metric.id[1:])

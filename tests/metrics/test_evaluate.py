@@ -346,3 +346,8 @@ def test_names_of_published_tables_are_those_of_the_manifest(data_dir):
     assert isinstance(frames["deal"], nw.LazyFrame)
     with pytest.raises(KeyError):
         frames["nothing"]
+
+
+def test_metrics_stand_in_the_order_of_the_catalogue():
+    ids = list(find_metrics())
+    assert ids.index("A2") < ids.index("A10") < ids.index("B1")
