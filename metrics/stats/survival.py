@@ -140,6 +140,34 @@ def aalen_johansen(durations: ArrayLike, causes: Sequence[Any] | NDArray[Any]) -
     return Incidence(curve.times, curve.survival, by_cause)
 
 
+def shares_by(
+    groups: ArrayLike,
+    durations: ArrayLike,
+    is_event: ArrayLike,
+    is_wanted: ArrayLike,
+    *,
+    horizons: Sequence[float],
+    n: int,
+) -> Floats:
+    """CIF (S-AJ) of the wanted among competing events, of many groups at once: a row per group 0..n-1, NaN where it is
+    empty, a column per horizon.
+
+    Events of one time are taken one after another, which multiplies out to the same: (n-1)/n · (n-2)/(n-1) = (n-2)/n.
+    """
+    group, t = np.asarray(groups, dtype=np.int64), np.asarray(durations, dtype=float)
+    seen, wanted = np.asarray(is_event, dtype=bool), np.asarray(is_wanted, dtype=bool)
+    size = np.bincount(group, minlength=n)
+    order = np.lexsort((~seen, t, group))
+    group, t, seen, wanted = group[order], t[order], seen[order], wanted[order]
+    at_risk = np.cumsum(size)[group] - np.arange(group.size)
+    factors = np.where(seen & (at_risk > 1), 1 - 1 / at_risk, 1.0)  # the last of a group leaves nobody after it
+    logs = np.concatenate(([0.0], np.cumsum(np.log(factors))))
+    first = np.cumsum(size) - size
+    weights = np.where(seen & wanted, np.exp(logs[:-1] - logs[first[group]]) / at_risk, 0.0)
+    columns = [np.bincount(group, weights * (t <= horizon), n) for horizon in horizons]
+    return np.where(size[:, None] > 0, np.stack(columns, axis=1), np.nan)
+
+
 def logrank(durations: ArrayLike, is_event: ArrayLike, is_first: ArrayLike) -> tuple[float, float]:
     """chi2 (1 degree of freedom) and p of two groups having one survival curve (S-LOGRANK). Mantel 1966."""
     t, seen = np.asarray(durations, dtype=float), np.asarray(is_event, dtype=bool)
