@@ -113,7 +113,9 @@ def counts(company: Company) -> dict[str, int]:
         "user_department": len(company.users),
         "pipeline": len(pipelines) + 3,  # of leads, invoices and the smart process
         "stage": sum(map(len, pipelines)) + 1 + len(LEAD_STATUSES) + len(INVOICE_STAGES) + len(PROCESS_STAGES),
-        "loss_reason": len(pipelines) + 2 + len(company.loss_reasons),  # failure stages are reasons too
+        "loss_reason": len(pipelines)
+        + 2  # failure stages are reasons too, also that of leads and the second of the first pipeline
+        + len({row.id for row in company.loss_reasons} | {deal.loss_reason_id for deal in deals} - {0}),
         "source": len(company.sources),
         "field_def": sum(map(len, fields.values())) + 1,
         "field_enum": sum(len(f.enums) for f in company.fields if f.id in set().union(*fields.values()))

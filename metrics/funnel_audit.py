@@ -55,8 +55,11 @@ def reduce(frames: Frames, params: FunnelAuditParams, period: Period) -> dict[st
     alive = col("deleted_at").is_null() | (col("deleted_at") > col("as_of_at"))
     now = seen.clock.select("account_id", "as_of_at")
     known = seen.deals.select("account_id").unique("account_id")
+    is_funnel = col("entity_kind").is_in(["deal", "lead"]) | col("entity_kind").is_null()  # not of invoices, processes
     pipelines = (
-        frames["pipeline"].join(now, on="account_id", how="inner").filter(alive, ~col("is_archived").fill_null(False))
+        frames["pipeline"]
+        .join(now, on="account_id", how="inner")
+        .filter(alive, is_funnel, ~col("is_archived").fill_null(False))
     )
     pipelines = pipelines.join(known, on="account_id", how="semi")
     stages = frames["stage"].join(now, on="account_id", how="inner").filter(alive)

@@ -84,7 +84,9 @@ def reduce(frames: Frames, params: RevivedRefusalsParams, period: Period) -> dic
         "amount_minor",
         "as_of_epoch",
         "won_epoch",
-        category=col("category").fill_null(NO_REASON),
+        category=nw.when(col("loss_reason_id").is_null())
+        .then(nw.lit(NO_REASON))
+        .otherwise(col("category").fill_null("other")),  # a reason no list has says something too
         lost_at=col("ended_at"),
         lost_epoch=col("ended_epoch"),
     )

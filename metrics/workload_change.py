@@ -131,10 +131,14 @@ ORDER = ["sent_epoch", "message_id"]
 
 
 def _replies(frames: Frames) -> Lazy:
-    """Per answered turn of a client (his messages in a row) the working seconds until a person wrote: reply_s."""
+    """Per answered turn of a client (his messages in a row) the working seconds until a person wrote: reply_s.
+
+    A chat is the client's where messages do not say of which chat they are, as amoCRM's often do not.
+    """
     col = nw.col
+    messages = frames["message"].with_columns(chat_id=nw.coalesce("chat_id", "contact_id", "company_id", "deal_id"))
     spoken = in_period(
-        frames["message"].filter(
+        messages.filter(
             ~col("chat_id").is_null(),
             col("author").is_in(["client", "user"]),
             ~col("channel").is_in(["email", "sms"]).fill_null(False),

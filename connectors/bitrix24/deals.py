@@ -156,24 +156,23 @@ def loss_reason(code: str, values: list[FieldValue], kind: str, reading: Reading
     Where there is a field, the stage every pipeline has from the start is no reason: somebody has not given one."""
     field = reading.settings.loss_reason_fields.get(kind)
     if field is None:
-        return stage_reason(code)
+        return mentioned_reason(stage_reason(code), f"#{code}", reading)
     for value in values:
         if value.field_id != field_id(kind, field):
             continue
         if value.enum_id:
-            return field_reason(field, value.enum_id)
+            return mentioned_reason(field_reason(field, value.enum_id), f"#{value.enum_id}", reading)
         if value.value_num is None and (said := (value.value_text or "").strip()):
-            return written_reason(field, said, reading)
-    return None if is_plain_failure(code) else stage_reason(code)
+            return mentioned_reason(text_reason(field, said), said, reading)
+    return None if is_plain_failure(code) else mentioned_reason(stage_reason(code), f"#{code}", reading)
 
 
-def written_reason(field: str, said: str, reading: Reading) -> str:
-    """No list has what is written: the reason gets its row from here."""
-    reason_id = text_reason(field, said)
+def mentioned_reason(reason_id: str, name: str, reading: Reading) -> str:
+    """What is written, and an option or a stage since deleted, has its row from here: no list has it."""
     reading.mention(
         LossReason,
         reason_id,
-        lambda: LossReason(account_id=reading.account_id, loss_reason_id=reason_id, name=said),
+        lambda: LossReason(account_id=reading.account_id, loss_reason_id=reason_id, name=name),
     )
     return reason_id
 

@@ -144,6 +144,22 @@ def test_with_a_field_a_stage_of_ones_own_is_the_reason_and_the_usual_one_is_non
     assert own.loss_reason_id == "loss:stage:APOLOGY"
 
 
+@pytest.mark.parametrize(
+    ("lost", "settings", "reason_id", "name"),
+    [
+        ({"ufCrm_1": 9999}, BY_FIELD, "loss:field:UF_CRM_1:9999", "#9999"),
+        ({"stageId": "C4:GONE"}, {}, "loss:stage:C4:GONE", "#C4:GONE"),
+    ],
+)
+def test_an_option_or_a_stage_since_deleted_is_a_reason_called_by_its_id(
+    lost: Any, settings: Any, reason_id: str, name: str
+):
+    walk = reading(REASONS, **settings)
+    deal = only(Deal, list(mapped(DEAL | LOST | lost, "sample", deal_records, walk)))
+    (row,) = stubs(LossReason, list(walk.conclusions()))
+    assert (deal.loss_reason_id, row.loss_reason_id, row.name) == (reason_id, reason_id, name)
+
+
 def test_a_reopened_deal_has_no_reason_though_it_keeps_the_option():
     found = become(deal_records, DEAL | {"ufCrm_1": 3157}, reading(REASONS, **BY_FIELD))
     assert only(Deal, found).loss_reason_id is None

@@ -186,3 +186,12 @@ def test_people_overrule_names(polars_engine: Any) -> None:
     assert found.filter(code="MIXED")["names"].to_list() == ["Готовим договор"]
     assert "TWO_STAGES" not in found["code"], "two are right for qualification"
     assert "NO_QUALIFICATION" not in result.tables["findings"]["code"]
+
+
+@pytest.mark.parametrize(("kind", "is_judged"), [("deal", True), ("lead", True), (None, True), ("unknown", False)])
+def test_only_pipelines_of_deals_and_leads_are_funnels(polars_engine: Any, kind: str | None, is_judged: bool) -> None:
+    """Bitrix24 has stages of invoices and of smart processes too."""
+    ladder = [rung("КП отправлено", 1), rung("Договор подписан", 2)]
+    told = {"name": "Общая", "sort": 1, "pipeline_id": "p", "entity_kind": kind}
+    result = answer(METRIC, polars_engine, path("o", "1"), ladder=ladder, more={"pipeline": [told]})
+    assert ("p" in result.tables["findings"]["pipeline_id"]) == is_judged

@@ -84,6 +84,12 @@ def test_spam_and_duplicates_are_no_refusals(polars_engine):
     assert asked(polars_engine, rows).tables["total"].is_empty()
 
 
+def test_a_reason_that_no_list_has_is_not_none(polars_engine):
+    rows = [refused(1, loss_reason_id="loss_reason:gone"), refused(2, loss_reason_id=None)]
+    clients = asked(polars_engine, rows).tables["clients"].sort("client_id")
+    assert clients["category"].to_list() == ["other", "none"]
+
+
 def test_the_first_refusal_of_the_period_counts_once(polars_engine):
     rows = [refused(1, "2025-08-01", client_id="contact:1"), refused(2, "2025-09-01", client_id="contact:1")]
     result = asked(polars_engine, rows)

@@ -163,9 +163,13 @@ def test_tasks_are_on_time_by_their_instant_or_their_day(polars_engine):
     assert raw.to_list() == [3 / 5]
 
 
+@pytest.mark.parametrize("where", [{"chat_id": "c"}, {"contact_id": "contact:1"}])
 @on_every_engine
-def test_a_reply_counts_from_the_first_message_of_the_clients_turn_in_working_time(engine):
-    """J2: a bot and a second message of the client change nothing; what is said to nobody is no reply."""
+def test_a_reply_counts_from_the_first_message_of_the_clients_turn_in_working_time(engine, where):
+    """J2: a bot and a second message of the client change nothing; what is said to nobody is no reply.
+
+    Where messages do not say of which chat they are, the client's are one chat.
+    """
     day = date(2026, 6, 23)
 
     def said(n, at, author, **more):
@@ -173,10 +177,10 @@ def test_a_reply_counts_from_the_first_message_of_the_clients_turn_in_working_ti
         user = {"user_id": "user:1"} if author == "user" else {}
         return {
             "message_id": f"m{n}",
-            "chat_id": "c",
             "author": author,
             "sent_at": instant,
             "channel": "whatsapp",
+            **where,
             **user,
             **more,
         }
