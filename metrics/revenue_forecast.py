@@ -107,7 +107,7 @@ def _selling(seen: Scope, frames: Frames) -> Scope:
 
     return replace(
         seen,
-        deals=of_sales(seen.deals).filter(nw.col("is_sales").fill_null(True)),
+        deals=of_sales(seen.deals),
         visits=of_sales(seen.visits),
         rungs=of_sales(seen.rungs),
         pipelines=of_sales(seen.pipelines),
