@@ -72,31 +72,34 @@ class CongestionParams(FunnelParams):
 
 
 def reduce(frames: Frames, params: CongestionParams, period: Period) -> dict[str, Lazy]:
-    """Entries and exits by stage and day, times of stays, and the deals that stand with what was done about them."""
+    """What `verdicts` needs, and what was done about the deals that stand."""
     seen = scope(frames, params)
+    inputs = stock_inputs(frames, seen, params)
+    tasks = client_tasks(frames).select(*CLIENT, "next_task_on")
+    told = inputs["deals"].join(_contacts(frames, params), on=CLIENT, how="left").join(tasks, on=CLIENT, how="left")
+    return {**inputs, "pipelines": seen.pipelines, "messages": message_coverage(frames), "deals": told}
+
+
+def stock_inputs(frames: Frames, seen: Scope, params: CongestionParams) -> dict[str, Lazy]:
+    """Rungs, changes of their stocks by day, flows, times of stays, and the deals that stand."""
     visits = _dated(frames, seen)
     now = seen.clock.select("account_id", "as_of_epoch")
     lately = seen.visits.join(now, on="account_id", how="inner").filter(
         nw.col("entered_epoch") >= nw.col("as_of_epoch") - LOOKBACK_D * DAY_S
     )
     standing = standing_deals(seen).join(now, on="account_id", how="inner")
-    told = standing.join(_contacts(frames, params), on=CLIENT, how="left").join(
-        client_tasks(frames).select(*CLIENT, "next_task_on"), on=CLIENT, how="left"
-    )
     return {
         "rungs": seen.rungs,
-        "pipelines": seen.pipelines,
         "clock": seen.clock.select("account_id", "as_of_on"),
         "known": frames["coverage"]
         .filter(nw.col("resource") == "deal_stage_transition")
         .select("account_id", "complete_from"),
-        "messages": message_coverage(frames),
         "days": _by_day(visits),
         "flows": _flows(visits.join(now, on="account_id", how="inner")),
         "stays": funnel.stays(lately.drop("as_of_epoch"), seen.clock, per_visit=True).select(
             *STAGE, "dwell_s", "is_open"
         ),
-        "deals": told.with_columns(age_s=nw.col("as_of_epoch") - nw.col("entered_epoch")).drop(
+        "deals": standing.with_columns(age_s=nw.col("as_of_epoch") - nw.col("entered_epoch")).drop(
             "entered_local", "entered_epoch", "as_of_epoch"
         ),
     }
@@ -186,23 +189,16 @@ def _contacts(frames: Frames, params: CongestionParams) -> Lazy:
 
 def finish(collected: dict[str, pl.DataFrame], params: CongestionParams, period: Period) -> MetricResult:
     """Each stage beside its own past, the stock day by day, and the deals that have stood too long."""
-    pipelines, rungs = collected["pipelines"], only_with_deals(collected["rungs"], collected["days"])
-    stocks = _stocks(rungs, collected, params)
-    usual = _usual(rungs, collected["stays"], params)
-    deals = _judged(collected["deals"], usual)
-    table = (
-        rungs.join(_standing(deals), on=STAGE, how="left", maintain_order="left")
-        .join(collected["flows"], on=STAGE, how="left", maintain_order="left")
-        .with_columns(pl.col("stock", "inflow", "outflow", "outflow_lost", "num", *CAUSES).fill_null(0))
-        .join(usual, on=STAGE, how="left", maintain_order="left")
-        .join(_past(stocks, params), on=STAGE, how="left", maintain_order="left")
-    )
+    pipelines, stocks = collected["pipelines"], stocks_by_day(collected, params)
+    deals = _with_stale(collected, params).with_columns(stage_key(), cause=_cause())
+    judged = verdicts(collected, stocks, params).join(_causes(deals), on=STAGE, how="left", maintain_order="left")
+    table = judged.with_columns(pl.col(CAUSES).fill_null(0))
     stale = deals.filter("is_stale")
     return METRIC.result(
         params,
         period,
         tables={
-            "stages": in_stage_order(_verdicts(table, params), pipelines).pipe(shaped, STAGES),
+            "stages": in_stage_order(table, pipelines).pipe(shaped, STAGES),
             "days": in_order(stocks, pipelines, "stage_sort", "stage_id", "day").pipe(shaped, DAYS),
         },
         drilldown=deal_rows(
@@ -259,8 +255,9 @@ DAYS: dict[str, pl.DataType] = {**STAGE_COLUMNS, "day": DAY, "stock": INT, "grou
 """The stock at the end of each complete local day that is known."""
 
 
-def _stocks(rungs: pl.DataFrame, collected: dict[str, pl.DataFrame], params: CongestionParams) -> pl.DataFrame:
+def stocks_by_day(collected: dict[str, pl.DataFrame], params: CongestionParams) -> pl.DataFrame:
     """Rungs by day with stock; no days before the stage was first used or before the stage history is complete."""
+    rungs = only_with_deals(collected["rungs"], collected["days"])
     changes = collected["days"].sort(*STAGE, "day").with_columns(stock=pl.col("change").cum_sum().over(STAGE))
     known = collected["known"].group_by("account_id").agg(known_on=pl.col("complete_from").max().dt.date())
     back = pl.DataFrame({"back": list(range(params.weeks * 7, 0, -1))}, schema={"back": INT})
@@ -291,11 +288,12 @@ def _past(stocks: pl.DataFrame, params: CongestionParams) -> pl.DataFrame:
     )
 
 
-def _usual(rungs: pl.DataFrame, stays: pl.DataFrame, params: CongestionParams) -> pl.DataFrame:
+def _usual(collected: dict[str, pl.DataFrame], params: CongestionParams) -> pl.DataFrame:
     """STAGE, p90_s, p90_basis, rmst_s of stages with enough finished stays."""
+    of_rungs = collected["stays"].join(collected["rungs"].select(STAGE), on=STAGE, how="semi")
     rows = [
         {**dict(zip(STAGE, key, strict=True)), **_times(part, params)}
-        for key, part in stays.join(rungs.select(STAGE), on=STAGE, how="semi").group_by(STAGE)
+        for key, part in of_rungs.group_by(STAGE)
         if (~part["is_open"]).sum() >= params.min_n
     ]
     return pl.DataFrame(rows, schema={**dict.fromkeys(STAGE, TEXT), "p90_s": REAL, "p90_basis": TEXT, "rmst_s": REAL})
@@ -312,13 +310,17 @@ def _times(stays: pl.DataFrame, params: CongestionParams) -> dict[str, Any]:
     }
 
 
-def _judged(deals: pl.DataFrame, usual: pl.DataFrame) -> pl.DataFrame:
-    """Standing deals with is_stale (null: not known) and cause, one of `CAUSES`.
+def _with_stale(collected: dict[str, pl.DataFrame], params: CongestionParams) -> pl.DataFrame:
+    """Standing deals with is_stale; null where the age of the deal or the usual time is not known."""
+    usual = _usual(collected, params).select(*STAGE, "p90_s")
+    deals = collected["deals"].join(usual, on=STAGE, how="left", maintain_order="left")
+    return deals.with_columns(is_stale=pl.col("age_s") > pl.col("p90_s"))
 
-    Nobody answers comes first, then what is planned, then silence; what is left is talked about and does not move.
-    """
+
+def _cause() -> pl.Expr:
+    """One of `CAUSES`: nobody answers, else a task is planned, else silence; the rest is talk that moves nothing."""
     is_touched = pl.col("n_touches").fill_null(0) > 0
-    cause = (
+    return (
         pl.when(~is_touched & (pl.col("n_attempts").fill_null(0) > 0))
         .then(pl.lit("n_unreached"))
         .when(pl.col("next_task_on").is_not_null())
@@ -327,19 +329,30 @@ def _judged(deals: pl.DataFrame, usual: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("n_no_touch"))
         .otherwise(pl.lit("n_in_touch"))
     )
-    return deals.join(usual.select(*STAGE, "p90_s"), on=STAGE, how="left", maintain_order="left").with_columns(
-        stage_key(), is_stale=pl.col("age_s") > pl.col("p90_s"), cause=cause
-    )
 
 
-def _standing(deals: pl.DataFrame) -> pl.DataFrame:
-    """STAGE, stock, num (stale) of den (known whether), and the stale by cause."""
-    return deals.group_by(STAGE).agg(
-        stock=pl.len().cast(pl.Int64),
-        num=pl.col("is_stale").sum().cast(pl.Int64),
-        den=pl.col("is_stale").is_not_null().sum().cast(pl.Int64),
-        **{name: (pl.col("is_stale") & (pl.col("cause") == name)).sum().cast(pl.Int64) for name in CAUSES},
+def _causes(deals: pl.DataFrame) -> pl.DataFrame:
+    """STAGE; the stale deals by cause."""
+    counts = {name: (pl.col("is_stale") & (pl.col("cause") == name)).sum().cast(pl.Int64) for name in CAUSES}
+    return deals.group_by(STAGE).agg(**counts)
+
+
+def verdicts(collected: dict[str, pl.DataFrame], stocks: pl.DataFrame, params: CongestionParams) -> pl.DataFrame:
+    """Rungs with the columns of `STAGES` but for the causes. collected: `stock_inputs`; stocks: `stocks_by_day`."""
+    standing = (
+        _with_stale(collected, params)
+        .group_by(STAGE)
+        .agg(
+            stock=pl.len().cast(pl.Int64),
+            num=pl.col("is_stale").sum().cast(pl.Int64),
+            den=pl.col("is_stale").is_not_null().sum().cast(pl.Int64),
+        )
     )
+    table = only_with_deals(collected["rungs"], collected["days"])
+    for part in (standing, collected["flows"], _usual(collected, params), _past(stocks, params)):
+        table = table.join(part, on=STAGE, how="left", maintain_order="left")
+    counts = pl.col("stock", "inflow", "outflow", "outflow_lost", "num", "den")
+    return _verdicts(table.with_columns(counts.fill_null(0)), params)
 
 
 def _verdicts(table: pl.DataFrame, params: CongestionParams) -> pl.DataFrame:
@@ -354,7 +367,6 @@ def _verdicts(table: pl.DataFrame, params: CongestionParams) -> pl.DataFrame:
         table.with_columns(
             *rate_columns(prefix="stale_"),
             semantics=pl.lit("snapshot"),
-            den=pl.col("den").fill_null(0),
             rz=pl.Series(rz, dtype=pl.Float64),
             p90_d=pl.col("p90_s") / DAY_S,
             little_stock=little,
@@ -397,7 +409,8 @@ RU = Text(
     pitfalls=(
         "Массовая чистка (робот закрыл сотню старых сделок) выглядит как отток: смотрите, сколько ушло в отказ. Задача "
         "на будущее может прятать забытую сделку, если её всё время переносят. Звонки и задачи считаются по клиенту, а "
-        "не по одной сделке."
+        "не по одной сделке. Если на этапе всегда лежит несколько очень старых сделок, доля застрявших велика "
+        "постоянно: о новом говорит остаток выше границы."
     ),
 )
 EN = Text(
@@ -416,7 +429,8 @@ EN = Text(
     pitfalls=(
         "A clean-up (a robot closed a hundred old deals) looks like outflow: see how many were lost. A task in the "
         "future may hide a forgotten deal if it is put off again and again. Calls and tasks are counted by client, not "
-        "by deal."
+        "by deal. Where a stage always keeps a few very old deals, much of it is stale all the time: what is new is "
+        "told by the stock over its limit."
     ),
 )
 

@@ -1,6 +1,8 @@
 """E10: stages that deals leap over, and whether that does harm; E11: the shape of the ladder.
 
-Both look at where deals of a cohort really stood. Source: the metric catalogue, E10 and E11.
+Both look at where deals of a cohort really stood; the shape also at where they pile up now (E7).
+
+Source: the metric catalogue, E10 and E11.
 """
 
 import narwhals.stable.v2 as nw
@@ -8,6 +10,7 @@ import polars as pl
 from pydantic import Field
 
 from metrics import funnel
+from metrics.congestion import CongestionParams, stock_inputs, stocks_by_day, verdicts
 from metrics.funnel import DEAL, MEMBER, PIPELINE, STAGE
 from metrics.funnel_scope import (
     FLAG,
@@ -79,6 +82,16 @@ def reduce(frames: Frames, params: LadderParams, period: Period) -> dict[str, La
             seen.deals.select(*DEAL, "client_id", "amount_minor", user_id="responsible_user_id"), on=DEAL, how="inner"
         ).select(*STAGE, "stage_sort", "deal_id", "client_id", "user_id", "amount_minor", "entered_at"),
     }
+
+
+def reduce_shape(frames: Frames, params: LadderParams, period: Period) -> dict[str, Lazy]:
+    """The same, and the stock of each stage beside its past (`now_` …)."""
+    seen = scope(frames, params)
+    stocks = stock_inputs(frames, seen, CongestionParams())
+    return {**reduce(frames, params, period), **{f"{NOW}{name}": rows for name, rows in stocks.items()}}
+
+
+NOW = "now_"
 
 
 def finish_skips(collected: dict[str, pl.DataFrame], params: LadderParams, period: Period) -> MetricResult:
@@ -179,6 +192,7 @@ def finish_shape(collected: dict[str, pl.DataFrame], params: LadderParams, perio
         .with_columns(excess=(pl.col("next_entered") - pl.col("entered")).clip(0).fill_null(0))
         .with_columns(is_violation=pl.col("excess") > 0)
     )
+    stages = _with_bulges(stages, collected)
     total = pl.col("entered").sum()
     summary = stages.group_by(PIPELINE).agg(
         n_violations=pl.col("is_violation").sum().cast(pl.Int64),
@@ -219,17 +233,33 @@ def finish_shape(collected: dict[str, pl.DataFrame], params: LadderParams, perio
     )
 
 
+def _with_bulges(stages: pl.DataFrame, collected: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """`stages` with stock, next_stock and is_bulge: more stand on the next stage, and it is congested (E7)."""
+    now = {name.removeprefix(NOW): rows for name, rows in collected.items() if name.startswith(NOW)}
+    usual = CongestionParams()
+    found = verdicts(now, stocks_by_day(now, usual), usual).select(*STAGE, "stock", "congested")
+    beside = stages.join(found, on=STAGE, how="left", maintain_order="left").with_columns(pl.col("stock").fill_null(0))
+    following = {f"next_{name}": pl.col(name).shift(-1).over(PIPELINE) for name in ("stock", "congested")}
+    return beside.with_columns(**following).with_columns(
+        is_bulge=(pl.col("next_stock") > pl.col("stock")) & pl.col("next_congested")
+    )
+
+
 SHAPE_STAGES: dict[str, pl.DataType] = {
     **STAGE_COLUMNS,
     "entered": INT,
     "next_entered": INT,
     "excess": INT,
     "is_violation": FLAG,
+    "stock": INT,
+    "next_stock": INT,
+    "is_bulge": FLAG,
     "n_born_here": INT,
     "n_born_in_middle": INT,
     "group_key": TEXT,
 }
-"""One row per stage: a ladder narrows, so where next_entered > entered something enters from aside (excess)."""
+"""One row per stage: a ladder narrows, so where next_entered > entered something enters from aside (excess). is_bulge:
+now more stand on the next stage than here, and E7 holds it congested; null where that cannot be told."""
 SHAPE_SUMMARY: dict[str, pl.DataType] = {
     **PIPELINE_COLUMNS,
     "n_violations": INT,
@@ -276,7 +306,8 @@ SHAPE_RU = Text(
     name="Форма «лесенки»",
     definition=(
         "Сужается ли воронка от этапа к этапу. Если на следующем этапе побывало больше сделок, чем на этом, воронка "
-        "устроена неверно или сделки создают сразу посередине: показано где, из каких источников и какие именно."
+        "устроена неверно или сделки создают сразу посередине: показано где, из каких источников и какие именно. Рядом "
+        "— вздутия: сейчас на следующем этапе стоит больше сделок, чем на этом, и на нём затор (E7)."
     ),
     formula=(
         "Нарушение = на следующем этапе стояло больше сделок, чем на этом. Оценка = 1 − сумма превышений / сумма "
@@ -291,7 +322,8 @@ SHAPE_EN = Text(
     name="Ladder shape",
     definition=(
         "Whether the funnel narrows from stage to stage. Where more deals stood on the next stage than on this one, "
-        "the funnel is badly built or deals are created in its middle: shown where, of which sources, and which deals."
+        "the funnel is badly built or deals are created in its middle: shown where, of which sources, and which deals. "
+        "Beside it bulges: more deals stand on the next stage now than on this one, and it is congested (E7)."
     ),
     formula=(
         "Violation = more deals stood on the next stage than on this one. Score = 1 − sum of the excess / sum of "
@@ -320,11 +352,11 @@ SHAPE = Metric(
     id="E11",
     text={"ru": SHAPE_RU, "en": SHAPE_EN},
     params=LadderParams,
-    inputs=FUNNEL_INPUTS,
+    inputs=(*FUNNEL_INPUTS, "coverage"),
     resources=FUNNEL_RESOURCES,
     subject={"stages": None, "summary": None, "by_source": None, "drilldown": "user_id"},
     semantics="cohort",
-    reduce=reduce,
+    reduce=reduce_shape,
     finish=finish_shape,
     default_period_d=180,
     counted={"stages": ("n_born_in_middle",)},

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 from engines import on_every_engine
-from funnel_paths import EIGHT, START, answer, by_stage, path, stages
+from funnel_paths import AS_OF, EIGHT, START, answer, by_stage, path, stages
 
 from metrics.skipped_stages import SHAPE, SKIPS
+
+DAY = timedelta(days=1)
 
 
 @on_every_engine
@@ -67,3 +69,14 @@ def test_deals_created_in_the_middle_are_listed_by_source(polars_engine: Any) ->
         ("2", None, 1),
     ]
     assert sorted(result.drilldown["entity_id"].to_list()) == ["b", "c"]
+
+
+def test_a_bulge_is_a_congested_stage_with_more_deals_than_the_one_before(polars_engine: Any) -> None:
+    """Stays on 2 used to last two days; six deals have stood there for forty, five of them on 1 for as long."""
+    passed = [path(f"f{n}", "123", start=AS_OF - 60 * DAY, hours=48) for n in range(12)]
+    on_2 = [path(f"s{n}", "2", start=AS_OF - 40 * DAY) for n in range(6)]
+    on_1 = [path(f"t{n}", "1", start=AS_OF - 40 * DAY) for n in range(5)]
+    found = by_stage(answer(SHAPE, polars_engine, *passed, *on_2, *on_1), "stock", "next_stock", "is_bulge")
+    assert found == {"1": (5, 6, True), "2": (6, 12, None), "3": (12, None, None)}
+    wide = [path(f"w{n}", "1", start=AS_OF - DAY) for n in range(2)]
+    assert by_stage(answer(SHAPE, polars_engine, *passed, *on_2, *on_1, *wide), "is_bulge")["1"] is False
