@@ -183,7 +183,7 @@ def test_without_a_list_talks_are_asked_for_one_by_one():
     assert [row.chat_id for row in of(Chat, read(api, "talks", Window("ids", ids=("1", "2"))))] == ["talk:1"]
 
 
-@pytest.mark.parametrize("chat_event_value", ["id", "id+talk_id+origin"])
+@pytest.mark.parametrize("chat_event_value", [pytest.param("id", marks=pytest.mark.slow), "id+talk_id+origin"])
 def test_talks_that_are_closed_and_taken_up_again_are_so_in_the_warehouse(tmp_path: Path, chat_event_value: str):
     crm = Crm(chat_event_value=chat_event_value)
     contact = crm.people("create", entity="contacts")["id"]

@@ -205,7 +205,7 @@ def test_a_list_that_is_cut_says_of_no_purchase_that_it_is_gone():
 # Whole syncs against the emulated account
 
 
-@pytest.mark.parametrize("has_filter", [True, False])
+@pytest.mark.parametrize("has_filter", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_new_purchase_is_read_by_the_next_sync(tmp_path: Path, has_filter: bool):
     crm = Crm(transactions_id_filter=has_filter)
     crm.synced(tmp_path)

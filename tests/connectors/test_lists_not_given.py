@@ -37,7 +37,7 @@ def state_of(run, resource: str) -> str:
     return run.accounts[0].resource(resource).state
 
 
-@pytest.mark.parametrize("status", [402, 403])
+@pytest.mark.parametrize("status", [pytest.param(402, marks=pytest.mark.slow), 403])
 def test_what_was_refused_at_first_is_read_from_the_beginning_when_it_is_given(crm, tmp_path: Path, status):
     crm.before = refusing("/customers", status)
     run = crm.sync(tmp_path)
@@ -123,7 +123,7 @@ def test_customers_switched_on_later_are_read_from_the_beginning(tmp_path: Path)
     assert look(tmp_path, CUSTOMERS) == [(n_there,)]
 
 
-@pytest.mark.parametrize("status", [402, 403])
+@pytest.mark.parametrize("status", [pytest.param(402, marks=pytest.mark.slow), 403])
 def test_refused_notes_of_customers_stop_no_calls(crm, tmp_path: Path, status):
     crm.before = refusing("/customers/notes", status)
     run = crm.sync(tmp_path)
@@ -135,7 +135,7 @@ CALL = "SELECT count(*) FROM call WHERE call_id = 'note:{}'"
 NOTE = "SELECT count(*) FROM activity WHERE activity_id = 'note:{}'"
 
 
-@pytest.mark.parametrize("status", [402, 403])
+@pytest.mark.parametrize("status", [pytest.param(402, marks=pytest.mark.slow), 403])
 def test_notes_of_customers_that_were_refused_are_read_from_the_beginning_when_they_are_given(
     crm, tmp_path: Path, status
 ):

@@ -48,8 +48,23 @@ def said(metric: Metric, publication: Path, answer: Any) -> MetricResult:
     return answer(metric, with_deadlines(open_frames(publication)), 180)
 
 
-@pytest.mark.parametrize("metric", find_metrics().values(), ids=lambda metric: metric.id)
-@pytest.mark.parametrize("kind", ["absent", "unreadable"])
+METRICS = find_metrics()
+LAST_OF_FAMILIES = {metric_id[0]: metric_id for metric_id in METRICS}.values()
+
+
+def without_files(metric: Metric) -> Any:
+    """That no personal file is opened shows where none can be read; where none is there, a few metrics are enough."""
+    is_sampled = metric.needs_pii or metric.id in LAST_OF_FAMILIES
+    return pytest.param(metric, "absent", id=f"absent-{metric.id}", marks=[] if is_sampled else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [
+        *(pytest.param(metric, "unreadable", id=f"unreadable-{metric.id}") for metric in METRICS.values()),
+        *map(without_files, METRICS.values()),
+    ],
+)
 def test_a_metric_says_the_same_without_personal_files(
     metric: Metric, kind: str, publication: Path, request: pytest.FixtureRequest, answer: Any
 ):

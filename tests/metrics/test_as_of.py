@@ -44,8 +44,24 @@ def generations(company):
     return published(company_then(company, THEN), THEN), published(company, NOW)
 
 
-@pytest.mark.parametrize("metric", find_metrics().values(), ids=lambda metric: metric.id)
-@pytest.mark.parametrize("at", [THEN, THEN - timedelta(days=200)], ids=["of that day", "of a day before both"])
+METRICS = find_metrics()
+LONG_BEFORE = THEN - timedelta(days=200)
+OF_EACH_FAMILY = {metric_id[0]: metric_id for metric_id in METRICS}.values()
+"""The last metric of each: `make test` asks these where most of the work is the same for all."""
+
+
+def of_a_day_before_both(metric_id):
+    marks = [] if metric_id in OF_EACH_FAMILY else [pytest.mark.slow]
+    return pytest.param(METRICS[metric_id], LONG_BEFORE, id=f"{metric_id} of a day before both", marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("metric", "at"),
+    [
+        *(pytest.param(metric, THEN, id=f"{metric.id} of that day") for metric in METRICS.values()),
+        *map(of_a_day_before_both, METRICS),
+    ],
+)
 def test_what_is_computed_for_a_past_day_is_what_was_published_then(metric, at, generations):
     earlier, later = generations
     period = Period(at, *metric.default_period(at.astimezone(ZONE)))

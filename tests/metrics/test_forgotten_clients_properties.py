@@ -24,7 +24,10 @@ SECOND = timedelta(seconds=1)
 CLIENTS = ("contact:1", "contact:2", "company:3", "contact:4")
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-fewer = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fewer = settings(
+    max_examples=max(2, (settings.default or settings()).max_examples // 12),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 # Whole and half days: noon and the last second of a local day.
 instants = st.builds(

@@ -28,7 +28,10 @@ JUDGE_AFTER_S = 86_400
 USERS = ("user:1", "user:2", None)
 
 few = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-fewer = settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fewer = settings(
+    max_examples=max(2, (settings.default or settings()).max_examples // 12),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 calls_of_few_clients = st.lists(
     st.fixed_dictionaries(

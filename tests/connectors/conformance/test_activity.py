@@ -298,7 +298,7 @@ def test_c70_c71_completion_is_told_by_its_event_or_estimated(told: Told):
     assert told.tasks(*columns, of="untold") == [(told.done_at, True)]
 
 
-@pytest.mark.parametrize("bounds_are_inclusive", [True, False])
+@pytest.mark.parametrize("bounds_are_inclusive", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_c73_a_task_changed_behind_the_walk_is_found_by_the_next_sync(tmp_path: Path, bounds_are_inclusive: bool):
     crm, touched = Crm(range_to_inclusive=bounds_are_inclusive), []
     crm.synced(tmp_path)

@@ -382,7 +382,7 @@ def test_c52_a_deleted_card_keeps_what_was_known_of_it(tmp_path: Path):
     assert rows(tmp_path, known) == [("Окна", 500000, True)]
 
 
-@pytest.mark.parametrize("bumps", [False, True])
+@pytest.mark.parametrize("bumps", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_c53_a_deal_deleted_and_restored_lives_and_both_moments_are_kept(tmp_path: Path, bumps: bool):
     crm = Crm(restore_bumps_updated_at=bumps)
     number = crm.people("create", entity="leads")["id"]
@@ -400,7 +400,7 @@ def test_c53_a_deal_deleted_and_restored_lives_and_both_moments_are_kept(tmp_pat
     assert {"lead_deleted", "lead_restored"} <= {kind for (kind,) in rows(tmp_path, kinds)}
 
 
-@pytest.mark.parametrize("missing_by_id", [204, 404])
+@pytest.mark.parametrize("missing_by_id", [204, pytest.param(404, marks=pytest.mark.slow)])
 def test_c54_c55_what_left_list_and_trash_is_found_gone(tmp_path: Path, missing_by_id: int):
     crm = Crm(missing_by_id=missing_by_id)
     contact_id = crm.people("create", entity="contacts")["id"]
@@ -472,7 +472,7 @@ def test_c59_both_are_stored_where_a_company_has_the_number_of_a_contact(tmp_pat
     assert {(f"contact:{number}",), (f"company:{number}",)} <= set(rows(tmp_path, found))
 
 
-@pytest.mark.parametrize("archived_pipelines_in_list", [True, False])
+@pytest.mark.parametrize("archived_pipelines_in_list", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_c58_a_pipeline_that_was_archived_before_the_first_sync_has_its_names(
     tmp_path: Path, archived_pipelines_in_list: bool
 ):
@@ -504,7 +504,7 @@ def test_a_pipeline_the_list_lacks_is_asked_for_by_its_id_and_others_are_not():
     assert of(Reread, read(api, "leads", FIRST)) == [Reread("pipelines", ("7100104",))]
 
 
-@pytest.mark.parametrize("archived_pipelines_in_list", [True, False])
+@pytest.mark.parametrize("archived_pipelines_in_list", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_c58_an_archived_pipeline_and_a_stage_that_is_gone_still_name_old_history(
     tmp_path: Path, archived_pipelines_in_list: bool
 ):

@@ -390,7 +390,7 @@ def test_a_deal_whose_last_move_leads_elsewhere_is_counted_after_the_sync_and_en
 # Messages
 
 
-@pytest.mark.parametrize("value", ["id", "id+talk_id+origin"])
+@pytest.mark.parametrize("value", [pytest.param("id", marks=pytest.mark.slow), "id+talk_id+origin"])
 def test_c95_a_message_hangs_on_the_deal_of_its_talk_and_on_the_contact(tmp_path: Path, value: str):
     crm = Crm(chat_event_value=value)
     contact = crm.people("create", entity="contacts")["id"]
@@ -410,7 +410,7 @@ def test_c95_a_message_hangs_on_the_deal_of_its_talk_and_on_the_contact(tmp_path
     ]
 
 
-@pytest.mark.parametrize("value", ["id", "id+talk_id+origin"])
+@pytest.mark.parametrize("value", ["id", pytest.param("id+talk_id+origin", marks=pytest.mark.slow)])
 def test_c96_a_bots_reply_is_no_touch_and_the_managers_after_it_is(tmp_path: Path, value: str):
     crm = Crm(chat_event_value=value)
     contact = crm.people("create", entity="contacts")["id"]
@@ -432,7 +432,9 @@ def test_c96_a_bots_reply_is_no_touch_and_the_managers_after_it_is(tmp_path: Pat
 # Merges
 
 
-@pytest.mark.parametrize(("moves_notes", "emits_delete"), [(True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("moves_notes", "emits_delete"), [pytest.param(True, True, marks=pytest.mark.slow), (False, False)]
+)
 def test_c82_c93_c94_after_a_merge_what_hung_on_the_loser_hangs_on_the_winner(
     tmp_path: Path, moves_notes: bool, emits_delete: bool
 ):

@@ -66,7 +66,7 @@ def test_c100_sources_are_named_by_deals_where_their_own_list_is_empty(tmp_path:
 
 
 @pytest.mark.parametrize("is_in_list", [False, True])
-@pytest.mark.parametrize("accept_event", ["lead_status_changed", "lead_added"])
+@pytest.mark.parametrize("accept_event", ["lead_status_changed", pytest.param("lead_added", marks=pytest.mark.slow)])
 def test_c101_a_request_that_was_accepted_is_kept_as_such_with_its_lead(
     tmp_path: Path, accept_event: str, is_in_list: bool
 ):
@@ -100,7 +100,7 @@ def test_c102_customers_are_asked_about_only_where_the_account_has_them(tmp_path
     assert bool(asked) is is_asked
 
 
-@pytest.mark.parametrize("stays", [True, False])
+@pytest.mark.parametrize("stays", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_c103_a_deleted_purchase_is_no_sale(tmp_path: Path, stays: bool):
     crm = Crm(deleted_transactions_in_list=stays)
     customer_id = crm.account.customers.ids[0]
@@ -122,7 +122,7 @@ def said_deleted(crm: Crm, root: str, number: int, **fields: str) -> Heard:
     return hear(urlencode({**said, "account[id]": crm.account.company.account_id}).encode())
 
 
-@pytest.mark.parametrize("missing_by_id", [204, 404])
+@pytest.mark.parametrize("missing_by_id", [pytest.param(204, marks=pytest.mark.slow), 404])
 def test_c108_what_a_webhook_calls_deleted_is_flagged_when_its_id_finds_nothing(tmp_path: Path, missing_by_id: int):
     """A bell only: the CRM is asked. Where it still has the card, nothing was deleted."""
     crm = Crm(missing_by_id=missing_by_id)

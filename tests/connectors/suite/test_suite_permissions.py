@@ -18,7 +18,7 @@ REMOVALS = " UNION ALL ".join(
 
 
 @pytest.mark.parametrize("sight", ["part", "nothing"])
-@pytest.mark.parametrize("days", [1, 8])
+@pytest.mark.parametrize("days", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_what_went_out_of_sight_is_not_deleted(name: str, folder: Path, sight: Sight, days: int):
     """After a week even what left without a trace is looked for."""
     source = synced(name, folder)
