@@ -1,5 +1,6 @@
 """A small published company, an empty folder, and pages run by AppTest against them."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,9 +41,17 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    small_company.publish(folder)
+    return folder
+
+
 @pytest.fixture
-def published(data_dir: Path) -> Path:
-    small_company.publish(data_dir)
+def published(data_dir: Path, _made_once: Path) -> Path:
+    """The data folder with the small company published in it."""
+    shutil.copytree(_made_once, data_dir, dirs_exist_ok=True)
     return data_dir
 
 
