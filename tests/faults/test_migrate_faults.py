@@ -14,10 +14,13 @@ from warehouse.rewriting import rewrite
 
 pytestmark = traced.needed
 
-WHOLE = pytest.param(None, marks=pytest.mark.slow, id="every step")
 NOW = datetime(2026, 3, 1, 3, tzinfo=UTC)
-n_steps = pytest.mark.parametrize("n", [2, WHOLE])
-every_fault = pytest.mark.parametrize("fault", FAULTS)
+
+
+def at_a_step(sampled: str) -> pytest.MarkDecorator:
+    """One step with one fault; in `make test-all` every step with each."""
+    whole = [pytest.param(fault, None, marks=pytest.mark.slow, id=f"{fault} at every step") for fault in FAULTS]
+    return pytest.mark.parametrize(("fault", "n"), [(sampled, 1), *whole])
 
 
 def start(data_dir: Path) -> None:
@@ -42,8 +45,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@every_fault
-@n_steps
+@at_a_step("killed")
 def test_a_migration_is_done_by_the_next_start_or_was_never_begun(fault: str, n: int | None, old: Path, tmp_path: Path):
     columns, rows = columns_in(old), state_of(old)[1]
     for folder, ran in traced.scan(start, before=old, to=tmp_path, fault=fault, n=n):
@@ -52,8 +54,7 @@ def test_a_migration_is_done_by_the_next_start_or_was_never_begun(fault: str, n:
         assert names(folder) == {WAREHOUSE}, ran.met
 
 
-@every_fault
-@n_steps
+@at_a_step("full")
 def test_a_first_start_is_followed_by_a_second(fault: str, n: int | None, old: Path, tmp_path: Path):
     nothing = tmp_path / "nothing"
     nothing.mkdir()
@@ -63,8 +64,7 @@ def test_a_first_start_is_followed_by_a_second(fault: str, n: int | None, old: P
         assert names(folder) == {WAREHOUSE}, ran.met
 
 
-@every_fault
-@n_steps
+@at_a_step("read_only")
 def test_a_file_written_anew_has_all_rows_whatever_happens(fault: str, n: int | None, new: Path, tmp_path: Path):
     rows = state_of(new)
     for folder, ran in traced.scan(rewrite, before=new, to=tmp_path, fault=fault, n=n):
@@ -117,8 +117,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in found.items() if path.name != "sync.lock"}
 
 
-@every_fault
-@n_steps
+@at_a_step("killed")
 def test_a_restore_that_was_cut_off_is_done_by_the_next(
     fault: str, n: int | None, two: Path, new: Path, tmp_path: Path
 ):
@@ -132,8 +131,7 @@ def test_a_restore_that_was_cut_off_is_done_by_the_next(
         assert not [name for name in names(folder / "data") if name[0] == "." or name == UNFINISHED_RESTORE], ran.met
 
 
-@every_fault
-@n_steps
+@at_a_step("full")
 def test_a_backup_that_was_cut_off_leaves_the_one_before_it(fault: str, n: int | None, two: Path, tmp_path: Path):
     before = (two / "backup.tar").read_bytes()
     for folder, ran in traced.scan(backed_up, before=two, to=tmp_path, fault=fault, n=n):

@@ -57,11 +57,11 @@ def repaired(scanned: Iterable[tuple[Path, Ran]], before: Path, undisturbed: Pat
         assert {path.name for path in folder.iterdir()} == names, ran.met
 
 
-@pytest.mark.parametrize(("fault", "n"), [("killed", 2), ("full", 1), ("read_only", 1)])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_goes_wrong_readers_see_a_whole_generation_and_the_next_publish_is_as_ever(
-    fault: str, n: int, before: Path, undisturbed: Path, tmp_path: Path
+    fault: str, before: Path, undisturbed: Path, tmp_path: Path
 ):
-    repaired(traced.scan(published, 3, before=before, to=tmp_path, fault=fault, n=n), before, undisturbed)
+    repaired(traced.scan(published, 3, before=before, to=tmp_path, fault=fault, n=1), before, undisturbed)
 
 
 @pytest.mark.parametrize(

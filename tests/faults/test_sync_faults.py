@@ -27,7 +27,7 @@ FAULTS = (*KILLS, *DISKS, *CLOCKS, *SPOILERS)
 UNSEEN = {("bitrix24", "answer of another request")}
 """Its answers name neither method nor page: one of the same shape cannot be told from the right one. Those of other
 shapes are refused (tests/connectors/bitrix_conformance)."""
-SAMPLED = ("kill", "kill at the next write", "disk full", "flushes fail", "clock ahead three days", "empty body")
+SAMPLED = [("amocrm", "kill"), ("bitrix24", "disk full")]
 N_SCANNED = os.environ.get("VORONKA_FAULT_STEPS", "2")
 """At so many steps of each run every fault is tried in `make test-all`; `all`: at every one, which takes days."""
 
@@ -37,7 +37,7 @@ def of_each(faults: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, fault) for name in sorted(find_sources()) for fault in faults if (name, fault) not in UNSEEN]
 
 
-@pytest.mark.parametrize(("connector", "fault"), of_each(SAMPLED))
+@pytest.mark.parametrize(("connector", "fault"), SAMPLED)
 def test_a_sync_something_happens_to_is_repaired_by_the_next(connector: str, fault: str, tmp_path: Path):
     (step,) = drawn(fault, steps_of(connector, "yesterday"), n=1, seed=connector)
     assert not trouble(Case(connector, "yesterday", fault, step), tmp_path / "data")
