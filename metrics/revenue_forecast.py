@@ -56,6 +56,9 @@ WEEK_S = 7 * DAY_S
 WEEKS = 13
 ENOUGH_DECIDED = 50
 """Below so many deals decided within a year E17 stands in."""
+ENOUGH_ALIKE = 5
+"""So many deals that once stood as long tell of a deal: how little they tell is drawn. To ask for more would liken
+cards nobody has worked on for months to fresh ones."""
 ENOUGH_AMOUNTS = 10
 ENOUGH_ORIGINS = 8
 JUDGED_ORIGINS = 12
@@ -349,7 +352,7 @@ def _prospects(known: Known, standing: pl.DataFrame, origin: Origin, params: Rev
         known.landmarks,
         now_s=origin.now_s,
         horizon_s=origin.left_s,
-        min_known=params.min_decided,
+        min_known=ENOUGH_ALIKE,
     )
 
 

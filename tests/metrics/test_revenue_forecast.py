@@ -296,3 +296,12 @@ def test_pipelines_that_sell_nothing_are_left_out(polars_engine: Any, three_year
     )
     assert beside.tables["total"].equals(alone.tables["total"])
     assert both.tables["total"]["mean_minor"].item() > 1.2 * alone.tables["total"]["mean_minor"].item()
+
+
+def test_a_few_cards_nobody_works_on_are_not_likened_to_fresh_ones(polars_engine: Any) -> None:
+    """Half of the deals are won within three days; eight have stood for a hundred."""
+    settled = [path(f"{mark}{n}", f"1{mark}", hours=72, amount_minor=1_000) for mark in "WL" for n in range(30)]
+    dead = [path(f"dead{n}", "1", amount_minor=1_000) for n in range(8)]
+    result = answer(METRIC, polars_engine, *settled, *dead, ladder=stages("1"))
+    assert result.tables["total"]["basis"].item() == "simulated"
+    assert result.drilldown["value"].to_list() == [round(1_000 * 0.5 / 9)] * 8
