@@ -54,7 +54,8 @@ OTHERWISE = (
     ),
     Otherwise(A1, "2.4: a call may hang on lead and contact in amoCRM; a PBX registers it once", "n_dup_removed"),
     Otherwise(A1, "of a call told twice amoCRM's notes may differ by a second", "talk_s_total talk_s_median"),
-    Otherwise("A7.by_user", "the same", "p90_s"),
+    Otherwise(A1, "a talk that was not measured is a 0 here", "n_answered_without_talk n_talk_unknown"),
+    Otherwise("A7.by_user", "of a call told twice amoCRM's notes may differ by a second", "p90_s"),
     Otherwise("A11.basis", "the same", "aht_s"),
     Otherwise("A11.cells", "the same", "aht_s asa_s occupancy p_abandon sl wait_s"),
     Otherwise("A10.weeks", "the same", "raw team_median value", of={"series": frozenset({"talk_s_per_day"})}),
@@ -74,7 +75,9 @@ OTHERWISE = (
         "B1.clients", "2.4: a request nobody has taken up is a lead, so a client", of={"kind": frozenset({"lead"})}
     ),
     Otherwise("B1.by_user E14.by_user E15.by_user", "2.4: the same", of=TAKERS),
-    Otherwise("E14.total E14.by_source", "2.4: the same", "n live_share"),
+    Otherwise("E15.by_user", "2.4: the same, in what the others do", "diff diff_lo diff_hi p q flag rest_rate"),
+    Otherwise("C6.months", "2.4: amounts have no history", "n_discounted mean_discount_minor"),
+    Otherwise("E14.total E14.by_source", "2.4: a request nobody has taken up is a lead", "n live_share"),
     Otherwise("E15.total E15.by_source", "2.4: the same", "n n_open rate ci_lo ci_hi low_n"),
     Otherwise(
         "E14.total E14.by_source E14.by_user",
