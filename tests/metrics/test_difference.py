@@ -272,7 +272,9 @@ def of_company(company, as_of):
 def test_a_month_of_the_demo_company_is_explained_for_every_metric(company, tmp_path):
     then = NOW - 30 * DAY
     older, newer = of_company(company_then(company, then), then), of_company(company, NOW)
-    asked = [Asked(one, one.params(), *one.default_period(then)) for one in METRICS.values()]
+    # A forecast is drawn, no sum of rows: voronka diff does not take its means apart (E18).
+    told_by_rows = [one for one in METRICS.values() if one.id != "E18"]
+    asked = [Asked(one, one.params(), *one.default_period(then)) for one in told_by_rows]
     for one, found in zip(asked, differences(asked, older, newer, tmp_path), strict=True):
         before, after = (
             evaluate(one.metric, frames, None, Period(at, one.period_from, one.period_to))
